@@ -1,0 +1,22 @@
+//! Every size both sides rely on, each with its reason.
+
+/// Payload classes of a ring record. Memory is reserved by the actual length, so that a 67-byte event does not
+/// take the room of a 16 KiB one: fixed worst-case records starve the ring.
+pub const SIZE_CLASSES: [usize; 4] = [256, 1024, 4096, 16384];
+
+/// The most payload one record carries: a TLS record's plaintext (RFC 8446 §5.1), which is also the most that
+/// one `SSL_read` returns.
+pub const MAX_PIECE: usize = SIZE_CLASSES[3];
+
+/// The most pieces one call is cut into. 64 × 16 KiB = 1 MiB of request body for each write; what lies
+/// beyond is a counted gap (`truncated`).
+pub const MAX_PIECES: usize = 64;
+
+/// Default ring size in bytes (a power of two). One second at 60,000 calls/s of 256 bytes is 21 MB.
+pub const DEFAULT_RING_BYTES: u32 = 32 << 20;
+
+/// Connections the kernel side remembers at once; beyond it, calls are counted as `table_full`.
+pub const MAX_CONNS: u32 = 65_536;
+
+/// Threads that can be inside a probed TLS call at once.
+pub const MAX_IN_CALL: u32 = 16_384;

@@ -1,0 +1,1 @@
+//! Program and map names: both sides and the table test use these.

@@ -1,0 +1,109 @@
+//! Stage 5: what the messages mean. `Message` in, `Utterance` out.
+
+use std::borrow::Cow;
+
+use crate::proto::{Event, RequestHead, ResponseHead};
+
+/// What the provider said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Utterance<'a> {
+    /// The response began and named itself (any of the two may come later or never).
+    Start { response_id: Option<Cow<'a, str>>, model: Option<Cow<'a, str>> },
+    /// A piece of the answer. Empty texts are reported too: they are events, but not chunks.
+    Delta { kind: DeltaKind, text: Cow<'a, str> },
+    /// Token counts so far (cumulative: the last one wins field by field).
+    Usage(Usage),
+    /// Why the answer ended, in the provider's word.
+    Finish { reason: Cow<'a, str> },
+    /// An error inside the stream or an error body; `kind` is the provider's type or code (never its text).
+    Error { kind: Option<Cow<'a, str>> },
+    /// The dialect's own end marker (`[DONE]`, `message_stop`, `response.completed`): the stream is complete.
+    End,
+    /// A keep-alive (`ping`): liveness, not output.
+    KeepAlive,
+    /// A well-formed event that carries nothing of the above.
+    Other,
+    /// The event could not be understood (bad JSON, bad UTF-8): counted by reason.
+    Malformed(&'static str),
+}
+
+/// What kind of output a delta is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DeltaKind {
+    /// Text the user sees.
+    Visible,
+    /// Reasoning text or its summary.
+    Reasoning,
+    /// A tool call's name or arguments.
+    Tool,
+    /// A refusal that the API marks as such (the user sees it, but it is not the answer).
+    Refusal,
+    /// Audio (text: base64, or its transcript where that is what comes).
+    Audio,
+}
+
+/// Token counts as the provider reported them, normalised: `input` includes cached, `output` includes reasoning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// All input tokens.
+    pub input: Option<u64>,
+    /// All output tokens.
+    pub output: Option<u64>,
+    /// Input tokens read from a cache.
+    pub cached: Option<u64>,
+    /// Input tokens written to a cache.
+    pub cache_write: Option<u64>,
+    /// Output tokens spent on reasoning.
+    pub reasoning: Option<u64>,
+}
+
+/// What the request asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// The model's name as on the wire.
+    pub model: Option<String>,
+    /// Whether a stream was asked for.
+    pub stream: Option<bool>,
+    /// Number of messages (or input items).
+    pub messages: Option<u32>,
+    /// Number of tools offered.
+    pub tools: Option<u32>,
+    /// The output limit asked for.
+    pub max_tokens: Option<u64>,
+    /// The body was not seen whole (lost or over a cap), so absent fields are unknown rather than absent.
+    pub truncated: bool,
+}
+
+/// One exchange's interpreter. Pure, never panics, constant memory.
+pub trait Dialect: Send {
+    /// A piece of the request body.
+    fn request_body(&mut self, bytes: &[u8]);
+    /// The request ended: what it asked for. `lost`: bytes of the body are missing.
+    fn request_end(&mut self, lost: bool) -> RequestFacts;
+    /// The response head (status, headers).
+    fn response(&mut self, head: &ResponseHead);
+    /// One event of the stream.
+    fn event(&mut self, event: &Event<'_>, out: &mut dyn FnMut(Utterance<'_>));
+    /// A piece of a body that is not a stream (JSON answer or error).
+    fn body(&mut self, bytes: &[u8], out: &mut dyn FnMut(Utterance<'_>));
+    /// The exchange ended: say what is still to be said (a whole JSON answer is interpreted here at the latest).
+    fn end(&mut self, out: &mut dyn FnMut(Utterance<'_>));
+    /// Bytes of the response are missing.
+    fn gap(&mut self);
+    /// Bytes held now.
+    fn held(&self) -> usize;
+}
+
+/// A row of the dialect table.
+pub struct Row {
+    /// Value of `api` in `inspect`: `openai.chat`, `openai.responses`, `anthropic.messages` …
+    pub api: &'static str,
+    /// `gen_ai.operation.name`.
+    pub operation: &'static str,
+    /// Does this request speak the dialect? By path shape, method and headers; the host only breaks ties.
+    pub matches: fn(&RequestHead) -> bool,
+    /// `gen_ai.provider.name` for this request: by host, else the flavour's name.
+    pub provider: fn(&RequestHead) -> &'static str,
+    /// A new interpreter.
+    pub make: fn(&RequestHead) -> Box<dyn Dialect>,
+}

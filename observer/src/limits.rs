@@ -1,0 +1,42 @@
+//! Every cap of the pipeline, each with its reason. A reached cap is counted, never silent.
+
+/// Longest HTTP/1 head (request or status line and headers). Real ones are 1-3 KiB; servers commonly refuse more than 16-64 KiB.
+pub const HTTP1_HEAD: usize = 64 * 1024;
+
+/// Most headers in one HTTP/1 head.
+pub const HTTP1_HEADERS: usize = 128;
+
+/// Longest chunk-size line or trailer line.
+pub const HTTP1_LINE: usize = 8 * 1024;
+
+/// Largest SSE event kept whole. `response.completed` and images can be megabytes: a larger event is skipped and counted, and
+/// the stream goes on. The buffer is released when the event ends.
+pub const SSE_EVENT: usize = 1024 * 1024;
+
+/// Most output of a decompressor for one input piece, against bombs.
+pub const DECODED_PER_PIECE: usize = 8 * 1024 * 1024;
+
+/// Most decoded bytes per compressed byte over a stream, once past `DECODED_FREE`: gzip of text reaches 20, bombs 1,000.
+pub const DECODED_RATIO: u64 = 200;
+
+/// Decoded bytes for which the ratio is not judged.
+pub const DECODED_FREE: u64 = 1024 * 1024;
+
+/// Largest zstd window (log2) accepted: 8 MiB, what RFC 8878 asks decoders to support.
+pub const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// Longest value kept from a request or response (model, id, host): real ones are under 100 bytes.
+pub const NAME: usize = 256;
+
+/// Ended streams kept for `inspect streams`.
+pub const ENDED_STREAMS: usize = 4096;
+
+/// Timeline entries kept for one stream (`inspect stream ID`). Older ones are dropped and counted.
+pub const TIMELINE: usize = 512;
+
+/// Connections tracked at once.
+pub const CONNS: usize = 65_536;
+
+/// Requests of another kind after which a connection is ignored for good. Some SDKs warm a connection up with a
+/// request or two before the first model call.
+pub const NON_LLM_REQUESTS: u32 = 8;

@@ -1,0 +1,163 @@
+//! Stage 4: ordered bytes to HTTP messages and stream events. `Chunk` in, `Message` out.
+
+use crate::conn::Chunk;
+use crate::units::{Direction, LossCause, Moment};
+
+/// One exchange (request and its response) on a connection: its ordinal, or the HTTP/2 stream id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExchangeId(pub u64);
+
+/// What a protocol parser says. Borrowed from the parser's buffer for the length of the call.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// A request began. `Moment` is that of the head's *first* byte.
+    Request(&'a RequestHead),
+    /// A piece of the request body, decoded from its transfer and content coding.
+    RequestBody(&'a [u8]),
+    /// The request is complete (its last byte was written). `lost` when bytes of its body are missing.
+    RequestEnd { lost: bool },
+    /// The final response head (never a 1xx). `Moment` is that of its first byte.
+    Response(&'a ResponseHead),
+    /// One server-sent event (or NDJSON line): a unit of the stream.
+    Event(Event<'a>),
+    /// A keep-alive: an SSE comment.
+    Comment,
+    /// A piece of a body that is not a stream of events, decoded.
+    Body(&'a [u8]),
+    /// Bytes of the response are missing before what follows.
+    Gap { bytes: Option<u64>, cause: LossCause },
+    /// Something odd that does not stop the stream: counted, and shown as a note.
+    Note(Note),
+    /// The exchange is over as far as the protocol is concerned.
+    End(End),
+}
+
+/// One unit of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// The `event:` field, if there was one.
+    pub name: Option<&'a str>,
+    /// The `data:` field(s), joined with `\n`.
+    pub data: &'a [u8],
+    /// Bytes the event took in the body, its line ends included (before content coding was applied).
+    pub wire_bytes: usize,
+}
+
+/// How the protocol says that an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The framing is complete (last chunk, Content-Length reached, END_STREAM, or close of a close-delimited body).
+    Complete,
+    /// The peer closed in an orderly way before the framing was complete.
+    PeerClosed,
+    /// The connection broke (reset, TLS error) before the framing was complete.
+    Reset,
+    /// The application closed or freed the connection before the framing was complete.
+    LocalClosed,
+    /// The process ended.
+    ProcessExit,
+    /// The parser cannot go on (malformed, or bytes lost that cannot be skipped).
+    Lost,
+}
+
+/// A peculiarity of the peer or a limit of ours, by its wire name (label `reason` of `llm_observer_parse_errors_total`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Note {
+    /// `http1`, `sse`, `gzip` …
+    pub protocol: &'static str,
+    /// Low-cardinality reason.
+    pub reason: &'static str,
+}
+
+/// The facts of a request head. Secrets (`authorization`, keys, cookies, query keys) are dropped before this exists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestHead {
+    /// `POST`, `GET` …
+    pub method: String,
+    /// Path without the query, capped.
+    pub path: String,
+    /// Query without secrets (`key`, `api-key` … removed), capped.
+    pub query: Option<String>,
+    /// `Host` / `:authority`, lower case, without a default port.
+    pub host: Option<String>,
+    /// Headers that a dialect or detector reads, lower-case names (see `headers::KEPT_REQUEST`), values capped.
+    pub headers: Vec<(String, String)>,
+    /// Salted hash of the credential, to tell tenants apart. Never the credential.
+    pub credential_hash: Option<u64>,
+    /// `http/1.1`, `h2` …
+    pub protocol: &'static str,
+}
+
+/// The facts of a response head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponseHead {
+    /// Status code.
+    pub status: u16,
+    /// `content-type` without parameters, lower case.
+    pub content_type: Option<String>,
+    /// Headers that a dialect or detector reads, lower-case names (see `headers::KEPT_RESPONSE`), values capped.
+    pub headers: Vec<(String, String)>,
+}
+
+impl RequestHead {
+    /// The value of a kept header; `name` in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+impl ResponseHead {
+    /// The value of a kept header; `name` in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+/// Where a parser puts what it found.
+pub trait Sink {
+    /// One message of one exchange. `at` is the moment of the byte that completed it (or of the first byte, where the
+    /// variant says so).
+    fn message(&mut self, exchange: ExchangeId, at: Moment, message: Message<'_>);
+}
+
+/// How a connection ended, as seen below the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// The peer closed its side in an orderly way (close_notify, FIN).
+    Peer,
+    /// The connection broke.
+    Reset,
+    /// The application closed or freed it.
+    Local,
+    /// The process ended.
+    ProcessExit,
+    /// We stopped following it (table full, observer stopping).
+    Abandoned,
+}
+
+/// One connection's parser. Sans-IO: bytes in, messages out; never panics, holds at most its named caps.
+pub trait Protocol: Send {
+    /// The next piece of one direction.
+    fn push(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, sink: &mut dyn Sink);
+    /// The connection ended (or its read side did, for `Closing::Peer`). Ends every open exchange.
+    fn close(&mut self, how: Closing, at: Moment, sink: &mut dyn Sink);
+    /// Bytes held in buffers now.
+    fn held(&self) -> usize;
+    /// The parser has seen that this is not its protocol or that it can never go on: the connection may be ignored.
+    fn dead(&self) -> bool;
+}
+
+/// What a few first bytes of a direction say about a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sniff {
+    /// It is this protocol, and the sniffed side is the client.
+    Yes,
+    /// It is this protocol, and the sniffed side is the server (we are on a server's TLS object).
+    ServerSide,
+    /// It is not.
+    No,
+    /// Too few bytes to tell.
+    NeedMore,
+}

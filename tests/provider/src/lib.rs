@@ -1,0 +1,1 @@
+//! The scriptable LLM provider: a TLS server driven by scenarios, logging every write.

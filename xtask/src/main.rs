@@ -1,0 +1,2 @@
+//! `cargo xtask`: set-up, demo, tests, kernel matrix and benchmarks. One file per verb.
+fn main() {}
