@@ -1,7 +1,12 @@
 //! What the kernel edge reports of itself: which processes it sees into, which probes work, what was lost.
 //! Pure data, so that `export` and `inspect` need no kernel.
 
-use crate::units::LossCause;
+use std::os::fd::RawFd;
+
+use observer_common::record::Verdict;
+
+use crate::record::{ConnKey, Record};
+use crate::units::{LossCause, Ns};
 
 /// How far into a process's TLS traffic we see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,4 +81,45 @@ pub struct KernelCounters {
     pub seconds: Vec<(String, f64)>,
     /// Records of the discovery ring that the kernel dropped (a rescan followed).
     pub discovery_lost: u64,
+}
+
+/// How much a failed check costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Nothing is lost.
+    Ok,
+    /// The daemon runs, and sees less.
+    Degraded,
+    /// The daemon cannot run.
+    Fatal,
+}
+
+/// One line of `doctor`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was checked: `root`, `btf`, `tracefs`, `uprobe`, `ring_buffer` …
+    pub name: &'static str,
+    pub severity: Severity,
+    /// What was found: `6.18.2`, `uid 0`, `EPERM from perf_event_open` …
+    pub found: String,
+    /// What is lost by it; empty when ok.
+    pub lost: String,
+    /// What to do about it; empty when ok.
+    pub fix: String,
+}
+
+/// What `run` and `record` need of the kernel side. `kernel::Session` is one; a test's generator is another.
+/// Not a `Record` source alone: verdicts and the account of what was lost go through it too.
+pub trait Edge {
+    /// Descriptors that become readable when records wait (epoll semantics); valid as long as `self` lives.
+    fn fds(&self) -> Vec<RawFd>;
+    /// Hands waiting records to `sink`, in stamp order as far as known. Bounded: `true` when more wait.
+    fn drain(&mut self, sink: &mut dyn FnMut(&Record<'_>)) -> bool;
+    /// What the pipeline decided about a connection.
+    fn decide(&mut self, conn: ConnKey, verdict: Verdict);
+    /// Housekeeping, about once a second.
+    fn tick(&mut self, now: Ns);
+    fn processes(&self) -> Vec<ProcessRow>;
+    fn probes(&self) -> Vec<ProbeRow>;
+    fn counters(&self) -> KernelCounters;
 }
