@@ -9,13 +9,18 @@ use crate::proto::{Event, RequestHead, ResponseHead};
 pub enum Utterance<'a> {
     /// The response began and named itself (any of the two may come later or never).
     Start { response_id: Option<Cow<'a, str>>, model: Option<Cow<'a, str>> },
-    /// A piece of the answer. Empty texts are reported too: they are events, but not chunks.
+    /// A piece of the answer. Empty texts are reported too: they are events, but not chunks. One event brings one delta for
+    /// each choice that it speaks for.
     Delta { kind: DeltaKind, text: Cow<'a, str> },
+    /// Output of an answer that is not a stream (one JSON document): `chars` more characters of it were scanned and
+    /// forgotten. It adds to the character counts and sets milestones, but it is no chunk.
+    Whole { kind: DeltaKind, chars: u64 },
     /// Token counts so far (cumulative: the last one wins field by field).
     Usage(Usage),
     /// Why the answer ended, in the provider's word.
     Finish { reason: Cow<'a, str> },
-    /// An error inside the stream or an error body; `kind` is the provider's type or code (never its text).
+    /// An error inside the stream or an error body; `kind` is the provider's type or code (never its text). An error
+    /// outweighs an `End` that follows it: some servers close a failed stream with `[DONE]`.
     Error { kind: Option<Cow<'a, str>> },
     /// The dialect's own end marker (`[DONE]`, `message_stop`, `response.completed`): the stream is complete.
     End,
@@ -34,7 +39,7 @@ pub enum DeltaKind {
     Visible,
     /// Reasoning text or its summary.
     Reasoning,
-    /// A tool call's name or arguments.
+    /// A tool call's name or arguments (the name is a delta of its own, before its arguments).
     Tool,
     /// A refusal that the API marks as such (the user sees it, but it is not the answer).
     Refusal,
@@ -94,7 +99,7 @@ pub trait Dialect: Send {
     fn held(&self) -> usize;
 }
 
-/// A row of the dialect table.
+/// A row of the dialect table: a dialect is one row and one folder.
 pub struct Row {
     /// Value of `api` in `inspect`: `openai.chat`, `openai.responses`, `anthropic.messages` …
     pub api: &'static str,
@@ -106,4 +111,32 @@ pub struct Row {
     pub provider: fn(&RequestHead) -> &'static str,
     /// A new interpreter.
     pub make: fn(&RequestHead) -> Box<dyn Dialect>,
+}
+
+/// The dialects. The first row that matches speaks.
+pub static DIALECTS: &[Row] = &[];
+
+/// A path or host that the operator declares to speak a dialect (self-hosted gateways). What is absent is not judged; one
+/// that names neither matches nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// End of the path, whole segments: `/ai/complete` matches `/team-a/ai/complete`.
+    pub path_suffix: Option<String>,
+    /// Host, or `*.suffix`; lower case, without a default port.
+    pub host: Option<String>,
+    /// The `api` of a row of `DIALECTS`.
+    pub api: String,
+}
+
+/// The row that speaks this request's dialect; `None`: not a model call. The operator's word comes before the table.
+#[must_use]
+pub fn find(head: &RequestHead, extras: &[Extra]) -> Option<&'static Row> {
+    let _ = extras;
+    DIALECTS.iter().find(|row| (row.matches)(head))
+}
+
+/// The row of an `api`, to check a configuration.
+#[must_use]
+pub fn row(api: &str) -> Option<&'static Row> {
+    DIALECTS.iter().find(|row| row.api == api)
 }

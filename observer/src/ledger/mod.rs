@@ -126,7 +126,7 @@ pub struct Entry {
     pub visible_chars: u64,
     /// Reasoning characters.
     pub reasoning_chars: u64,
-    /// Tool-argument characters.
+    /// Characters of tool calls: names and arguments.
     pub tool_chars: u64,
     /// Tokens as reported.
     pub usage: Usage,

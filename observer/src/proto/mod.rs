@@ -12,7 +12,8 @@ pub struct ExchangeId(pub u64);
 pub enum Message<'a> {
     /// A request began. `Moment` is that of the head's *first* byte.
     Request(&'a RequestHead),
-    /// A piece of the request body, decoded from its transfer and content coding.
+    /// A piece of the request body, decoded from its transfer and content coding. Once bytes of a body are lost, no
+    /// further piece of it follows: what lies behind a hole cannot be told from text inside a message.
     RequestBody(&'a [u8]),
     /// The request is complete (its last byte was written). `lost` when bytes of its body are missing.
     RequestEnd { lost: bool },
