@@ -8,6 +8,7 @@
 //! file, socket or lock, and it cannot fail the process. `pipeline` alone knows all the stages.
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod conn;
 pub mod coverage;

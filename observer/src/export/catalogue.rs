@@ -1,0 +1,266 @@
+//! Every metric there is: the exporter, the store and `docs/metrics.md` come from this one table.
+//!
+//! Only what is fed is listed: a metric that nothing measures yet must not appear as 0. `gen_ai_*` names and bucket
+//! bounds are those of the OpenTelemetry GenAI conventions (`open-telemetry/semantic-conventions-genai` at 066d4a7f);
+//! bounds are only ever added to, so that queries written for the conventions stay right.
+
+use Kind::{Counter, Gauge, Histogram};
+
+/// What kind of series; for histograms the upper bounds of the buckets (without +Inf).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram(&'static [f64]),
+}
+
+/// A label of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    pub name: &'static str,
+    /// Its values come from a client, a provider or the host, so they are capped. The values of a label that is
+    /// not open are a handful of our own words.
+    pub open: bool,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Metric {
+    pub id: Id,
+    pub name: &'static str,
+    pub kind: Kind,
+    /// The labels it shares with its neighbours, first.
+    pub common: &'static [Label],
+    /// Its own labels, after them.
+    pub own: &'static [Label],
+    pub help: &'static str,
+}
+
+impl Metric {
+    /// All labels, in the order in which values are given to the store.
+    pub fn labels(&self) -> impl Iterator<Item = Label> + '_ {
+        self.common.iter().chain(self.own).copied()
+    }
+
+    /// Whether strangers can make series of it.
+    #[must_use]
+    pub fn capped(&self) -> bool {
+        self.labels().any(|label| label.open)
+    }
+}
+
+/// The row of `id`.
+#[must_use]
+pub fn metric(id: Id) -> &'static Metric {
+    // The table is in the order of `Id` (tested), so this never falls back.
+    CATALOGUE.get(id as usize).unwrap_or(&CATALOGUE_FIRST)
+}
+
+const fn open(name: &'static str) -> Label {
+    Label { name, open: true }
+}
+
+const fn closed(name: &'static str) -> Label {
+    Label { name, open: false }
+}
+
+/// Labels of what is measured of streams.
+const STREAM: &[Label] = &[
+    closed("gen_ai_provider_name"),
+    open("gen_ai_request_model"),
+    open("server_address"),
+    open("service"),
+    open("k8s_namespace_name"),
+    open("k8s_workload_name"),
+];
+
+/// Labels of the OpenTelemetry metrics: what the conventions ask for, and who made the call.
+const OPERATION: &[Label] = &[
+    closed("gen_ai_operation_name"),
+    closed("gen_ai_provider_name"),
+    open("gen_ai_request_model"),
+    open("gen_ai_response_model"),
+    open("server_address"),
+    open("server_port"),
+    open("service"),
+    open("k8s_namespace_name"),
+    open("k8s_workload_name"),
+];
+
+const POD: &[Label] = &[open("k8s_pod_name")];
+const MODALITY: &[Label] = &[closed("gen_ai_token_modality")];
+const CAUSE: &[Label] = &[closed("cause")];
+const NONE: &[Label] = &[];
+
+/// Whole streams: agents' answers last minutes, so the bounds go to an hour.
+const DURATION: &[f64] =
+    &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0];
+/// Waiting for something to show: fine below a second, where people notice.
+const FIRST: &[f64] =
+    &[0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0];
+/// Between chunks: fast decoding is 5-20 ms a token, a stall is minutes.
+const GAP: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+    300.0,
+];
+/// A token is about 4 characters; gateways that buffer send kilobytes.
+const CHARS: &[f64] =
+    &[1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0];
+const TOKENS: &[f64] = &[0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0, 64.0, 128.0];
+const EVENTS: &[f64] = &[1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0, 128.0];
+const RATIO: &[f64] = &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0];
+/// The conventions' bounds for durations (0.01 to 81.92), with finer ones below for fast decoding and coarser ones
+/// above for agents.
+const OTEL_SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
+    163.84, 327.68, 655.36, 1310.72,
+];
+
+macro_rules! catalogue {
+    ($($id:ident = $name:literal, $kind:expr, $common:expr, $own:expr, $help:literal;)*) => {
+        /// The name of a metric inside the program.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Id { $($id),* }
+
+        /// The table.
+        pub static CATALOGUE: &[Metric] = &[$(
+            Metric { id: Id::$id, name: $name, kind: $kind, common: $common, own: $own, help: $help }
+        ),*];
+    };
+}
+
+static CATALOGUE_FIRST: Metric = Metric {
+    id: Id::StreamsActive,
+    name: "llm_streams_active",
+    kind: Gauge,
+    common: STREAM,
+    own: POD,
+    help: "Calls to a model that are open now.",
+};
+
+catalogue! {
+    // Streams.
+    StreamsActive = "llm_streams_active", Gauge, STREAM, POD,
+        "Calls to a model that are open now.";
+    StreamOldestAge = "llm_stream_oldest_age_seconds", Gauge, STREAM, POD,
+        "Age of the oldest open call, from the first byte of its request.";
+    StreamIdleMax = "llm_stream_idle_seconds_max", Gauge, STREAM, POD,
+        "Longest time since the last event of any open stream that has begun to answer.";
+    Streams = "llm_streams_total", Counter, STREAM, &[closed("outcome")],
+        "Calls that ended, by how: complete, truncated, reset, client_cancel, error_event, http_error, idle_timeout, process_exit, lost.";
+    StreamDuration = "llm_stream_duration_seconds", Histogram(DURATION), STREAM, NONE,
+        "From the first byte of the request to the end of the streamed answer. Streams with lost bytes are left out.";
+    TimeToFirst = "llm_time_to_first_seconds", Histogram(FIRST), STREAM, &[closed("milestone")],
+        "From the first byte of the request to the first byte, event, emitted delta of any kind, reasoning, visible text, tool call, audio or whole sentence of a streamed answer.";
+    InvisibleWait = "llm_invisible_wait_seconds", Histogram(FIRST), STREAM, NONE,
+        "From the first delta of any kind to the first visible text: what a time to first chunk hides.";
+    // Chunks. A chunk is one event that carries a non-empty visible delta.
+    ChunkGap = "llm_chunk_gap_seconds", Histogram(GAP), STREAM, &[closed("clock")],
+        "Time between successive chunks that different reads brought; chunks of one read arrive together and are counted by llm_events_per_read. clock=read: when the application read them.";
+    ChunkChars = "llm_chunk_visible_chars", Histogram(CHARS), STREAM, NONE,
+        "Visible characters of one chunk (an event that carries a non-empty visible delta).";
+    ChunkTokens = "llm_chunk_tokens_estimate", Histogram(TOKENS), STREAM, NONE,
+        "Visible output tokens per chunk, one sample a stream, where the provider reported usage and the answer was text only. An estimate.";
+    EventsPerRead = "llm_events_per_read", Histogram(EVENTS), STREAM, NONE,
+        "Events that one read by the application brought.";
+    HeadBurst = "llm_stream_head_burst_ratio", Histogram(RATIO), STREAM, NONE,
+        "Share of the visible characters that came within 200 ms of the first visible text, one sample a stream of two chunks or more.";
+    Stalls = "llm_stream_stalls_total", Counter, STREAM, CAUSE,
+        "Silences inside a stream longer than 500 ms and than 8 times its median gap, by who caused them; unknown where the layers in use cannot tell.";
+    Qoe = "llm_stream_qoe_score", Histogram(RATIO), STREAM, NONE,
+        "How well the delivery kept ahead of a reader: 1 minus the share of the reader's expected timeline by which the text was late. One sample a stream of two chunks or more.";
+    // OpenTelemetry GenAI client metrics.
+    OperationDuration = "gen_ai_client_operation_duration_seconds", Histogram(OTEL_SECONDS), OPERATION, &[open("error_type")],
+        "GenAI operation duration (OpenTelemetry gen_ai.client.operation.duration).";
+    TimeToFirstChunk = "gen_ai_client_operation_time_to_first_chunk_seconds", Histogram(OTEL_SECONDS), OPERATION, NONE,
+        "Time to the first generated delta of a stream, lifecycle events not counted (OpenTelemetry gen_ai.client.operation.time_to_first_chunk).";
+    TimePerChunk = "gen_ai_client_operation_time_per_output_chunk_seconds", Histogram(OTEL_SECONDS), OPERATION, NONE,
+        "Time between successive visible chunks of a stream, those of one read included (OpenTelemetry gen_ai.client.operation.time_per_output_chunk).";
+    InputTokens = "gen_ai_client_inference_usage_input_tokens_total", Counter, OPERATION, MODALITY,
+        "Input tokens as the provider reported them, cached ones included.";
+    OutputTokens = "gen_ai_client_inference_usage_output_tokens_total", Counter, OPERATION, MODALITY,
+        "Output tokens as the provider reported them, reasoning included.";
+    CacheReadTokens = "gen_ai_client_inference_usage_cache_read_input_tokens_total", Counter, OPERATION, MODALITY,
+        "Input tokens read from a cache, as the provider reported them; a part of the input tokens.";
+    CacheWriteTokens = "gen_ai_client_inference_usage_cache_write_input_tokens_total", Counter, OPERATION, MODALITY,
+        "Input tokens written to a cache, as the provider reported them; a part of the input tokens.";
+    ReasoningTokens = "gen_ai_client_inference_usage_reasoning_output_tokens_total", Counter, OPERATION, MODALITY,
+        "Output tokens spent on reasoning, as the provider reported them; a part of the output tokens.";
+    // The observer itself.
+    BuildInfo = "llm_observer_build_info", Gauge, NONE, &[closed("version"), closed("revision"), closed("rustc")],
+        "1; the labels say what is running.";
+    Events = "llm_observer_events_total", Counter, NONE, &[closed("kind")],
+        "Records that the pipeline took, by kind.";
+    EventsLost = "llm_observer_events_lost_total", Counter, NONE, CAUSE,
+        "Captured calls or pieces that were lost, by cause.";
+    LostBytes = "llm_observer_lost_bytes_total", Counter, NONE, CAUSE,
+        "Bytes of possible model traffic that were lost, by cause. Losses of unknown size are not in it.";
+    ParseErrors = "llm_observer_parse_errors_total", Counter, NONE, &[closed("protocol"), closed("reason")],
+        "Oddities that a parser met and survived, by protocol and reason.";
+    ProbeState = "llm_observer_probe_state", Gauge, NONE, &[closed("probe"), open("target"), closed("state")],
+        "1 for the state each probe is in: ok, unsupported, not_applicable or broken.";
+    ProbeHits = "llm_observer_probe_hits_total", Counter, NONE, &[closed("probe"), open("target")],
+        "Calls that a probe saw, where the kernel counts them.";
+    CoverageProcesses = "llm_observer_coverage_processes", Gauge, NONE, &[closed("visibility"), closed("reason")],
+        "Processes that use TLS, by how far the observer sees into them (plaintext, shape, none) and why.";
+    KernelSeconds = "llm_observer_kernel_seconds_total", Counter, NONE, &[closed("program")],
+        "Time spent in each kernel program; only while kernel.bpf_stats_enabled is set.";
+    IgnoredCalls = "llm_observer_ignored_calls_total", Counter, NONE, NONE,
+        "TLS calls that the kernel side let pass unread because their connection carries no model traffic.";
+    SeriesOverflow = "llm_observer_series_overflow_total", Counter, NONE, &[closed("metric")],
+        "Label sets folded into _OTHER because a cap was reached, by metric.";
+    ProcessCpu = "process_cpu_seconds_total", Counter, NONE, NONE,
+        "Total user and system CPU time spent in seconds.";
+    ProcessMemory = "process_resident_memory_bytes", Gauge, NONE, NONE,
+        "Resident memory size in bytes.";
+    ProcessVirtual = "process_virtual_memory_bytes", Gauge, NONE, NONE,
+        "Virtual memory size in bytes.";
+    ProcessOpenFds = "process_open_fds", Gauge, NONE, NONE,
+        "Number of open file descriptors.";
+    ProcessMaxFds = "process_max_fds", Gauge, NONE, NONE,
+        "Maximum number of open file descriptors.";
+    ProcessThreads = "process_threads", Gauge, NONE, NONE,
+        "Number of OS threads in the process.";
+    ProcessStart = "process_start_time_seconds", Gauge, NONE, NONE,
+        "Start time of the process since unix epoch in seconds.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_its_ids() {
+        for (index, row) in CATALOGUE.iter().enumerate() {
+            assert_eq!(row.id as usize, index, "{}", row.name);
+        }
+        assert_eq!(metric(CATALOGUE_FIRST.id).name, CATALOGUE_FIRST.name);
+    }
+
+    #[test]
+    fn names_labels_and_bounds_are_well_formed() {
+        let mut names = std::collections::HashSet::new();
+        for row in CATALOGUE {
+            assert!(names.insert(row.name), "{} twice", row.name);
+            assert_eq!(row.name.ends_with("_total"), row.kind == Counter, "{}", row.name);
+            let labels: Vec<_> = row.labels().map(|l| l.name).collect();
+            for name in &labels {
+                assert!(!["type", "job", "instance", "pod", "namespace", "le"].contains(name), "{}", row.name);
+                assert_eq!(labels.iter().filter(|n| n == &name).count(), 1, "{}", row.name);
+            }
+            if let Histogram(bounds) = row.kind {
+                assert!(bounds.windows(2).all(|w| w[0] < w[1]), "{}", row.name);
+            }
+        }
+    }
+
+    /// The interface promises these two ranges.
+    #[test]
+    fn long_streams_and_short_gaps_have_buckets() {
+        assert!(DURATION.last().unwrap() >= &900.0);
+        assert!(GAP[0] <= 0.001 && GAP.last().unwrap() >= &60.0);
+        for bound in [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92] {
+            assert!(OTEL_SECONDS.contains(&bound), "{bound} is the conventions'");
+        }
+    }
+}
