@@ -40,3 +40,18 @@ pub const CONNS: usize = 65_536;
 /// Requests of another kind after which a connection is ignored for good. Some SDKs warm a connection up with a
 /// request or two before the first model call.
 pub const NON_LLM_REQUESTS: u32 = 8;
+
+/// Timeline points kept for all ended streams together (32 bytes each, so 4 MiB); the oldest streams lose theirs first.
+pub const ENDED_POINTS: usize = 131_072;
+
+/// Streams open at once in the ledger. Each holds a dialect (KiBs) and its timeline.
+pub const OPEN_STREAMS: usize = 65_536;
+
+/// Stalls kept for one stream; more are only counted by the metric.
+pub const STALLS: usize = 64;
+
+/// Silences that wait for the stream's median gap before they are judged.
+pub const STALL_CANDIDATES: usize = 8;
+
+/// Different oddities noted on one stream.
+pub const NOTES: usize = 16;

@@ -13,7 +13,7 @@ pub enum Utterance<'a> {
     /// each choice that it speaks for.
     Delta { kind: DeltaKind, text: Cow<'a, str> },
     /// Output of an answer that is not a stream (one JSON document): `chars` more characters of it were scanned and
-    /// forgotten. It adds to the character counts and sets milestones, but it is no chunk.
+    /// forgotten. It adds to the character counts, but it is no chunk and sets no milestone: nobody can use a part of it.
     Whole { kind: DeltaKind, chars: u64 },
     /// Token counts so far (cumulative: the last one wins field by field).
     Usage(Usage),

@@ -1,0 +1,228 @@
+//! The book of calls: those open, and the last ones that ended.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::timeline::Timeline;
+use super::{Audience, Entry, Firsts, Gaps, Happening, Point, Stream};
+use crate::dialect::{Row, Usage};
+use crate::identity::Identity;
+use crate::limits;
+use crate::proto::{End, RequestHead};
+use crate::record::ConnKey;
+use crate::units::Ns;
+
+/// After the end marker, the protocol's own end is awaited this long: some clients never read the last chunk and keep
+/// the connection.
+const MARKER_GRACE: u64 = 1_000_000_000;
+
+/// A call's number in this book; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamNo(u64);
+
+/// What the operator may set.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Ended calls kept.
+    pub ended: usize,
+    /// An application that closes after this long without a byte has given up waiting (`idle_timeout`), nanoseconds;
+    /// earlier it is `client_cancel`.
+    pub idle_ns: u64,
+}
+
+impl Default for Limits {
+    /// 30 s: SDKs' read time-outs are between 30 s and 10 min; people lose patience earlier.
+    fn default() -> Self {
+        Limits { ended: limits::ENDED_STREAMS, idle_ns: 30_000_000_000 }
+    }
+}
+
+/// What is known when a dialect claims a request.
+#[derive(Clone, Copy)]
+pub struct Opening<'a> {
+    /// The connection.
+    pub conn: ConnKey,
+    /// The request's ordinal on it.
+    pub exchange: u64,
+    /// Who asks.
+    pub identity: &'a Arc<Identity>,
+    /// The request head.
+    pub head: &'a RequestHead,
+    /// The dialect that claims it.
+    pub row: &'a Row,
+    /// First byte of the request.
+    pub at: Ns,
+}
+
+/// All calls. Bounded by `limits::OPEN_STREAMS`, `Limits::ended` and `limits::ENDED_POINTS`.
+pub struct Book {
+    limits: Limits,
+    open: HashMap<StreamNo, Stream, RandomState>,
+    next: u64,
+    ended: VecDeque<(Entry, Timeline)>,
+    ended_points: usize,
+    /// Entries of `ended`, from the oldest on, whose timeline was given up.
+    cleared: usize,
+    overflow: u64,
+}
+
+impl Book {
+    /// An empty book.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Book {
+            limits,
+            open: HashMap::default(),
+            next: 0,
+            ended: VecDeque::new(),
+            ended_points: 0,
+            cleared: 0,
+            overflow: 0,
+        }
+    }
+
+    /// Open calls, in no particular order.
+    pub fn open(&self) -> impl Iterator<Item = &Entry> {
+        self.open.values().map(Stream::entry)
+    }
+
+    /// Ended calls, newest first.
+    pub fn ended(&self) -> impl Iterator<Item = &Entry> {
+        self.ended.iter().rev().map(|(entry, _)| entry)
+    }
+
+    /// The call with this id, open or ended (the newest, should two share it), and its timeline.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<(&Entry, Vec<Point>)> {
+        let open = self.open.values().map(|s| (&s.entry, &s.timeline));
+        let ended = self.ended.iter().rev().map(|(entry, timeline)| (entry, timeline));
+        let (entry, timeline) = open.chain(ended).find(|(entry, _)| entry.id == id)?;
+        Some((entry, timeline.points().collect()))
+    }
+
+    /// Calls not opened because `limits::OPEN_STREAMS` were open.
+    #[must_use]
+    pub fn overflow(&self) -> u64 {
+        self.overflow
+    }
+
+    /// A dialect claimed a request. `None` when too many calls are open (counted).
+    pub fn begin(&mut self, opening: &Opening<'_>, audience: &mut dyn Audience) -> Option<StreamNo> {
+        if self.open.len() >= limits::OPEN_STREAMS {
+            self.overflow += 1;
+            return None;
+        }
+        let stream = Stream::new(entry(opening));
+        audience.hear(Happening::Opened(&stream.entry));
+        let no = StreamNo(self.next);
+        self.next += 1;
+        self.open.insert(no, stream);
+        Some(no)
+    }
+
+    /// An open call; `None` once it has ended.
+    pub fn stream(&mut self, no: StreamNo) -> Option<&mut Stream> {
+        self.open.get_mut(&no)
+    }
+
+    /// The protocol says that the call is over. A second end is ignored.
+    pub fn end(&mut self, no: StreamNo, how: End, at: Ns, audience: &mut dyn Audience) {
+        if let Some(mut stream) = self.open.remove(&no) {
+            stream.end(how, at, self.limits.idle_ns, audience);
+            self.keep(stream);
+        }
+    }
+
+    /// Time passed: end the calls whose end marker came but whose protocol never ended.
+    pub fn tick(&mut self, now: Ns, audience: &mut dyn Audience) {
+        let due = |stream: &Stream| stream.marker.is_some_and(|marker| now - marker >= MARKER_GRACE);
+        let due: Vec<StreamNo> = self.open.iter().filter(|(_, s)| due(s)).map(|(&no, _)| no).collect();
+        for no in due {
+            self.end(no, End::Lost, now, audience);
+        }
+    }
+
+    fn keep(&mut self, stream: Stream) {
+        self.ended_points += stream.timeline.len();
+        self.ended.push_back((stream.entry, stream.timeline));
+        while self.ended.len() > self.limits.ended
+            && let Some((_, timeline)) = self.ended.pop_front()
+        {
+            self.ended_points -= timeline.len();
+            self.cleared = self.cleared.saturating_sub(1);
+        }
+        while self.ended_points > limits::ENDED_POINTS
+            && let Some((_, timeline)) = self.ended.get_mut(self.cleared)
+        {
+            self.ended_points -= timeline.len();
+            timeline.clear();
+            self.cleared += 1;
+        }
+    }
+}
+
+fn entry(opening: &Opening<'_>) -> Entry {
+    let Opening { conn, exchange, identity, head, row, at } = *opening;
+    Entry {
+        id: id(&conn, exchange),
+        conn,
+        exchange,
+        identity: identity.clone(),
+        provider: (row.provider)(head),
+        api: row.api,
+        operation: row.operation,
+        protocol: head.protocol,
+        server_address: head.host.clone(),
+        request: None,
+        response_model: None,
+        response_id: None,
+        status: None,
+        started: at,
+        request_sent: None,
+        ended: None,
+        outcome: None,
+        streaming: false,
+        firsts: Firsts::default(),
+        events: 0,
+        keepalives: 0,
+        reads: 0,
+        chunks: 0,
+        visible_chars: 0,
+        reasoning_chars: 0,
+        tool_chars: 0,
+        refusal_chars: 0,
+        usage: Usage::default(),
+        finish_reason: None,
+        error_kind: None,
+        attempt: attempt(head),
+        stalls: Vec::new(),
+        gaps: Gaps::default(),
+        head_burst_ratio: None,
+        last_activity: at,
+        lost: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+/// Twelve hexadecimal digits of an FNV-1a hash over what identifies the call on this boot: stable across replays, and
+/// at a few thousand calls kept, two alike are a one in 10^7 matter.
+fn id(conn: &ConnKey, exchange: u64) -> String {
+    let words = [conn.handle, conn.start_ns, u64::from(conn.tgid), u64::from(conn.generation), exchange];
+    let hash = words
+        .iter()
+        .flat_map(|word| word.to_le_bytes())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{:012x}", (hash ^ (hash >> 48)) & 0xffff_ffff_ffff)
+}
+
+/// The SDK's own retry mark: Stainless counts retries from 0, AWS attempts from 1 (`attempt=2; max=3`).
+fn attempt(head: &RequestHead) -> Option<u32> {
+    if let Some(count) = head.header("x-stainless-retry-count") {
+        return count.trim().parse().ok();
+    }
+    let fields = head.header("amz-sdk-request")?.split(';');
+    let attempt = fields.filter_map(|field| field.trim().strip_prefix("attempt=")).next()?;
+    attempt.parse::<u32>().ok()?.checked_sub(1)
+}

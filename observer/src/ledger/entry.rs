@@ -1,0 +1,131 @@
+//! What is known of one call.
+
+use std::sync::Arc;
+
+use super::{Firsts, GapStats, Gaps, Outcome, Stall};
+use crate::dialect::{RequestFacts, Usage};
+use crate::identity::Identity;
+use crate::record::ConnKey;
+use crate::units::{LossCause, Ns};
+
+/// One call, as far as it was seen. Facts not seen are `None`, never 0. Holds names and numbers, no payload.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Short stable id for `inspect`: the same call gets the same id in a replay.
+    pub id: String,
+    /// The connection.
+    pub conn: ConnKey,
+    /// Which request of the connection (or HTTP/2 stream).
+    pub exchange: u64,
+    /// Who made the call.
+    pub identity: Arc<Identity>,
+    /// `gen_ai.provider.name`.
+    pub provider: &'static str,
+    /// The dialect's `api`.
+    pub api: &'static str,
+    /// `gen_ai.operation.name`.
+    pub operation: &'static str,
+    /// `http/1.1` …
+    pub protocol: &'static str,
+    /// Host the request named.
+    pub server_address: Option<String>,
+    /// What the request asked for; `None` until the body was seen.
+    pub request: Option<RequestFacts>,
+    /// The model that answered, in its own word.
+    pub response_model: Option<String>,
+    /// The provider's response id.
+    pub response_id: Option<String>,
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// First byte of the request.
+    pub started: Ns,
+    /// Last byte of the request.
+    pub request_sent: Option<Ns>,
+    /// When it ended: the end marker's stamp, else that of what ended it.
+    pub ended: Option<Ns>,
+    /// How it ended; `None` while open.
+    pub outcome: Option<Outcome>,
+    /// The response is a stream of events.
+    pub streaming: bool,
+    /// Milestones.
+    pub firsts: Firsts,
+    /// Events of any kind, keep-alives excluded.
+    pub events: u64,
+    /// Keep-alives: pings and SSE comments.
+    pub keepalives: u64,
+    /// Reads that brought at least one event.
+    pub reads: u64,
+    /// Events that carried a non-empty visible delta.
+    pub chunks: u64,
+    /// Visible characters (Unicode scalar values).
+    pub visible_chars: u64,
+    /// Reasoning characters.
+    pub reasoning_chars: u64,
+    /// Characters of tool calls: names and arguments.
+    pub tool_chars: u64,
+    /// Characters of a marked refusal.
+    pub refusal_chars: u64,
+    /// Tokens as reported.
+    pub usage: Usage,
+    /// The provider's word.
+    pub finish_reason: Option<String>,
+    /// Type of an in-stream or HTTP error, in the provider's word.
+    pub error_kind: Option<String>,
+    /// SDK's retry mark: 0 for the first attempt.
+    pub attempt: Option<u32>,
+    /// Stalls so far, the first `limits::STALLS`.
+    pub stalls: Vec<Stall>,
+    /// Gaps between visible chunks.
+    pub gaps: Gaps,
+    /// Share of the visible characters that came within 200 ms of the first visible one. Set when the call ends;
+    /// `None` with fewer than two chunks, or when lost bytes may hide some.
+    pub head_burst_ratio: Option<f64>,
+    /// Last sign of progress: an event other than a keep-alive, else the response head, else the request.
+    pub last_activity: Ns,
+    /// Bytes of the response that were lost, by cause.
+    pub lost: Vec<Loss>,
+    /// Oddities, by low-cardinality name; the first `limits::NOTES` different ones.
+    pub notes: Vec<&'static str>,
+}
+
+/// Bytes lost for one cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Why.
+    pub cause: LossCause,
+    /// How many; `None` when some of the losses are of unknown size.
+    pub bytes: Option<u64>,
+}
+
+impl Entry {
+    /// Quantiles of the gaps between visible chunks; `None` before the second chunk.
+    #[must_use]
+    pub fn gap_stats(&self) -> Option<GapStats> {
+        self.gaps.stats()
+    }
+
+    /// Seconds the call took, or has taken at `now`.
+    #[must_use]
+    pub fn duration_seconds(&self, now: Ns) -> f64 {
+        self.ended.unwrap_or(now).seconds_since(self.started)
+    }
+
+    /// Seconds since the last sign of progress; `None` once ended.
+    #[must_use]
+    pub fn idle_seconds(&self, now: Ns) -> Option<f64> {
+        self.ended.is_none().then(|| now.seconds_since(self.last_activity))
+    }
+
+    pub(super) fn note(&mut self, name: &'static str) {
+        if self.notes.len() < crate::limits::NOTES && !self.notes.contains(&name) {
+            self.notes.push(name);
+        }
+    }
+
+    pub(super) fn lose(&mut self, cause: LossCause, bytes: Option<u64>) {
+        match self.lost.iter_mut().find(|loss| loss.cause == cause) {
+            Some(loss) => loss.bytes = loss.bytes.zip(bytes).map(|(a, b)| a.saturating_add(b)),
+            None => self.lost.push(Loss { cause, bytes }),
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! A live call: turns utterances into the facts of its `Entry`.
+
+use super::sentence::Sentence;
+use super::timeline::{PointKind, Timeline};
+use super::{Audience, Entry, Happening, Milestone, Outcome, Stall};
+use crate::dialect::{DeltaKind, RequestFacts, Usage, Utterance};
+use crate::limits;
+use crate::proto::{End, Note, ResponseHead};
+use crate::units::{LossCause, Moment, Ns};
+
+/// A gap is a stall when longer than this …
+const STALL_NS: u64 = 500_000_000;
+/// … and than this many median gaps …
+const STALL_MEDIANS: u64 = 8;
+/// … judged once the median rests on this many gaps, or when the call ends.
+const STALL_SAMPLES: u64 = 8;
+/// The head burst: characters within this time of the first visible one.
+const BURST_NS: u64 = 200_000_000;
+
+/// An open call. Constant memory: however long the stream, only counters, capped lists and flags.
+#[derive(Debug)]
+pub struct Stream {
+    pub(super) entry: Entry,
+    pub(super) timeline: Timeline,
+    /// When the dialect's end marker came.
+    pub(super) marker: Option<Ns>,
+    error_seen: bool,
+    /// No byte of the response is missing so far: the first of a kind seen is the first there was.
+    whole: bool,
+    /// Bytes are missing since the last event: the end marker may have been among them.
+    tail_lost: bool,
+    /// Last byte of the response, keep-alives included: what an application's read time-out looks at.
+    last_read: Ns,
+    event: Option<Current>,
+    read: Option<Batch>,
+    sentence: Sentence<Ns>,
+    /// Moment of the last chunk; `None` before the first and where bytes are missing since.
+    last_chunk: Option<Ns>,
+    first_visible: Option<Ns>,
+    burst_chars: u64,
+    /// Long gaps not judged yet: when they began, nanoseconds.
+    candidates: Vec<(Ns, u64)>,
+}
+
+/// The event being interpreted.
+#[derive(Debug)]
+struct Current {
+    at: Moment,
+    data_bytes: u64,
+    wire_bytes: u64,
+    /// Characters by `DeltaKind`.
+    chars: [u64; 5],
+    /// The dialect said something other than "keep-alive".
+    meaningful: bool,
+    keepalive: bool,
+}
+
+/// The events of one read so far.
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    call: u64,
+    events: u32,
+}
+
+/// The order in which an event's delta kinds name its timeline point.
+const KINDS: [DeltaKind; 5] =
+    [DeltaKind::Visible, DeltaKind::Reasoning, DeltaKind::Tool, DeltaKind::Refusal, DeltaKind::Audio];
+
+impl Stream {
+    pub(super) fn new(entry: Entry) -> Self {
+        Stream {
+            timeline: Timeline::default(),
+            marker: None,
+            error_seen: false,
+            whole: true,
+            tail_lost: false,
+            last_read: entry.started,
+            event: None,
+            read: None,
+            sentence: Sentence::default(),
+            last_chunk: None,
+            first_visible: None,
+            burst_chars: 0,
+            candidates: Vec::new(),
+            entry,
+        }
+    }
+
+    /// The facts so far.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// The request's last byte was written.
+    pub fn requested(&mut self, facts: RequestFacts, at: Moment, audience: &mut dyn Audience) {
+        self.entry.request = Some(facts);
+        self.entry.request_sent = Some(at.read);
+        if self.entry.status.is_none() {
+            self.active(at.read);
+        }
+        audience.hear(Happening::Requested(&self.entry));
+    }
+
+    /// The response head came; `at` is the moment of its first byte.
+    pub fn response(&mut self, head: &ResponseHead, at: Moment, audience: &mut dyn Audience) {
+        self.entry.status = Some(head.status);
+        self.entry.streaming = head.content_type.as_deref().is_some_and(is_stream);
+        self.active(at.read);
+        self.reach(Milestone::Byte, at.read, audience);
+    }
+
+    /// An event begins: the utterances up to `event_end` are its meaning.
+    pub fn event_begin(&mut self, at: Moment, data_bytes: usize, wire_bytes: usize) {
+        self.entry.streaming = true;
+        self.last_read = at.read;
+        self.event = Some(Current {
+            at,
+            data_bytes: data_bytes as u64,
+            wire_bytes: wire_bytes as u64,
+            chars: [0; 5],
+            meaningful: false,
+            keepalive: false,
+        });
+    }
+
+    /// One thing the provider said. `at`: the moment of the event or of the body's end.
+    pub fn utter(&mut self, utterance: &Utterance<'_>, at: Moment, audience: &mut dyn Audience) {
+        if let Some(event) = &mut self.event {
+            let keepalive = matches!(utterance, Utterance::KeepAlive);
+            event.keepalive |= keepalive;
+            event.meaningful |= !keepalive;
+        }
+        match utterance {
+            Utterance::Start { response_id, model } => {
+                name_once(&mut self.entry.response_id, response_id.as_deref());
+                name_once(&mut self.entry.response_model, model.as_deref());
+            }
+            Utterance::Delta { kind, text } => self.delta(*kind, text, at, audience),
+            Utterance::Whole { kind, chars } => self.add_chars(*kind, *chars),
+            Utterance::Usage(usage) => merge(&mut self.entry.usage, usage),
+            Utterance::Finish { reason } => self.entry.finish_reason = Some(capped(reason)),
+            Utterance::Error { kind } => {
+                self.error_seen = true;
+                name_once(&mut self.entry.error_kind, kind.as_deref());
+            }
+            Utterance::End => self.marker = self.marker.or(Some(at.read)),
+            Utterance::KeepAlive | Utterance::Other => {}
+            Utterance::Malformed(reason) => self.odd(Note { protocol: self.entry.api, reason }, audience),
+        }
+    }
+
+    /// The event is over: count it.
+    pub fn event_end(&mut self, audience: &mut dyn Audience) {
+        let Some(event) = self.event.take() else { return };
+        let kind = KINDS.into_iter().zip(event.chars).find(|(_, chars)| *chars > 0);
+        if event.keepalive && !event.meaningful {
+            return self.keepalive_point(event.at, event.data_bytes, event.wire_bytes);
+        }
+        let (point, chars) = kind.map_or((PointKind::Event, 0), |(kind, chars)| (PointKind::Delta(kind), chars));
+        self.timeline.push(event.at, point, chars, event.data_bytes, event.wire_bytes);
+        self.entry.events += 1;
+        self.tail_lost = false;
+        self.active(event.at.read);
+        self.batch(event.at.call, audience);
+        self.reach(Milestone::Event, event.at.read, audience);
+        if let Some((DeltaKind::Visible, chars)) = kind {
+            self.chunk(event.at.read, chars, audience);
+        }
+    }
+
+    /// An SSE comment.
+    pub fn comment(&mut self, at: Moment) {
+        self.last_read = at.read;
+        self.keepalive_point(at, 0, 0);
+    }
+
+    /// Some bytes of a body that is no stream came.
+    pub fn body(&mut self, at: Moment) {
+        self.last_read = at.read;
+        self.active(at.read);
+    }
+
+    /// Bytes of the response are missing here.
+    pub fn gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment) {
+        self.entry.lose(cause, bytes);
+        self.timeline.push(at, PointKind::Gap, 0, bytes.unwrap_or(0), 0);
+        self.whole = false;
+        self.tail_lost = true;
+        self.last_chunk = None;
+        self.sentence.gap();
+        if self.marker.is_none() {
+            self.entry.note("lost_bytes_may_hide_chunks");
+        }
+    }
+
+    /// Something odd that did not stop the stream.
+    pub fn odd(&mut self, note: Note, audience: &mut dyn Audience) {
+        self.entry.note(note.reason);
+        audience.hear(Happening::Odd(note));
+    }
+
+    /// The call is over.
+    pub(super) fn end(&mut self, how: End, at: Ns, idle_limit: u64, audience: &mut dyn Audience) {
+        let outcome = self.outcome(how, at, idle_limit);
+        if let Some(at) = self.sentence.finish().filter(|_| outcome == Outcome::Complete) {
+            self.reach(Milestone::Sentence, at, audience);
+        }
+        self.flush_read(audience);
+        self.judge_stalls(audience);
+        self.entry.outcome = Some(outcome);
+        self.entry.ended = Some(self.marker.filter(|_| outcome == Outcome::Complete).unwrap_or(at));
+        if self.entry.chunks >= 2 && self.whole {
+            self.entry.head_burst_ratio = Some(self.burst_chars as f64 / self.entry.visible_chars as f64);
+        }
+        self.entry.gaps.freeze();
+        self.timeline.shrink();
+        audience.hear(Happening::Closed(&self.entry));
+    }
+
+    /// The taxonomy of interface.md. What the provider said goes before how the connection ended: SDKs close the
+    /// socket right after the end marker.
+    fn outcome(&self, how: End, at: Ns, idle_limit: u64) -> Outcome {
+        let whole_body = how == End::Complete && !self.entry.streaming && self.whole;
+        match self.entry.status {
+            Some(400..) => return Outcome::HttpError,
+            _ if self.error_seen => return Outcome::ErrorEvent,
+            Some(_) if self.marker.is_some() || whole_body => return Outcome::Complete,
+            _ if self.marker.is_some() => return Outcome::Complete,
+            _ if self.tail_lost => return Outcome::Lost,
+            _ => {}
+        }
+        match how {
+            End::Complete | End::PeerClosed => Outcome::Truncated,
+            End::Reset => Outcome::Reset,
+            End::LocalClosed if at - self.last_read >= idle_limit => Outcome::IdleTimeout,
+            End::LocalClosed => Outcome::ClientCancel,
+            End::ProcessExit => Outcome::ProcessExit,
+            End::Lost => Outcome::Lost,
+        }
+    }
+
+    fn delta(&mut self, kind: DeltaKind, text: &str, at: Moment, audience: &mut dyn Audience) {
+        let chars = text.chars().count() as u64;
+        if chars == 0 {
+            return;
+        }
+        self.add_chars(kind, chars);
+        let Some(event) = &mut self.event else { return };
+        if let Some((_, sum)) = KINDS.iter().zip(&mut event.chars).find(|(k, _)| **k == kind) {
+            *sum += chars;
+        }
+        self.reach(Milestone::Emitted, at.read, audience);
+        match kind {
+            DeltaKind::Visible => self.visible(text, chars, at.read, audience),
+            DeltaKind::Reasoning => self.reach(Milestone::Reasoning, at.read, audience),
+            DeltaKind::Tool => self.reach(Milestone::Tool, at.read, audience),
+            DeltaKind::Audio => self.reach(Milestone::Audio, at.read, audience),
+            DeltaKind::Refusal => {}
+        }
+    }
+
+    fn add_chars(&mut self, kind: DeltaKind, chars: u64) {
+        match kind {
+            DeltaKind::Visible => self.entry.visible_chars += chars,
+            DeltaKind::Reasoning => self.entry.reasoning_chars += chars,
+            DeltaKind::Tool => self.entry.tool_chars += chars,
+            DeltaKind::Refusal => self.entry.refusal_chars += chars,
+            // Base64, or a transcript: neither measures what was heard.
+            DeltaKind::Audio => {}
+        }
+    }
+
+    fn visible(&mut self, text: &str, chars: u64, at: Ns, audience: &mut dyn Audience) {
+        if !text.trim().is_empty() {
+            self.reach(Milestone::Visible, at, audience);
+        }
+        if at - *self.first_visible.get_or_insert(at) <= BURST_NS {
+            self.burst_chars += chars;
+        }
+        if self.entry.firsts.sentence.is_none()
+            && let Some(end) = self.sentence.push(text, at)
+        {
+            self.reach(Milestone::Sentence, end, audience);
+        }
+    }
+
+    fn chunk(&mut self, at: Ns, chars: u64, audience: &mut dyn Audience) {
+        let gap = self.last_chunk.map(|last| at - last);
+        self.entry.chunks += 1;
+        if let (Some(gap), Some(last)) = (gap, self.last_chunk) {
+            self.entry.gaps.add(gap);
+            if gap > STALL_NS {
+                self.candidate(last, gap, audience);
+            }
+        }
+        self.last_chunk = Some(at);
+        audience.hear(Happening::Chunk {
+            entry: &self.entry,
+            gap: gap.map(|ns| ns as f64 / 1e9),
+            chars: u32::try_from(chars).unwrap_or(u32::MAX),
+        });
+        if self.entry.gaps.count() == Some(STALL_SAMPLES) {
+            self.judge_stalls(audience);
+        }
+    }
+
+    fn candidate(&mut self, began: Ns, gap: u64, audience: &mut dyn Audience) {
+        if self.candidates.len() < limits::STALL_CANDIDATES {
+            self.candidates.push((began, gap));
+        }
+        if self.entry.gaps.count() > Some(STALL_SAMPLES) {
+            self.judge_stalls(audience);
+        }
+    }
+
+    fn judge_stalls(&mut self, audience: &mut dyn Audience) {
+        if self.candidates.is_empty() {
+            return;
+        }
+        let threshold = self.entry.gaps.median().unwrap_or(0).saturating_mul(STALL_MEDIANS);
+        for (at, ns) in std::mem::take(&mut self.candidates) {
+            if ns > threshold {
+                let stall = Stall { at, seconds: ns as f64 / 1e9, cause: None };
+                if self.entry.stalls.len() < limits::STALLS {
+                    self.entry.stalls.push(stall);
+                } else {
+                    self.entry.note("more_stalls");
+                }
+                audience.hear(Happening::Stall { entry: &self.entry, stall });
+            }
+        }
+    }
+
+    fn batch(&mut self, call: u64, audience: &mut dyn Audience) {
+        if let Some(batch) = self.read.as_mut().filter(|batch| batch.call == call) {
+            batch.events = batch.events.saturating_add(1);
+            return;
+        }
+        self.flush_read(audience);
+        self.entry.reads += 1;
+        self.read = Some(Batch { call, events: 1 });
+    }
+
+    fn flush_read(&mut self, audience: &mut dyn Audience) {
+        if let Some(batch) = self.read.take() {
+            audience.hear(Happening::Read { entry: &self.entry, events: batch.events });
+        }
+    }
+
+    fn keepalive_point(&mut self, at: Moment, data_bytes: u64, wire_bytes: u64) {
+        self.entry.keepalives += 1;
+        self.timeline.push(at, PointKind::KeepAlive, 0, data_bytes, wire_bytes);
+    }
+
+    fn active(&mut self, at: Ns) {
+        self.last_read = self.last_read.max(at);
+        self.entry.last_activity = self.entry.last_activity.max(at);
+    }
+
+    fn reach(&mut self, milestone: Milestone, at: Ns, audience: &mut dyn Audience) {
+        if !self.whole || self.entry.firsts.get(milestone).is_some() {
+            return;
+        }
+        let seconds = at.seconds_since(self.entry.started);
+        *self.entry.firsts.slot(milestone) = Some(seconds);
+        audience.hear(Happening::First { entry: &self.entry, milestone, seconds });
+    }
+}
+
+fn is_stream(content_type: &str) -> bool {
+    matches!(content_type, "text/event-stream" | "application/x-ndjson")
+}
+
+fn name_once(slot: &mut Option<String>, name: Option<&str>) {
+    if let (None, Some(name)) = (&slot, name) {
+        *slot = Some(capped(name));
+    }
+}
+
+/// The name, cut to `limits::NAME` bytes at a character.
+fn capped(name: &str) -> String {
+    name.chars()
+        .scan(0, |bytes, c| {
+            *bytes += c.len_utf8();
+            (*bytes <= limits::NAME).then_some(c)
+        })
+        .collect()
+}
+
+/// Counts are cumulative: the last one wins, field by field.
+fn merge(total: &mut Usage, new: &Usage) {
+    let Usage { input, output, cached, cache_write, reasoning } = *new;
+    total.input = input.or(total.input);
+    total.output = output.or(total.output);
+    total.cached = cached.or(total.cached);
+    total.cache_write = cache_write.or(total.cache_write);
+    total.reasoning = reasoning.or(total.reasoning);
+}
