@@ -122,6 +122,14 @@ impl Store {
         self.set(id, series, to);
     }
 
+    /// Raises the gauge of these labels to `to`, if it is lower.
+    pub fn raise_to(&mut self, id: Id, labels: &[&str], to: f64) {
+        let series = self.series(id, labels);
+        if let Some(Value::Number(number)) = self.value(id, series) {
+            *number = number.max(to);
+        }
+    }
+
     /// `observe` in the series of these labels.
     pub fn observe_in(&mut self, id: Id, labels: &[&str], sample: f64) {
         let series = self.series(id, labels);

@@ -1,0 +1,203 @@
+//! The ledger's listener: every happening becomes samples in the store, at the moment it happens.
+//!
+//! A stream that lost bytes is left out of the histograms from then on: a gap measured across a hole is not a gap.
+
+use std::collections::HashMap;
+
+use crate::export::catalogue::Id;
+use crate::export::delivery::Delivery;
+use crate::export::labels::{error_type, operation, operation_and, stream, stream_and};
+use crate::export::store::{Caps, Series, Store};
+use crate::ledger::{Audience, Entry, Happening, Milestone, Outcome};
+use crate::record::ConnKey;
+
+/// How fast people read, characters a second: about 250 words a minute. The reader of `llm_stream_qoe_score`.
+pub const READER_RATE: f64 = 25.0;
+
+/// Feeds a store.
+#[derive(Debug)]
+pub struct Metrics {
+    pub store: Store,
+    reader_rate: f64,
+    streams: Streams,
+}
+
+type Streams = HashMap<(ConnKey, u64), Live, foldhash::fast::RandomState>;
+
+/// What an open stream needs besides its entry.
+#[derive(Debug, Default)]
+struct Live {
+    delivery: Delivery,
+    /// Series of the hot path, found once for a stream.
+    chunk: Option<ChunkSeries>,
+    read: Option<Series>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ChunkSeries {
+    gap: Series,
+    chars: Series,
+    per_chunk: Series,
+}
+
+impl Metrics {
+    /// A listener with an empty store. `reader_rate`: characters a second.
+    #[must_use]
+    pub fn new(caps: Caps, reader_rate: f64) -> Metrics {
+        Metrics { store: Store::new(caps), reader_rate, streams: HashMap::default() }
+    }
+
+    /// The model is known by now: known label sets start at 0, so that the first one counts in a rate.
+    fn requested(&mut self, entry: &Entry) {
+        for outcome in Outcome::ALL {
+            self.store.series(Id::Streams, &stream_and(entry, outcome.name()));
+        }
+        self.store.series(Id::Stalls, &stream_and(entry, "unknown"));
+    }
+
+    fn first(&mut self, entry: &Entry, milestone: Milestone, seconds: f64) {
+        if !entry.streaming || lost(entry) || failed(entry) {
+            return;
+        }
+        self.store.observe_in(Id::TimeToFirst, &stream_and(entry, milestone.name()), seconds);
+        match milestone {
+            Milestone::Emitted => self.store.observe_in(Id::TimeToFirstChunk, &operation(entry), seconds),
+            Milestone::Visible => {
+                if let Some(emitted) = entry.firsts.emitted {
+                    self.store.observe_in(Id::InvisibleWait, &stream(entry), (seconds - emitted).max(0.0));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn chunk(&mut self, entry: &Entry, gap: Option<f64>, chars: u32) {
+        if lost(entry) {
+            return;
+        }
+        let Metrics { store, streams, .. } = self;
+        let live = live(streams, entry);
+        live.delivery.chunk(entry.last_activity, chars);
+        let series = *live.chunk.get_or_insert_with(|| ChunkSeries::find(store, entry));
+        store.observe(Id::ChunkChars, series.chars, f64::from(chars));
+        if let Some(gap) = gap {
+            store.observe(Id::TimePerChunk, series.per_chunk, gap);
+        }
+        // Chunks of one read have the same stamp: their distance says nothing.
+        if let Some(gap) = gap.filter(|gap| *gap > 0.0) {
+            store.observe(Id::ChunkGap, series.gap, gap);
+        }
+    }
+
+    fn read(&mut self, entry: &Entry, events: u32) {
+        if lost(entry) || !entry.streaming {
+            return;
+        }
+        let Metrics { store, streams, .. } = self;
+        let live = live(streams, entry);
+        let series = *live.read.get_or_insert_with(|| store.series(Id::EventsPerRead, &stream(entry)));
+        store.observe(Id::EventsPerRead, series, f64::from(events));
+    }
+
+    fn closed(&mut self, entry: &Entry) {
+        let live = self.streams.remove(&(entry.conn, entry.exchange)).unwrap_or_default();
+        let outcome = entry.outcome.unwrap_or(Outcome::Lost);
+        self.store.add_to(Id::Streams, &stream_and(entry, outcome.name()), 1.0);
+        self.usage(entry);
+        let Some(ended) = entry.ended.filter(|_| !lost(entry) && outcome != Outcome::Lost) else { return };
+        let seconds = ended.seconds_since(entry.started);
+        self.store.observe_in(Id::OperationDuration, &operation_and(entry, &error_type(entry)), seconds);
+        if entry.streaming && !failed(entry) {
+            self.store.observe_in(Id::StreamDuration, &stream(entry), seconds);
+            self.delivered(entry, &live.delivery);
+        }
+    }
+
+    fn delivered(&mut self, entry: &Entry, delivery: &Delivery) {
+        let samples = [
+            (Id::HeadBurst, entry.head_burst_ratio),
+            (Id::Qoe, delivery.qoe(self.reader_rate)),
+            (Id::ChunkTokens, tokens_per_chunk(entry)),
+        ];
+        for (id, sample) in samples {
+            if let Some(sample) = sample {
+                self.store.observe_in(id, &stream(entry), sample);
+            }
+        }
+    }
+
+    /// Tokens as the provider reported them; a field it did not report makes no series.
+    fn usage(&mut self, entry: &Entry) {
+        let usage = &entry.usage;
+        for (id, tokens) in [
+            (Id::InputTokens, usage.input),
+            (Id::OutputTokens, usage.output),
+            (Id::CacheReadTokens, usage.cached),
+            (Id::CacheWriteTokens, usage.cache_write),
+            (Id::ReasoningTokens, usage.reasoning),
+        ] {
+            if let Some(tokens) = tokens {
+                // The provider's report does not say which modality the tokens were of.
+                self.store.add_to(id, &operation_and(entry, "unknown"), tokens as f64);
+            }
+        }
+    }
+}
+
+impl Audience for Metrics {
+    fn hear(&mut self, happening: Happening<'_>) {
+        match happening {
+            Happening::Opened(_) => {}
+            Happening::Requested(entry) => self.requested(entry),
+            Happening::First { entry, milestone, seconds } => self.first(entry, milestone, seconds),
+            Happening::Chunk { entry, gap, chars } => self.chunk(entry, gap, chars),
+            Happening::Read { entry, events } => self.read(entry, events),
+            Happening::Stall { entry, stall } => {
+                self.store.add_to(Id::Stalls, &stream_and(entry, stall.cause.unwrap_or("unknown")), 1.0);
+            }
+            Happening::Closed(entry) => self.closed(entry),
+            Happening::Lost { bytes, cause } => {
+                self.store.add_to(Id::EventsLost, &[cause.name()], 1.0);
+                self.store.add_to(Id::LostBytes, &[cause.name()], bytes.unwrap_or(0) as f64);
+            }
+            Happening::Odd(note) => self.store.add_to(Id::ParseErrors, &[note.protocol, note.reason], 1.0),
+        }
+    }
+}
+
+impl ChunkSeries {
+    fn find(store: &mut Store, entry: &Entry) -> ChunkSeries {
+        ChunkSeries {
+            gap: store.series(Id::ChunkGap, &stream_and(entry, "read")),
+            chars: store.series(Id::ChunkChars, &stream(entry)),
+            per_chunk: store.series(Id::TimePerChunk, &operation(entry)),
+        }
+    }
+}
+
+fn live<'a>(streams: &'a mut Streams, entry: &Entry) -> &'a mut Live {
+    streams.entry((entry.conn, entry.exchange)).or_default()
+}
+
+fn lost(entry: &Entry) -> bool {
+    !entry.lost.is_empty()
+}
+
+fn failed(entry: &Entry) -> bool {
+    entry.status.is_some_and(|status| status >= 400)
+}
+
+/// Visible tokens per chunk: only where the report and the answer leave no doubt which tokens were visible.
+fn tokens_per_chunk(entry: &Entry) -> Option<f64> {
+    if entry.outcome != Some(Outcome::Complete) || entry.tool_chars > 0 || entry.chunks == 0 {
+        return None;
+    }
+    let reasoning = match entry.usage.reasoning {
+        Some(tokens) => tokens,
+        // Not reported apart: fine if there was none, unknown if there was.
+        None if entry.reasoning_chars == 0 => 0,
+        None => return None,
+    };
+    let visible = entry.usage.output?.checked_sub(reasoning)?;
+    Some(visible as f64 / entry.chunks as f64)
+}

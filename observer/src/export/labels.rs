@@ -1,0 +1,117 @@
+//! Label values of an entry, in the catalogue's order.
+
+use crate::ledger::{Entry, Outcome};
+
+/// Values of the `STREAM` labels.
+#[must_use]
+pub fn stream(entry: &Entry) -> [&str; 6] {
+    [
+        entry.provider,
+        model(entry),
+        host(entry),
+        &entry.identity.service,
+        entry.identity.k8s.namespace.as_deref().unwrap_or_default(),
+        entry.identity.k8s.workload.as_deref().unwrap_or_default(),
+    ]
+}
+
+/// Values of the `STREAM` labels and one more.
+#[must_use]
+pub fn stream_and<'a>(entry: &'a Entry, own: &'a str) -> [&'a str; 7] {
+    let [provider, model, host, service, namespace, workload] = stream(entry);
+    [provider, model, host, service, namespace, workload, own]
+}
+
+/// Values of the `OPERATION` labels.
+#[must_use]
+pub fn operation(entry: &Entry) -> [&str; 9] {
+    let [provider, model, host, service, namespace, workload] = stream(entry);
+    let response_model = entry.response_model.as_deref().unwrap_or_default();
+    [entry.operation, provider, model, response_model, host, port(entry), service, namespace, workload]
+}
+
+/// Values of the `OPERATION` labels and one more.
+#[must_use]
+pub fn operation_and<'a>(entry: &'a Entry, own: &'a str) -> [&'a str; 10] {
+    let [operation, provider, model, answered, host, port, service, namespace, workload] = operation(entry);
+    [operation, provider, model, answered, host, port, service, namespace, workload, own]
+}
+
+/// The model asked for, in its own word; empty until the request was seen.
+fn model(entry: &Entry) -> &str {
+    entry.request.as_ref().and_then(|request| request.model.as_deref()).unwrap_or_default()
+}
+
+/// Host of `server_address`, which may carry a port (`Host: gateway:8443`).
+#[must_use]
+pub fn host(entry: &Entry) -> &str {
+    split(entry.server_address.as_deref().unwrap_or_default()).0
+}
+
+/// The port named with the host; TLS without one is 443.
+#[must_use]
+pub fn port(entry: &Entry) -> &str {
+    match split(entry.server_address.as_deref().unwrap_or_default()) {
+        ("", _) => "",
+        (_, Some(port)) => port,
+        (_, None) => "443",
+    }
+}
+
+/// `host`, `host:port`, `[v6]`, `[v6]:port`; a bare IPv6 address has no port.
+fn split(address: &str) -> (&str, Option<&str>) {
+    if let Some((v6, rest)) = address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return (v6, rest.strip_prefix(':'));
+    }
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(port)),
+        _ => (address, None),
+    }
+}
+
+/// The `error_type` label: empty when nothing failed, the status of an HTTP error, the provider's error type where it
+/// is a plain word, else the outcome.
+#[must_use]
+pub fn error_type(entry: &Entry) -> String {
+    match (entry.outcome, entry.status) {
+        (None | Some(Outcome::Complete), _) => String::new(),
+        (Some(Outcome::HttpError), Some(status)) => status.to_string(),
+        (Some(Outcome::ErrorEvent), _) => word(entry.error_kind.as_deref()).unwrap_or("error_event").to_owned(),
+        (Some(other), _) => other.name().to_owned(),
+    }
+}
+
+/// A provider's error type or code, if it is one: an error *text* must never become a label.
+fn word(kind: Option<&str>) -> Option<&str> {
+    kind.filter(|kind| {
+        !kind.is_empty() && kind.len() <= 64 && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports_part() {
+        for (address, host, port) in [
+            ("api.openai.com", "api.openai.com", None),
+            ("gateway:8443", "gateway", Some("8443")),
+            ("127.0.0.1:4433", "127.0.0.1", Some("4433")),
+            ("[::1]:4433", "::1", Some("4433")),
+            ("[::1]", "::1", None),
+            ("::1", "::1", None),
+            ("odd:name", "odd:name", None),
+            ("", "", None),
+        ] {
+            assert_eq!(split(address), (host, port), "{address}");
+        }
+    }
+
+    #[test]
+    fn error_texts_are_no_words() {
+        assert_eq!(word(Some("overloaded_error")), Some("overloaded_error"));
+        assert_eq!(word(Some("Your key sk-123 is wrong")), None);
+        assert_eq!(word(Some(&"a".repeat(65))), None);
+    }
+}

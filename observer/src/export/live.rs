@@ -1,0 +1,86 @@
+//! Gauges of what is open now: computed from the book at each scrape, never counted up and down.
+
+use std::collections::HashMap;
+
+use crate::export::catalogue::Id;
+use crate::export::labels::stream_and;
+use crate::export::store::Store;
+use crate::ledger::Entry;
+use crate::units::Ns;
+
+/// How long a service that has no stream open any more still shows 0: longer than any scrape interval, so that an
+/// autoscaler sees the 0 and not an absence.
+const ZERO_FOR_NS: u64 = 15 * 60 * 1_000_000_000;
+
+/// Most label sets remembered for showing 0.
+const REMEMBERED: usize = 1000;
+
+type Key = [Box<str>; 7];
+
+/// Remembers which label sets had streams lately.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    seen: HashMap<Key, Ns>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Open {
+    streams: u64,
+    oldest: f64,
+    idle: Option<f64>,
+}
+
+impl Gauges {
+    /// Fills the three gauges from the open entries.
+    pub fn refresh<'a>(&mut self, open: impl Iterator<Item = &'a Entry>, now: Ns, store: &mut Store) {
+        let groups = group(open, now);
+        self.remember(&groups, now);
+        for id in [Id::StreamsActive, Id::StreamOldestAge, Id::StreamIdleMax] {
+            store.clear(id);
+        }
+        for key in self.seen.keys().filter(|key| !groups.contains_key(*key)) {
+            store.series(Id::StreamsActive, &borrow(key));
+        }
+        for (key, open) in &groups {
+            publish(store, &borrow(key), *open);
+        }
+    }
+
+    fn remember(&mut self, groups: &HashMap<Key, Open>, now: Ns) {
+        self.seen.retain(|_, last| now - *last < ZERO_FOR_NS);
+        for key in groups.keys() {
+            // Before the request was seen the model is unknown: that set ends when the model is known, not at 0.
+            let known = key.get(1).is_some_and(|model| !model.is_empty());
+            if known && (self.seen.len() < REMEMBERED || self.seen.contains_key(key)) {
+                self.seen.insert(key.clone(), now);
+            }
+        }
+    }
+}
+
+fn group<'a>(open: impl Iterator<Item = &'a Entry>, now: Ns) -> HashMap<Key, Open> {
+    let mut groups: HashMap<Key, Open> = HashMap::new();
+    for entry in open {
+        let pod = entry.identity.k8s.pod.as_deref().unwrap_or_default();
+        let group = groups.entry(stream_and(entry, pod).map(Box::from)).or_default();
+        group.streams += 1;
+        group.oldest = group.oldest.max(now.seconds_since(entry.started));
+        if entry.events > 0 {
+            group.idle = Some(group.idle.unwrap_or(0.0).max(now.seconds_since(entry.last_activity)));
+        }
+    }
+    groups
+}
+
+/// Sums and maxima, since two groups may have been folded into one series.
+fn publish(store: &mut Store, labels: &[&str], open: Open) {
+    store.add_to(Id::StreamsActive, labels, open.streams as f64);
+    store.raise_to(Id::StreamOldestAge, labels, open.oldest);
+    if let Some(idle) = open.idle {
+        store.raise_to(Id::StreamIdleMax, labels, idle);
+    }
+}
+
+fn borrow(key: &Key) -> [&str; 7] {
+    key.each_ref().map(AsRef::as_ref)
+}
