@@ -53,7 +53,12 @@ impl<S: Source> Collector for Catalogue<S> {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let Some(snapshot) = self.0.snapshot() else { return Vec::new() };
-        CATALOGUE.iter().zip(snapshot.families).filter(|(_, series)| !series.is_empty()).map(|(m, s)| family(m, s)).collect()
+        CATALOGUE
+            .iter()
+            .zip(snapshot.families)
+            .filter(|(_, series)| !series.is_empty())
+            .map(|(m, s)| family(m, s))
+            .collect()
     }
 }
 
@@ -85,7 +90,9 @@ fn sample(metric: &Metric, labels: &Labels, value: &Value) -> proto::Metric {
     let pairs = metric.labels().zip(labels.iter()).map(|(label, value)| pair(label.name, value)).collect();
     let mut sample = proto::Metric::from_label(pairs);
     match (value, metric.kind) {
-        (Value::Buckets { counts, sum }, Kind::Histogram(bounds)) => sample.set_histogram(histogram(bounds, counts, *sum)),
+        (Value::Buckets { counts, sum }, Kind::Histogram(bounds)) => {
+            sample.set_histogram(histogram(bounds, counts, *sum))
+        }
         (Value::Number(number), Kind::Gauge) => {
             let mut gauge = Gauge::default();
             gauge.set_value(*number);
