@@ -3,8 +3,8 @@
 
 use crate::units::Ns;
 
-/// Points of the delivery curve kept for one stream. When it is full every second point is merged into its successor,
-/// so memory is constant and the error is at most the time between two kept points.
+/// Points of the delivery curve kept for one stream. When it is full, every second one is dropped and from then on half as
+/// many are kept: memory is constant and the error is at most the time between two kept points.
 const POINTS: usize = 128;
 
 /// One stream's delivery so far.
@@ -16,13 +16,18 @@ pub struct Delivery {
     chunks: u64,
     /// (nanoseconds since `first`, characters delivered by then), in order.
     curve: Vec<(u64, u64)>,
+    /// Points that one kept point stands for; doubles when the curve is full.
+    stride: u32,
+    /// Points that the last kept point stands for so far.
+    skipped: u32,
 }
 
 impl Delivery {
     /// A chunk of `chars` visible characters came.
     pub fn chunk(&mut self, at: Ns, chars: u32) {
         let first = *self.first.get_or_insert(at);
-        let since = at - first;
+        // Stamps of two CPUs may differ by nanoseconds; the curve never goes back.
+        let since = (at - first).max(self.curve.last().map_or(0, |last| last.0));
         self.total += u64::from(chars);
         self.chunks += 1;
         match self.curve.last_mut() {
@@ -57,24 +62,31 @@ impl Delivery {
             .sum()
     }
 
+    /// Every `stride`th point stays; those between replace each other. The first, where the reader starts, always stays.
     fn push(&mut self, point: (u64, u64)) {
+        self.stride = self.stride.max(1);
         if self.curve.len() == POINTS {
+            self.stride *= 2;
             let mut index = 0;
-            // Keep the first point (where the reader starts) and then every second one.
             self.curve.retain(|_| {
                 index += 1;
                 index % 2 == 1
             });
+            self.skipped = 0;
         }
-        self.curve.push(point);
+        match self.curve.last_mut() {
+            Some(last) if self.skipped > 0 => *last = point,
+            _ => self.curve.push(point),
+        }
+        self.skipped = if self.curve.len() == 1 { 0 } else { (self.skipped + 1) % self.stride };
     }
 }
 
 /// The reader's expectation over one step of the staircase (constant `delivered` from `a` to `b`), where it exceeds it.
 fn lag(rate: f64, all: f64, a: f64, b: f64, delivered: f64) -> f64 {
     // The expectation passes `delivered` here, and is flat at `all` from `full` on.
-    let start = (delivered / rate).clamp(a, b);
-    let full = (all / rate).clamp(start, b);
+    let start = (delivered / rate).max(a).min(b);
+    let full = (all / rate).max(start).min(b);
     let ramp = rate * (full * full - start * start) / 2.0 - delivered * (full - start);
     let flat = (all - delivered) * (b - full);
     ramp + flat

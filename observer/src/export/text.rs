@@ -172,6 +172,6 @@ mod tests {
     #[test]
     fn what_was_never_fed_is_not_there() {
         let text = text(&mut Store::new(Caps::default()));
-        assert!(!text.contains("llm_stream_duration_seconds"), "{text}");
+        assert!(!text.contains("# TYPE llm_stream_duration_seconds"), "{text}");
     }
 }
