@@ -1,0 +1,290 @@
+//! The provider does what its scripts say, and its log says what it did: what clients receive is compared with it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use provider::log::{Line, WriteLine};
+use provider::script::{Encoding, Kind, Reply, Say, Scenario, Shape, Step, answer, deltas};
+use provider::{Options, Provider};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/responses", "/prefix/v1/messages"];
+
+#[test]
+fn every_dialect_says_the_same_characters() {
+    let (provider, _dir) = start(true);
+    for path in PATHS {
+        let model = format!("scenario:text#{path}");
+        let body = dechunk(&body(&ask(&provider, path, &model, true)));
+        let text = String::from_utf8(body).unwrap();
+        assert_eq!(deltas_in(&text).chars().count(), 240, "{path}");
+        let (chunks, chars) = visible(&writes(&provider, &model));
+        assert_eq!((chunks, chars), (20, 240), "{path}");
+    }
+}
+
+#[test]
+fn a_whole_answer_says_what_the_stream_would() {
+    let (provider, _dir) = start(true);
+    for path in PATHS {
+        let model = format!("scenario:text#whole{path}");
+        let answer: serde_json::Value = serde_json::from_slice(&body(&ask(&provider, path, &model, false))).unwrap();
+        let text = ["/choices/0/message/content", "/output/0/content/0/text", "/content/0/text"]
+            .iter()
+            .find_map(|at| answer.pointer(at))
+            .unwrap();
+        assert_eq!(text.as_str().unwrap().chars().count(), 240);
+        let parts = &writes(&provider, &model)[0].parts;
+        assert_eq!(parts.last().map(|part| (part.kind, part.chars)), Some((Kind::Body, 240)));
+    }
+}
+
+#[test]
+fn every_encoding_decodes_to_the_same_events() {
+    let (provider, _dir) = start(true);
+    let plain = dechunk(&body(&ask_until(&provider, &Reply::default())));
+    for encoding in [Encoding::Gzip, Encoding::Deflate, Encoding::Br, Encoding::Zstd] {
+        let encoded = dechunk(&body(&ask_until(&provider, &Reply::default().encoding(encoding))));
+        assert_eq!(decode(encoding, &encoded), plain, "{encoding:?}");
+    }
+}
+
+#[test]
+fn shapes_decide_records_and_writes() {
+    let (provider, _dir) = start(false);
+    for (name, writes_of_text, records) in [("coalesced", 5, 1), ("corked", 5, 4), ("split", 24, 1)] {
+        let model = format!("scenario:{name}");
+        ask(&provider, PATHS[0], &model, true);
+        let writes = writes(&provider, &model);
+        let text: Vec<_> = writes.iter().filter(|write| is_text(write)).collect();
+        assert_eq!(text.len(), writes_of_text, "{name}");
+        // TLS 1.3 adds 22 bytes a record.
+        assert!(text.iter().all(|write| write.bytes - write.plain == 22 * records), "{name}: {text:?}");
+    }
+}
+
+#[test]
+fn faults_end_the_connection_as_scripted() {
+    let (provider, _dir) = start(false);
+    for (name, how) in [("reset", "reset"), ("closed", "fin"), ("fin", "fin"), ("truncated-chunk", "fin")] {
+        let model = format!("scenario:{name}");
+        let received = ask(&provider, PATHS[0], &model, true);
+        assert!(!received.ends_with(b"0\r\n\r\n"), "{name}");
+        assert_eq!(visible(&writes(&provider, &model)), (6, 60), "{name}");
+        let conn = writes(&provider, &model)[0].conn;
+        let closed = |line: &Line| matches!(line, Line::Close { conn: c, how: h, .. } if *c == conn && h == how);
+        wait_for(|| provider.lines().iter().any(closed));
+    }
+}
+
+#[test]
+fn replies_change_with_the_attempt_of_one_model_name() {
+    let (provider, _dir) = start(true);
+    let status = |model: &str| String::from_utf8_lossy(&ask(&provider, PATHS[2], model, true)[9..12]).into_owned();
+    let seen: Vec<String> = ["a", "a", "b", "a"].map(|tag| status(&format!("scenario:429-then-ok#{tag}"))).into();
+    assert_eq!(seen, ["429", "200", "429", "200"]);
+}
+
+#[test]
+fn one_connection_serves_several_requests() {
+    let (provider, _dir) = start(true);
+    let mut stream = connect(&provider);
+    for _ in 0..3 {
+        stream.write_all(&request(PATHS[0], "scenario:text#again", true, "keep-alive")).unwrap();
+        read_to(&mut stream, b"\r\n0\r\n\r\n");
+    }
+    drop(stream);
+    let ordinals: Vec<u64> = provider
+        .lines()
+        .iter()
+        .filter_map(|line| match line {
+            Line::Request(request) => Some(request.request),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ordinals, [0, 1, 2]);
+}
+
+#[test]
+fn two_hundred_streams_of_a_hundred_chunks_at_once() {
+    let (provider, _dir) = start(false);
+    provider.register("flow", Scenario::always(Reply::of(answer(vec![deltas(100, 12, 20_000)], "stop"))));
+    std::thread::scope(|scope| {
+        for stream in 0..200 {
+            let provider = &provider;
+            scope.spawn(move || ask(provider, PATHS[0], &format!("scenario:flow#{stream}"), true));
+        }
+    });
+    for stream in 0..200 {
+        assert_eq!(visible(&writes(&provider, &format!("scenario:flow#{stream}"))), (100, 1200));
+    }
+}
+
+#[test]
+fn stamps_enclose_the_moment_of_arrival() {
+    let (provider, _dir) = start(true);
+    let mut stream = connect(&provider);
+    let begun = provider::clock::Stamp::now();
+    stream.write_all(&request(PATHS[0], "scenario:text#stamps", true, "close")).unwrap();
+    read_to(&mut stream, b"\r\n0\r\n\r\n");
+    let ended = provider::clock::Stamp::now();
+    let writes = writes(&provider, "scenario:text#stamps");
+    assert!(writes.iter().all(|write| begun < write.before && write.before < write.after));
+    assert!(writes.windows(2).all(|pair| pair[0].after <= pair[1].before));
+    assert!(writes.last().unwrap().before < ended);
+}
+
+#[test]
+fn logs_and_scenarios_survive_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log.ndjson");
+    let options = Options { log: Some(log.clone()), plain: true, ..Options::in_memory(dir.path().to_owned()) };
+    let provider = Provider::start(&options).unwrap();
+    ask(&provider, PATHS[1], "scenario:tools", true);
+    wait_for(|| provider.lines().iter().any(|line| matches!(line, Line::Close { .. })));
+    provider.flush();
+    assert_eq!(provider::log::read(&log).unwrap(), provider.lines());
+    for (name, scenario) in provider::catalogue::all() {
+        let json = serde_json::to_string(&scenario).unwrap();
+        assert_eq!(serde_json::from_str::<Scenario>(&json).unwrap(), scenario, "{name}");
+    }
+}
+
+fn start(plain: bool) -> (Provider, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { plain, ..Options::in_memory(dir.path().to_owned()) };
+    (Provider::start(&options).unwrap(), dir)
+}
+
+trait Duplex: Read + Write {}
+impl<T: Read + Write> Duplex for T {}
+
+fn connect(provider: &Provider) -> Box<dyn Duplex> {
+    let socket = TcpStream::connect(provider.address()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let Some(ca) = provider.ca() else { return Box::new(socket) };
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(ring)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tls = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
+    Box::new(StreamOwned::new(tls, socket))
+}
+
+fn request(path: &str, model: &str, stream: bool, connection: &str) -> Vec<u8> {
+    let body =
+        serde_json::json!({"model": model, "stream": stream, "stream_options": {"include_usage": true}}).to_string();
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: {connection}\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// Everything that comes until the connection ends, however it ends.
+fn ask(provider: &Provider, path: &str, model: &str, stream: bool) -> Vec<u8> {
+    let mut connection = connect(provider);
+    connection.write_all(&request(path, model, stream, "close")).unwrap();
+    let mut received = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = connection.read(&mut buffer) {
+        received.extend_from_slice(&buffer[..n]);
+    }
+    received
+}
+
+fn ask_until(provider: &Provider, reply: &Reply) -> Vec<u8> {
+    let large = Step::new(0, Say::Text(70_000)).shape(Shape { chunks: 3, ..Shape::default() });
+    let steps = answer(vec![deltas(3, 12, 1_000), large], "stop");
+    provider.register("encoded", Scenario::always(Reply { steps, ..reply.clone() }));
+    ask(provider, PATHS[1], "scenario:encoded", true)
+}
+
+fn read_to(stream: &mut dyn Duplex, end: &[u8]) {
+    let mut received = Vec::new();
+    while !received.ends_with(end) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        received.push(byte[0]);
+    }
+}
+
+fn body(response: &[u8]) -> Vec<u8> {
+    let head = response.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    response[head + 4..].to_vec()
+}
+
+fn dechunk(mut bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    loop {
+        let line = bytes.iter().position(|byte| *byte == b'\r').unwrap();
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..line]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return out;
+        }
+        out.extend_from_slice(&bytes[line + 2..line + 2 + size]);
+        bytes = &bytes[line + 2 + size + 2..];
+    }
+}
+
+fn decode(encoding: Encoding, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    match encoding {
+        Encoding::Identity => out = bytes.to_vec(),
+        Encoding::Gzip => drop(flate2::read::GzDecoder::new(bytes).read_to_end(&mut out).unwrap()),
+        Encoding::Deflate => drop(flate2::read::ZlibDecoder::new(bytes).read_to_end(&mut out).unwrap()),
+        Encoding::Br => drop(brotli_decompressor::Decompressor::new(bytes, 4096).read_to_end(&mut out).unwrap()),
+        Encoding::Zstd => out = zstd::stream::decode_all(bytes).unwrap(),
+    }
+    out
+}
+
+/// The visible text of a stream, by whichever dialect's path.
+fn deltas_in(sse: &str) -> String {
+    let events = sse.lines().filter_map(|line| line.strip_prefix("data: {"));
+    let json = |data| serde_json::from_str::<serde_json::Value>(&format!("{{{data}")).unwrap();
+    events
+        .map(json)
+        .filter_map(|event| {
+            let at = ["/choices/0/delta/content", "/delta/text", "/delta"];
+            at.iter().find_map(|at| event.pointer(at)?.as_str().map(str::to_owned))
+        })
+        .collect()
+}
+
+fn writes(provider: &Provider, model: &str) -> Vec<WriteLine> {
+    let ours = |line| match line {
+        Line::Write(write) if write.model == model => Some(write),
+        _ => None,
+    };
+    provider.lines().into_iter().filter_map(ours).collect()
+}
+
+/// Chunks and characters of visible text that the log says were written.
+fn visible(writes: &[WriteLine]) -> (usize, u32) {
+    let parts = writes.iter().flat_map(|write| &write.parts).filter(|part| part.kind == Kind::Visible);
+    (parts.clone().count(), parts.map(|part| part.chars).sum())
+}
+
+/// A write of the delta steps, or of a piece of them (which completes nothing).
+fn is_text(write: &WriteLine) -> bool {
+    write.parts.iter().all(|part| part.kind == Kind::Visible)
+}
+
+fn wait_for(condition: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it did not happen within 5 s");
+}
