@@ -1,5 +1,7 @@
 //! The provider does what its scripts say, and its log says what it did: what clients receive is compared with it.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic, its helpers too")]
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
