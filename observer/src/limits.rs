@@ -9,8 +9,23 @@ pub const HTTP1_HEADERS: usize = 128;
 /// Longest chunk-size line or trailer line.
 pub const HTTP1_LINE: usize = 8 * 1024;
 
-/// Largest SSE event kept whole. `response.completed` and images can be megabytes: a larger event is skipped and counted, and
-/// the stream goes on. The buffer is released when the event ends.
+/// Requests without an answer on one HTTP/1 connection. No client we know pipelines at all; more is not HTTP/1.
+pub const HTTP1_PIPELINE: usize = 32;
+
+/// Longest path, and query, kept of a request. URL-encoded model ARNs reach 300 bytes.
+pub const PATH: usize = 1024;
+
+/// Most content codings stacked on one body. More than one is already rare.
+pub const CONTENT_CODINGS: usize = 4;
+
+/// What is kept of an event larger than `SSE_EVENT`: enough to tell its type.
+pub const SSE_EVENT_HEAD: usize = 4 * 1024;
+
+/// Buffer capacity kept between two events of a stream; a larger buffer is given back.
+pub const SSE_IDLE: usize = 4 * 1024;
+
+/// Largest SSE event kept whole. `response.completed` and images can be megabytes: of a larger event only the
+/// head is kept; it is marked and counted, and the stream goes on. The buffer is released when the event ends.
 pub const SSE_EVENT: usize = 1024 * 1024;
 
 /// Most output of a decompressor for one input piece, against bombs.

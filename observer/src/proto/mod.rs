@@ -1,4 +1,24 @@
 //! Stage 4: ordered bytes to HTTP messages and stream events. `Chunk` in, `Message` out.
+//!
+//! A protocol is one row of `PROTOCOLS` and one folder. What several protocols need lies beside them: which headers are
+//! kept (`headers`), content coding (`content`), event streams (`sse`), and a body's way from bytes to messages (`body`).
+//!
+//! Order of an exchange's messages: `Request`, `RequestBody`*, `RequestEnd`, `Response`, (`Event` | `Comment` | `Body` |
+//! `Gap` | `Note`)*, `End`. A server may answer before the request is complete, so `Response` may come before
+//! `RequestEnd`; but `RequestEnd` always comes before `End`, and nothing comes after `End`.
+
+#![deny(
+    clippy::disallowed_methods,
+    reason = "a pure stage: time is an argument, and nothing here reads files or sockets"
+)]
+
+pub mod body;
+pub mod content;
+pub mod headers;
+pub mod http1;
+pub mod sse;
+
+pub use headers::Salt;
 
 use crate::conn::Chunk;
 use crate::units::{Direction, LossCause, Moment};
@@ -6,6 +26,11 @@ use crate::units::{Direction, LossCause, Moment};
 /// One exchange (request and its response) on a connection: its ordinal, or the HTTP/2 stream id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExchangeId(pub u64);
+
+impl ExchangeId {
+    /// The connection itself: notes that belong to no exchange carry it. Exchanges count from 1.
+    pub const CONNECTION: ExchangeId = ExchangeId(0);
+}
 
 /// What a protocol parser says. Borrowed from the parser's buffer for the length of the call.
 #[derive(Debug)]
@@ -21,7 +46,7 @@ pub enum Message<'a> {
     Response(&'a ResponseHead),
     /// One server-sent event (or NDJSON line): a unit of the stream.
     Event(Event<'a>),
-    /// A keep-alive: an SSE comment.
+    /// A keep-alive: an SSE comment, or an event block without data.
     Comment,
     /// A piece of a body that is not a stream of events, decoded.
     Body(&'a [u8]),
@@ -42,6 +67,8 @@ pub struct Event<'a> {
     pub data: &'a [u8],
     /// Bytes the event took in the body, its line ends included (before content coding was applied).
     pub wire_bytes: usize,
+    /// The event was larger than `limits::SSE_EVENT`: `data` is only its beginning.
+    pub truncated: bool,
 }
 
 /// How the protocol says that an exchange ended.
@@ -140,10 +167,13 @@ pub enum Closing {
 
 /// One connection's parser. Sans-IO: bytes in, messages out; never panics, holds at most its named caps.
 pub trait Protocol: Send {
-    /// The next piece of one direction.
+    /// The next piece of one direction. Bytes of one call of the application share `at.call`, which is how a parser that
+    /// lost its place finds a message's beginning again.
     fn push(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, sink: &mut dyn Sink);
     /// The connection ended (or its read side did, for `Closing::Peer`). Ends every open exchange.
     fn close(&mut self, how: Closing, at: Moment, sink: &mut dyn Sink);
+    /// Nobody wants this exchange's bodies: they are only framed from now on, neither decoded nor scanned.
+    fn ignore(&mut self, exchange: ExchangeId);
     /// Bytes held in buffers now.
     fn held(&self) -> usize;
     /// The parser has seen that this is not its protocol or that it can never go on: the connection may be ignored.
@@ -161,4 +191,31 @@ pub enum Sniff {
     No,
     /// Too few bytes to tell.
     NeedMore,
+}
+
+/// A row of the protocol table.
+pub struct Row {
+    /// `http/1` …
+    pub name: &'static str,
+    /// What the first bytes of a direction say. On a connection joined in the middle, ask at the beginning of each call.
+    pub sniff: fn(Direction, &[u8]) -> Sniff,
+    /// A parser for a new connection.
+    pub make: fn(&Salt) -> Box<dyn Protocol>,
+}
+
+/// Every protocol we speak. A connection gets the first row that answers `Yes`.
+pub const PROTOCOLS: &[Row] = &[http1::ROW];
+
+/// What the table says of the first bytes of a direction: the row that answered `Yes`, else the most hopeful answer.
+#[must_use]
+pub fn recognise(direction: Direction, bytes: &[u8]) -> (Sniff, Option<&'static Row>) {
+    let mut answer = Sniff::No;
+    for row in PROTOCOLS {
+        match (row.sniff)(direction, bytes) {
+            Sniff::Yes => return (Sniff::Yes, Some(row)),
+            Sniff::No => {}
+            other => answer = other,
+        }
+    }
+    (answer, None)
 }
