@@ -70,3 +70,10 @@ pub const STALL_CANDIDATES: usize = 8;
 
 /// Different oddities noted on one stream.
 pub const NOTES: usize = 16;
+
+/// Deepest nesting of a JSON document that is scanned: what serde_json reads, and far more than any API's bodies have.
+pub const JSON_DEPTH: usize = 128;
+
+/// Most items read of one list inside an event (choices, tool calls): requests may ask for 128 choices. The others are
+/// left out and counted.
+pub const EVENT_ITEMS: usize = 128;

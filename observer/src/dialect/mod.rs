@@ -1,8 +1,30 @@
 //! Stage 5: what the messages mean. `Message` in, `Utterance` out.
 
+#![deny(
+    clippy::disallowed_methods,
+    reason = "a pure stage: time is an argument, and nothing here reads files or sockets"
+)]
+
+mod answer;
+pub mod anthropic_messages;
+mod error;
+mod exchange;
+pub mod json;
+pub mod openai_chat;
+pub mod openai_responses;
+pub mod provider;
+mod request;
+mod table;
+#[cfg(test)]
+mod testing;
+
 use std::borrow::Cow;
 
-use crate::proto::{Event, RequestHead, ResponseHead};
+use self::exchange::Named;
+use self::table::path_ends;
+pub use self::table::{DIALECTS, Extra, Row, find, row};
+use crate::limits;
+use crate::proto::{Event, ResponseHead};
 
 /// What the provider said.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,44 +121,7 @@ pub trait Dialect: Send {
     fn held(&self) -> usize;
 }
 
-/// A row of the dialect table: a dialect is one row and one folder.
-pub struct Row {
-    /// Value of `api` in `inspect`: `openai.chat`, `openai.responses`, `anthropic.messages` …
-    pub api: &'static str,
-    /// `gen_ai.operation.name`.
-    pub operation: &'static str,
-    /// Does this request speak the dialect? By path shape, method and headers; the host only breaks ties.
-    pub matches: fn(&RequestHead) -> bool,
-    /// `gen_ai.provider.name` for this request: by host, else the flavour's name.
-    pub provider: fn(&RequestHead) -> &'static str,
-    /// A new interpreter.
-    pub make: fn(&RequestHead) -> Box<dyn Dialect>,
-}
-
-/// The dialects. The first row that matches speaks.
-pub static DIALECTS: &[Row] = &[];
-
-/// A path or host that the operator declares to speak a dialect (self-hosted gateways). What is absent is not judged; one
-/// that names neither matches nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Extra {
-    /// End of the path, whole segments: `/ai/complete` matches `/team-a/ai/complete`.
-    pub path_suffix: Option<String>,
-    /// Host, or `*.suffix`; lower case, without a default port.
-    pub host: Option<String>,
-    /// The `api` of a row of `DIALECTS`.
-    pub api: String,
-}
-
-/// The row that speaks this request's dialect; `None`: not a model call. The operator's word comes before the table.
-#[must_use]
-pub fn find(head: &RequestHead, extras: &[Extra]) -> Option<&'static Row> {
-    let _ = extras;
-    DIALECTS.iter().find(|row| (row.matches)(head))
-}
-
-/// The row of an `api`, to check a configuration.
-#[must_use]
-pub fn row(api: &str) -> Option<&'static Row> {
-    DIALECTS.iter().find(|row| row.api == api)
+/// A name, cut to `limits::NAME` bytes between characters.
+fn cap(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(limits::NAME)).unwrap_or(name)
 }

@@ -1,0 +1,78 @@
+//! Events of the Messages API, borrowed.
+
+use serde::Deserialize;
+
+use crate::dialect::error::Failure;
+use crate::dialect::json::loose::{Count, Object, Text};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct StreamEvent<'a> {
+    #[serde(borrow, rename = "type")]
+    pub class: Text<'a>,
+    #[serde(borrow)]
+    pub message: Object<Message<'a>>,
+    #[serde(borrow)]
+    pub content_block: Object<Block<'a>>,
+    #[serde(borrow)]
+    pub delta: Object<Delta<'a>>,
+    pub usage: Object<Tokens>,
+    #[serde(borrow)]
+    pub error: Failure<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Message<'a> {
+    #[serde(borrow)]
+    pub id: Text<'a>,
+    #[serde(borrow)]
+    pub model: Text<'a>,
+    pub usage: Object<Tokens>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Block<'a> {
+    #[serde(borrow, rename = "type")]
+    pub class: Text<'a>,
+    #[serde(borrow)]
+    pub name: Text<'a>,
+    #[serde(borrow)]
+    pub text: Text<'a>,
+    #[serde(borrow)]
+    pub thinking: Text<'a>,
+}
+
+/// Of a block (`type` and a text), or of the message (`stop_reason`).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Delta<'a> {
+    #[serde(borrow, rename = "type")]
+    pub class: Text<'a>,
+    #[serde(borrow)]
+    pub text: Text<'a>,
+    #[serde(borrow)]
+    pub partial_json: Text<'a>,
+    #[serde(borrow)]
+    pub thinking: Text<'a>,
+    #[serde(borrow)]
+    pub stop_reason: Text<'a>,
+}
+
+/// `input_tokens` leaves out both kinds of cached tokens; thinking tokens are part of the output's. All cumulative.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Tokens {
+    pub input_tokens: Count,
+    pub output_tokens: Count,
+    pub cache_read_input_tokens: Count,
+    pub cache_creation_input_tokens: Count,
+    pub output_tokens_details: Object<Details>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Details {
+    pub thinking_tokens: Count,
+}

@@ -1,0 +1,145 @@
+//! OpenAI Responses: typed events, ended by the response's own last event.
+//!
+//! Endpoint: POST `…/v1/responses`, `…/openai/responses` (Azure), `…/codex/responses`.
+//! Source: the OpenAI API reference and the types of openai-python 2.54. Checked 2026-11.
+
+mod types;
+
+use std::borrow::Cow;
+
+use self::types::{Item, Response, StreamEvent};
+use super::answer::{Part, Parts, Tokens, at};
+use super::exchange::{Exchange, Named, Speech};
+use super::json::loose;
+use super::{DeltaKind, Row, Usage, Utterance, cap, error, path_ends, provider};
+
+pub(super) static ROW: Row = Row {
+    api: "openai.responses",
+    operation: "chat",
+    matches: |head| path_ends(head, &["/v1/responses", "/openai/responses", "/codex/responses"]),
+    provider: |head| provider::name(head, "openai"),
+    make: |head| Box::new(Exchange::<Responses>::new(head)),
+};
+
+/// Event types that append output. Each has a `.done` twin that repeats the whole text: not listed, so not counted twice.
+/// The last few are names of previews, still spoken by compatible servers.
+const DELTAS: &[(&str, DeltaKind)] = &[
+    ("response.output_text.delta", DeltaKind::Visible),
+    ("response.function_call_arguments.delta", DeltaKind::Tool),
+    ("response.reasoning_summary_text.delta", DeltaKind::Reasoning),
+    ("response.reasoning_text.delta", DeltaKind::Reasoning),
+    ("response.refusal.delta", DeltaKind::Refusal),
+    ("response.custom_tool_call_input.delta", DeltaKind::Tool),
+    ("response.mcp_call_arguments.delta", DeltaKind::Tool),
+    ("response.code_interpreter_call_code.delta", DeltaKind::Tool),
+    ("response.audio.delta", DeltaKind::Audio),
+    ("response.audio.transcript.delta", DeltaKind::Audio),
+    ("response.reasoning_summary.delta", DeltaKind::Reasoning),
+    ("response.reasoning.delta", DeltaKind::Reasoning),
+    ("response.mcp_call.arguments.delta", DeltaKind::Tool),
+    ("response.code_interpreter_call.code.delta", DeltaKind::Tool),
+];
+
+/// A stream of typed events; each stands for itself.
+#[derive(Debug, Default)]
+pub struct Responses {
+    named: Named,
+}
+
+impl Speech for Responses {
+    const ANSWER: Parts = ANSWER;
+
+    fn event(
+        &mut self,
+        name: Option<&str>,
+        data: &str,
+        out: &mut dyn FnMut(Utterance<'_>),
+    ) -> Result<(), &'static str> {
+        let mut spare = String::new();
+        let event = loose::read::<loose::Object<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
+        let class = event.class.word().or(name).unwrap_or("");
+        if let Some(response) = &event.response.0 {
+            self.named.say(response.id.word(), response.model.word(), out);
+        }
+        match class {
+            "response.output_item.added" => say_item(event.item.0.as_ref(), out),
+            "response.completed" | "response.incomplete" | "response.failed" => {
+                say_last(class, event.response.0.unwrap_or_default(), out);
+            }
+            "error" => {
+                let kind = event.error.kind().or_else(|| error::kind(event.code.0.as_deref(), None));
+                out(Utterance::Error { kind: kind.map(Cow::Borrowed) });
+            }
+            "keepalive" | "ping" => out(Utterance::KeepAlive),
+            _ => say_delta(class, &event, out),
+        }
+        Ok(())
+    }
+}
+
+fn say_delta(class: &str, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    let kind = DELTAS.iter().find(|(name, _)| *name == class).map(|&(_, kind)| kind);
+    match (kind, &event.delta.0) {
+        (Some(kind), Some(text)) => out(Utterance::Delta { kind, text: Cow::Borrowed(text) }),
+        // A gateway's error without a type of its own.
+        (None, _) if event.error.present => out(Utterance::Error { kind: event.error.kind().map(Cow::Borrowed) }),
+        _ => {}
+    }
+}
+
+/// A tool call begins with its item; tools that the provider runs itself have no name but their type.
+fn say_item(item: Option<&Item<'_>>, out: &mut dyn FnMut(Utterance<'_>)) {
+    let Some((item, class)) = item.and_then(|item| Some((item, item.class.word()?))) else { return };
+    if class.ends_with("_call") {
+        let name = item.name.word().unwrap_or(class);
+        out(Utterance::Delta { kind: DeltaKind::Tool, text: Cow::Borrowed(name) });
+    }
+}
+
+/// The last event: how it ended, and what it cost.
+fn say_last(class: &str, response: Response<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    let usage = response.usage.0.map(|tokens| tokens.usage()).unwrap_or_default();
+    if usage != Usage::default() {
+        out(Utterance::Usage(usage));
+    }
+    if class == "response.failed" {
+        out(Utterance::Error { kind: response.error.kind().map(Cow::Borrowed) });
+    } else {
+        let status = response.status.word().or(class.strip_prefix("response.")).unwrap_or(class);
+        let reason = response.incomplete_details.0.as_ref().and_then(|details| details.reason.word()).unwrap_or(status);
+        out(Utterance::Finish { reason: Cow::Borrowed(cap(reason)) });
+    }
+    out(Utterance::End);
+}
+
+static ANSWER: Parts = &[
+    at(&["id"], Part::Id),
+    at(&["model"], Part::Model),
+    at(&["output", "[]", "content", "[]", "text"], Part::BlockText),
+    at(&["output", "[]", "content", "[]", "type"], Part::BlockType),
+    at(&["output", "[]", "content", "[]"], Part::Block),
+    at(&["output", "[]", "content", "[]", "refusal"], Part::Text(DeltaKind::Refusal)),
+    at(&["output", "[]", "summary", "[]", "text"], Part::Text(DeltaKind::Reasoning)),
+    at(&["output", "[]", "name"], Part::Text(DeltaKind::Tool)),
+    at(&["output", "[]", "arguments"], Part::Text(DeltaKind::Tool)),
+    at(&["output", "[]", "input"], Part::Text(DeltaKind::Tool)),
+    at(&["incomplete_details", "reason"], Part::Finish),
+    at(&["status"], Part::Status),
+    at(&["usage", "input_tokens"], Part::Tokens(Tokens::Input)),
+    at(&["usage", "output_tokens"], Part::Tokens(Tokens::Output)),
+    at(&["usage", "input_tokens_details", "cached_tokens"], Part::Tokens(Tokens::Cached)),
+    at(&["usage", "input_tokens_details", "cache_write_tokens"], Part::Tokens(Tokens::CacheWrite)),
+    at(&["usage", "output_tokens_details", "reasoning_tokens"], Part::Tokens(Tokens::Reasoning)),
+    at(&["error"], Part::Error),
+    at(&["error"], Part::ErrorObject),
+    at(&["error", "type"], Part::ErrorType),
+    at(&["error", "code"], Part::ErrorCode),
+];
+
+/// Never panics, bounded memory.
+pub fn fuzz(data: &[u8]) {
+    super::exchange::fuzz::<Responses>(data);
+}
+
+#[cfg(test)]
+mod tests;

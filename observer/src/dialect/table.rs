@@ -1,0 +1,152 @@
+//! The dialects, and which request speaks which: by the shape of the path first, under any prefix, since gateways and
+//! self-hosted servers reuse the same paths; the host comes second.
+
+use super::{Dialect, anthropic_messages, openai_chat, openai_responses, provider};
+use crate::proto::RequestHead;
+
+/// A row of the dialect table: a dialect is one row and one folder.
+pub struct Row {
+    /// Value of `api` in `inspect`: `openai.chat`, `openai.responses`, `anthropic.messages` …
+    pub api: &'static str,
+    /// `gen_ai.operation.name`.
+    pub operation: &'static str,
+    /// Does this request speak the dialect? By path shape, method and headers; the host only breaks ties.
+    pub matches: fn(&RequestHead) -> bool,
+    /// `gen_ai.provider.name` for this request: by host, else the flavour's name.
+    pub provider: fn(&RequestHead) -> &'static str,
+    /// A new interpreter.
+    pub make: fn(&RequestHead) -> Box<dyn Dialect>,
+}
+
+/// The dialects. The first row that matches speaks.
+pub static DIALECTS: &[&Row] =
+    &[&openai_chat::ROW, &openai_chat::COMPLETIONS, &openai_responses::ROW, &anthropic_messages::ROW];
+
+/// A path or host that the operator declares to speak a dialect (self-hosted gateways). What is absent is not judged; one
+/// that names neither matches nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// End of the path, whole segments: `/ai/complete` matches `/team-a/ai/complete`.
+    pub path_suffix: Option<String>,
+    /// Host, or `*.suffix`; lower case, without a default port.
+    pub host: Option<String>,
+    /// The `api` of a row of `DIALECTS`.
+    pub api: String,
+}
+
+/// The row that speaks this request's dialect; `None`: not a model call. The operator's word comes before the table.
+#[must_use]
+pub fn find(head: &RequestHead, extras: &[Extra]) -> Option<&'static Row> {
+    if head.method != "POST" {
+        return None;
+    }
+    let declared = extras.iter().find(|extra| extra.fits(head)).and_then(|extra| row(&extra.api));
+    declared.or_else(|| DIALECTS.iter().copied().find(|row| (row.matches)(head)))
+}
+
+/// The row of an `api`, to check a configuration.
+#[must_use]
+pub fn row(api: &str) -> Option<&'static Row> {
+    DIALECTS.iter().copied().find(|row| row.api == api)
+}
+
+impl Extra {
+    fn fits(&self, head: &RequestHead) -> bool {
+        let path = self.path_suffix.as_deref().map(|suffix| path_ends(head, &[suffix]));
+        let host = self.host.as_deref().map(|pattern| {
+            head.host.as_deref().is_some_and(|host| {
+                provider::host_fits(pattern, host) || provider::host_fits(pattern, provider::without_port(host))
+            })
+        });
+        (path.is_some() || host.is_some()) && path != Some(false) && host != Some(false)
+    }
+}
+
+/// Whether the path ends with one of `shapes`, whole segments each, under whatever prefix a gateway gives it.
+pub(super) fn path_ends(head: &RequestHead, shapes: &[&str]) -> bool {
+    let path = head.path.trim_end_matches('/');
+    shapes.iter().any(|shape| {
+        let shape = shape.trim_matches('/');
+        !shape.is_empty() && path.strip_suffix(shape).is_some_and(|prefix| prefix.ends_with('/'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api(method: &str, host: &str, path: &str, extras: &[Extra]) -> Option<&'static str> {
+        let (method, host, path) = (method.into(), Some(host.into()), path.into());
+        find(&RequestHead { method, host, path, ..RequestHead::default() }, extras).map(|row| row.api)
+    }
+
+    #[test]
+    fn paths_tell_the_dialect_under_any_prefix() {
+        for (path, expected) in [
+            ("/v1/chat/completions", Some("openai.chat")),
+            ("/chat/completions", Some("openai.chat")),
+            ("/v1/chat/completions/", Some("openai.chat")),
+            ("/openai/deployments/gpt/chat/completions", Some("openai.chat")),
+            ("/acct/gw/openai/v1/chat/completions", Some("openai.chat")),
+            ("/v1beta/openai/chat/completions", Some("openai.chat")),
+            ("/v1/completions", Some("openai.completions")),
+            ("/openai/deployments/gpt/completions", Some("openai.completions")),
+            ("/v1/responses", Some("openai.responses")),
+            ("/openai/v1/responses", Some("openai.responses")),
+            ("/openai/responses", Some("openai.responses")),
+            ("/backend-api/codex/responses", Some("openai.responses")),
+            ("/v1/messages", Some("anthropic.messages")),
+            ("/anthropic/v1/messages", Some("anthropic.messages")),
+            ("/v1/messages/count_tokens", None),
+            ("/v1/messages/batches", None),
+            ("/v1/responses/resp_1/cancel", None),
+            ("/v1/embeddings", None),
+            ("/v1/models", None),
+            ("/api/v10/channels/1/messages", None),
+            ("/surveys/1/responses", None),
+            ("/v1/xchat/completions", None),
+            ("/", None),
+            ("", None),
+        ] {
+            assert_eq!(api("POST", "gateway.test", path, &[]), expected, "{path}");
+            assert_eq!(api("GET", "api.openai.com", path, &[]), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_operator_adds_paths_and_hosts() {
+        let extra = |path: Option<&str>, host: Option<&str>, api: &str| Extra {
+            path_suffix: path.map(str::to_owned),
+            host: host.map(str::to_owned),
+            api: api.into(),
+        };
+        let extras = [
+            extra(Some("/ai/complete"), None, "openai.chat"),
+            extra(Some("ask"), Some("*.corp.test"), "anthropic.messages"),
+            extra(None, Some("llm.test:8443"), "openai.responses"),
+            extra(None, None, "openai.chat"),
+            extra(Some("/typo"), None, "no.such.api"),
+        ];
+        for (host, path, expected) in [
+            ("any.test", "/team/ai/complete", Some("openai.chat")),
+            ("any.test", "/team/xai/complete", None),
+            ("a.corp.test", "/ask", Some("anthropic.messages")),
+            ("a.corp.test:8080", "/v2/ask", Some("anthropic.messages")),
+            ("corp.test", "/ask", None),
+            ("llm.test:8443", "/v1/chat/completions", Some("openai.responses")),
+            ("llm.test", "/v1/chat/completions", Some("openai.chat")),
+            ("any.test", "/typo", None),
+            ("any.test", "/other", None),
+        ] {
+            assert_eq!(api("POST", host, path, &extras), expected, "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn every_row_has_its_own_name_and_finds_itself() {
+        for row_ in DIALECTS {
+            assert!(std::ptr::eq(row(row_.api).unwrap(), *row_), "{} is there twice", row_.api);
+            let _ = (row_.make)(&RequestHead::default());
+        }
+    }
+}

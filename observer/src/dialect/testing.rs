@@ -1,0 +1,84 @@
+//! Plays an exchange through a row of the table and writes down what was said, one short line each.
+
+use super::*;
+use crate::proto::RequestHead;
+
+/// An exchange with one row.
+pub struct Play {
+    pub dialect: Box<dyn Dialect>,
+    said: Vec<String>,
+}
+
+impl Play {
+    pub fn new(api: &str) -> Self {
+        let row = row(api).expect("a row of the table");
+        Self { dialect: (row.make)(&RequestHead::default()), said: Vec::new() }
+    }
+
+    /// A response with a status and content type.
+    pub fn response(mut self, status: u16, content_type: &str) -> Self {
+        let content_type = Some(content_type.to_owned());
+        self.dialect.response(&ResponseHead { status, content_type, headers: Vec::new() });
+        self
+    }
+
+    /// An event without a name.
+    pub fn data(self, data: &str) -> Self {
+        self.raw(None, data.as_bytes())
+    }
+
+    /// Events named by the `type` in their data, as both typed dialects send them.
+    pub fn typed(self, data: &str) -> Self {
+        let value: serde_json::Value = serde_json::from_str(data).expect("JSON");
+        self.raw(value["type"].as_str(), data.as_bytes())
+    }
+
+    pub fn raw(mut self, name: Option<&str>, data: &[u8]) -> Self {
+        let said = &mut self.said;
+        self.dialect.event(&Event { name, data, wire_bytes: data.len() + 8 }, &mut |u| said.push(line(&u)));
+        self
+    }
+
+    /// A body in pieces of `cut` bytes.
+    pub fn body(mut self, body: &str, cut: usize) -> Self {
+        let said = &mut self.said;
+        for piece in body.as_bytes().chunks(cut) {
+            self.dialect.body(piece, &mut |u| said.push(line(&u)));
+        }
+        self
+    }
+
+    pub fn gap(mut self) -> Self {
+        self.dialect.gap();
+        self
+    }
+
+    /// The exchange ends; everything that was said.
+    pub fn end(mut self) -> Vec<String> {
+        let said = &mut self.said;
+        self.dialect.end(&mut |u| said.push(line(&u)));
+        self.said
+    }
+}
+
+/// An utterance in one line.
+pub fn line(utterance: &Utterance<'_>) -> String {
+    match utterance {
+        Utterance::Start { response_id, model } => {
+            format!("start {} {}", response_id.as_deref().unwrap_or("-"), model.as_deref().unwrap_or("-"))
+        }
+        Utterance::Delta { kind, text } => format!("{kind:?} {text}").to_lowercase(),
+        Utterance::Whole { kind, chars } => format!("{kind:?} whole {chars}").to_lowercase(),
+        Utterance::Usage(u) => {
+            let n = |n: Option<u64>| n.map_or("-".into(), |n| n.to_string());
+            let Usage { input, output, cached, cache_write, reasoning } = *u;
+            format!("usage {}", [input, output, cached, cache_write, reasoning].map(n).join(" "))
+        }
+        Utterance::Finish { reason } => format!("finish {reason}"),
+        Utterance::Error { kind } => format!("error {}", kind.as_deref().unwrap_or("-")),
+        Utterance::End => "end".into(),
+        Utterance::KeepAlive => "keepalive".into(),
+        Utterance::Other => "other".into(),
+        Utterance::Malformed(reason) => format!("malformed {reason}"),
+    }
+}
