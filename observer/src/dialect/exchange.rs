@@ -139,7 +139,7 @@ pub fn fuzz<S: Speech>(data: &[u8]) {
         match mode >> 2 & 3 {
             0 => exchange.request_body(piece),
             1 => exchange.body(piece, out),
-            _ => exchange.event(&Event { name, data: piece, wire_bytes: piece.len() }, out),
+            _ => exchange.event(&Event { name, data: piece, wire_bytes: piece.len(), truncated: false }, out),
         }
     }
     let _ = exchange.request_end(false);

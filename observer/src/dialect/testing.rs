@@ -35,7 +35,8 @@ impl Play {
 
     pub fn raw(mut self, name: Option<&str>, data: &[u8]) -> Self {
         let said = &mut self.said;
-        self.dialect.event(&Event { name, data, wire_bytes: data.len() + 8 }, &mut |u| said.push(line(&u)));
+        self.dialect
+            .event(&Event { name, data, wire_bytes: data.len() + 8, truncated: false }, &mut |u| said.push(line(&u)));
         self
     }
 
