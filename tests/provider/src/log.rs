@@ -37,6 +37,8 @@ pub struct Request {
     pub path: String,
     /// The scenario that answers; `None`: no such scenario, or not a model call.
     pub scenario: Option<String>,
+    /// Status of its reply.
+    pub status: Option<u16>,
     /// The model as the request names it; empty where there is none.
     pub model: String,
     /// `stream: true` was asked for.
@@ -75,8 +77,11 @@ pub struct Part {
     /// Ordinal of the step in the reply's script.
     pub step: u32,
     pub kind: Kind,
-    /// Unicode scalar values of the delta.
+    /// Unicode scalar values of the delta; of a tool call's begin, those of its name.
     pub chars: u32,
+    /// The text has a full stop, which in made-up texts always ends a sentence.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full_stop: bool,
 }
 
 /// Where lines go: memory (for tests in this process), a file, or both.

@@ -134,6 +134,7 @@ async fn answer(
         method: head.method.clone(),
         path: head.path.clone(),
         scenario: chosen.as_ref().map(|(_, name, _)| name.clone()),
+        status: chosen.as_ref().map(|(_, _, reply)| reply.status),
         model: asked.model.clone(),
         stream: asked.stream,
         attempt: head.attempt,
@@ -282,7 +283,7 @@ impl Play<'_> {
             tokio::time::sleep(Duration::from_micros(shape.between_us)).await;
         }
         self.wire.hold(last);
-        self.part(step, piece.kind, piece.chars);
+        self.parts.push(Part { step, kind: piece.kind, chars: piece.chars, full_stop: piece.full_stop });
         if shape.hold {
             return Ok(());
         }
@@ -355,7 +356,7 @@ impl Play<'_> {
     }
 
     fn part(&mut self, step: u32, kind: Kind, chars: u32) {
-        self.parts.push(Part { step, kind, chars });
+        self.parts.push(Part { step, kind, chars, full_stop: false });
     }
 
     async fn write(&mut self) -> Result<()> {

@@ -65,7 +65,7 @@ impl Stream for Chat {
             Word::Text(text) => self.chunk(Kind::Visible, text, &json!({"content": text}), None),
             Word::Reasoning(text) => self.chunk(Kind::Reasoning, text, &json!({"reasoning_content": text}), None),
             Word::Refusal(text) => self.chunk(Kind::Refusal, text, &json!({"refusal": text}), None),
-            Word::Tool(name) => self.chunk(Kind::Tool, "", &tool_start(name), None),
+            Word::Tool(name) => self.chunk(Kind::Tool, name, &tool_start(name), None),
             Word::ToolArgs(text) => {
                 let delta = json!({"tool_calls": [{"index": 0, "function": {"arguments": text}}]});
                 self.chunk(Kind::Tool, text, &delta, None)

@@ -47,7 +47,7 @@ impl Messages {
         let mut pieces = Vec::new();
         if self.open != Some(block) {
             pieces.extend(self.close());
-            pieces.push(self.begin(block, start));
+            pieces.push(self.begin(block, start, Kind::Event, ""));
         }
         let index = self.blocks.saturating_sub(1);
         let data = json!({"type": "content_block_delta", "index": index, "delta": delta});
@@ -55,13 +55,11 @@ impl Messages {
         pieces
     }
 
-    fn begin(&mut self, block: &'static str, start: &Value) -> Piece {
+    fn begin(&mut self, block: &'static str, start: &Value, kind: Kind, text: &str) -> Piece {
         let index = self.blocks;
         self.blocks += 1;
         self.open = Some(block);
-        // A tool's name travels in its block's start: that event is output of the tool kind.
-        let kind = if block == "tool_use" { Kind::Tool } else { Kind::Event };
-        self.named(kind, "", &json!({"type": "content_block_start", "index": index, "content_block": start}))
+        self.named(kind, text, &json!({"type": "content_block_start", "index": index, "content_block": start}))
     }
 
     fn close(&mut self) -> Option<Piece> {
@@ -82,9 +80,9 @@ impl Messages {
 
     fn tool(&mut self, name: &str) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = self.close().into_iter().collect();
-        pieces.push(
-            self.begin("tool_use", &json!({"type": "tool_use", "id": "toolu_scripted", "name": name, "input": {}})),
-        );
+        // A tool's name travels in its block's start: that event is output of the tool kind.
+        let start = json!({"type": "tool_use", "id": "toolu_scripted", "name": name, "input": {}});
+        pieces.push(self.begin("tool_use", &start, Kind::Tool, name));
         pieces
     }
 

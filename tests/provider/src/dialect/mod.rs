@@ -48,19 +48,24 @@ pub struct Piece {
     pub bytes: Vec<u8>,
     pub kind: Kind,
     pub chars: u32,
+    pub full_stop: bool,
 }
 
 impl Piece {
     fn event(kind: Kind, text: &str, data: &str) -> Self {
-        Self { bytes: format!("data: {data}\n\n").into_bytes(), kind, chars: count(text) }
+        Self::new(format!("data: {data}\n\n"), kind, text)
     }
 
     fn named(kind: Kind, text: &str, name: &str, data: &str) -> Self {
-        Self { bytes: format!("event: {name}\ndata: {data}\n\n").into_bytes(), kind, chars: count(text) }
+        Self::new(format!("event: {name}\ndata: {data}\n\n"), kind, text)
     }
 
     fn comment(kind: Kind, text: &str) -> Self {
-        Self { bytes: format!(": {text}\n\n").into_bytes(), kind, chars: 0 }
+        Self::new(format!(": {text}\n\n"), kind, "")
+    }
+
+    fn new(bytes: String, kind: Kind, text: &str) -> Self {
+        Self { bytes: bytes.into_bytes(), kind, chars: count(text), full_stop: text.contains('.') }
     }
 }
 
@@ -129,7 +134,7 @@ impl Renderer {
             Say::Ping => Word::Ping,
             Say::Error { kind, message } => Word::Error { kind, message },
             Say::Comment(text) => return vec![Piece::comment(Kind::Keepalive, text)],
-            Say::Raw(text) => return vec![Piece { bytes: text.clone().into_bytes(), kind: Kind::Raw, chars: 0 }],
+            Say::Raw(text) => return vec![Piece::new(text.clone(), Kind::Raw, "")],
             Say::Fault(_) => return Vec::new(),
         };
         self.stream.say(&word)

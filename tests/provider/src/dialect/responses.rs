@@ -95,7 +95,7 @@ impl Responses {
                                  "arguments": "", "status": "in_progress"}),
         };
         let kind = if item == Item::Call { Kind::Tool } else { Kind::Event };
-        pieces.push(self.event(kind, "", "response.output_item.added", json!({"output_index": index, "item": body})));
+        pieces.push(self.event(kind, tool, "response.output_item.added", json!({"output_index": index, "item": body})));
         let part = match item {
             Item::Message => Some((
                 "response.content_part.added",
