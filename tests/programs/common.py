@@ -42,7 +42,9 @@ def enough(chars):
 
 
 def say(**line):
-    print(json.dumps(line), flush=True)
+    # One write a line: print() makes two, and threads would mix theirs.
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 def say_begin(model):

@@ -1,0 +1,128 @@
+//! `inspect streams|stream -o json` as the public contract describes it: read here by its own definition, so that a
+//! renamed field is a failed test.
+
+use serde::Deserialize;
+
+/// One stream.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Ledger {
+    pub id: String,
+    pub service: String,
+    pub pid: u32,
+    pub comm: String,
+    pub provider: String,
+    pub server_address: Option<String>,
+    pub protocol: String,
+    pub api: String,
+    pub request_model: Option<String>,
+    pub response_model: Option<String>,
+    pub status: Option<u16>,
+    pub outcome: Option<String>,
+    pub started: String,
+    pub duration_seconds: f64,
+    pub first_seconds: Firsts,
+    pub events: u64,
+    pub keepalives: u64,
+    pub chunks: u64,
+    pub visible_chars: u64,
+    pub reasoning_chars: u64,
+    pub tool_chars: u64,
+    pub refusal_chars: u64,
+    pub gaps: Gaps,
+    pub stalls: Vec<Stall>,
+    pub tokens: Tokens,
+    pub finish_reason: Option<String>,
+    pub error_kind: Option<String>,
+    pub attempt: Option<u32>,
+    pub visibility: String,
+    pub lost: Lost,
+    pub notes: Vec<String>,
+    /// Only from `inspect stream ID`.
+    #[serde(default)]
+    pub timeline: Vec<Point>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+pub struct Firsts {
+    pub byte: Option<f64>,
+    pub event: Option<f64>,
+    pub emitted: Option<f64>,
+    pub reasoning: Option<f64>,
+    pub visible: Option<f64>,
+    pub tool: Option<f64>,
+    pub audio: Option<f64>,
+    pub sentence: Option<f64>,
+}
+
+impl Firsts {
+    /// Every milestone with its name.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, Option<f64>); 8] {
+        [
+            ("byte", self.byte),
+            ("event", self.event),
+            ("emitted", self.emitted),
+            ("reasoning", self.reasoning),
+            ("visible", self.visible),
+            ("tool", self.tool),
+            ("audio", self.audio),
+            ("sentence", self.sentence),
+        ]
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct Gaps {
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+    pub max: Option<f64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Stall {
+    pub seconds: f64,
+    pub cause: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Tokens {
+    pub input: Option<u64>,
+    pub output: Option<u64>,
+    pub cached: Option<u64>,
+    pub reasoning: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Lost {
+    pub bytes: Option<u64>,
+    pub cause: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Point {
+    /// Seconds from the first byte of the request.
+    pub seconds: f64,
+    pub kind: String,
+    pub chars: u32,
+}
+
+/// One row of `inspect processes`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Process {
+    pub pid: u32,
+    pub comm: String,
+    pub visibility: String,
+    pub reason: String,
+    pub library: Option<String>,
+}
+
+/// One row of `inspect probes`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Probe {
+    pub probe: String,
+    pub target: String,
+    pub state: String,
+    pub placement: String,
+    pub hits: Option<u64>,
+    pub reason: String,
+}

@@ -1,0 +1,52 @@
+//! Where things are.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// The daemon's binary: `LLM_OBSERVER_BIN`, else the one beside this test in the target directory.
+///
+/// # Errors
+/// If there is none; the error says how to build it.
+pub fn daemon() -> Result<PathBuf> {
+    match env::var_os("LLM_OBSERVER_BIN") {
+        Some(path) => Ok(path.into()),
+        None => sibling("llm-observer", "cargo build -p observer"),
+    }
+}
+
+/// The provider's binary, beside this one.
+///
+/// # Errors
+/// If there is none.
+pub fn provider() -> Result<PathBuf> {
+    sibling("llmo-provider", "cargo build -p provider")
+}
+
+/// This test is `target/PROFILE/deps/NAME` (or, the demo, `target/PROFILE/NAME`); binaries lie in `target/PROFILE`.
+fn sibling(name: &str, build: &str) -> Result<PathBuf> {
+    let own = env::current_exe().context("cannot tell where this program is")?;
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("no {name} beside {}: build it with `{build}`", own.display()))
+}
+
+/// The folder of the client programs' sources.
+#[must_use]
+pub fn programs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../programs")
+}
+
+/// The folder of the SDKs (`venv`, `node`), set up first if need be.
+///
+/// # Errors
+/// If they cannot be installed; the script's own message goes to standard error.
+pub fn sdks() -> Result<PathBuf> {
+    let script = programs().join("setup.sh");
+    let output = Command::new("sh").arg(&script).stderr(Stdio::inherit()).output().context("cannot run sh")?;
+    if !output.status.success() {
+        bail!("{} failed", script.display());
+    }
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+}
