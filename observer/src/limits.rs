@@ -77,3 +77,33 @@ pub const JSON_DEPTH: usize = 128;
 /// Most items read of one list inside an event (choices, tool calls): requests may ask for 128 choices. The others are
 /// left out and counted.
 pub const EVENT_ITEMS: usize = 128;
+/// Records of one direction that wait for their predecessor. Two CPUs race over one or two calls, not more.
+pub const REORDER_PIECES: usize = 16;
+
+/// Bytes of them: four records of the largest size.
+pub const REORDER_BYTES: usize = 64 * 1024;
+
+/// How long a record waits for its predecessor, on the clock of the stamps. The race itself lasts microseconds.
+pub const REORDER_NS: u64 = 5_000_000;
+
+/// Processes remembered at once; those without connections go first.
+pub const PROCESSES: usize = 32_768;
+
+/// First bytes of a connection kept to tell its protocol.
+pub const SNIFF: usize = 64;
+
+/// Bytes read on a connection joined in the middle before its reads are left out until a request is written.
+pub const JOIN_READ: u64 = 1024 * 1024;
+
+/// Calls of a connection joined in the middle that began with no request before it is ignored: a request body may take a
+/// few hundred.
+pub const JOIN_WRITES: u32 = 512;
+
+/// How long a connection lives on after the application's own goodbye, if its TLS object does not go.
+pub const LOCAL_GRACE_NS: u64 = 1_000_000_000;
+
+/// The same after the peer's: the application may still have to read what had already arrived.
+pub const PEER_GRACE_NS: u64 = 10_000_000_000;
+
+/// Exchange ordinals left free for each parser of a connection.
+pub const EXCHANGE_STEP: u64 = 1 << 32;

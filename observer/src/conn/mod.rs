@@ -1,10 +1,36 @@
 //! Stage 3: records to ordered bytes. `Record` in, `Chunk` out.
+//!
+//! `Conns` is the table of connections, `Track` the position of one direction. Neither knows what the bytes mean.
+#![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
+
+mod table;
+#[cfg(test)]
+mod tests;
+mod track;
+
+use std::fmt;
+
+pub use table::{Admission, Conn, Conns};
+pub use track::{Repairs, Track};
+
+use crate::units::LossCause;
 
 /// A piece of one direction of a connection, in order: bytes, or the knowledge that bytes are missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Chunk<'a> {
     /// The next bytes.
     Data(&'a [u8]),
     /// `bytes` are missing here (`None`: an unknown number), because of `cause`.
-    Gap { bytes: Option<u64>, cause: crate::units::LossCause },
+    Gap { bytes: Option<u64>, cause: LossCause },
+}
+
+/// Sizes only: payload must not reach a log.
+impl fmt::Debug for Chunk<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Chunk::Data(bytes) => write!(f, "Data({} bytes)", bytes.len()),
+            Chunk::Gap { bytes: Some(n), cause } => write!(f, "Gap({n} bytes, {})", cause.name()),
+            Chunk::Gap { bytes: None, cause } => write!(f, "Gap(? bytes, {})", cause.name()),
+        }
+    }
 }

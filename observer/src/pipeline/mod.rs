@@ -1,0 +1,330 @@
+//! The only place where the stages meet: records in; the ledger, its audience and verdicts for the kernel out.
+//!
+//! ```text
+//! Record → Conns/Track (conn) → Session: Protocol (proto) → Router: Dialect (dialect) → Book (ledger) → Audience
+//!                                  └─ Verdict → kernel
+//! ```
+//! One thread drives it: `record` for each record, `tick` a few times a second, `verdicts` after either.
+#![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
+
+mod router;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
+
+use crate::conn::{Admission, Conn, Conns, Repairs, Track};
+use crate::dialect::Extra;
+use crate::ledger::{self, Audience, Book};
+use crate::limits;
+use crate::proto::{Closing, Salt};
+use crate::record::{ConnKey, Data, Record};
+use crate::units::{Direction, Ns};
+
+pub use observer_common::record::Verdict;
+use session::{Env, Session};
+
+/// What the operator may set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Paths and hosts declared to speak a dialect.
+    pub extras: Vec<Extra>,
+    /// Key of the hashes of credentials.
+    pub salt: Salt,
+    /// The ledger's.
+    pub ledger: ledger::Limits,
+    /// Connections followed at once.
+    pub conns: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            extras: Vec::new(),
+            salt: Salt::random(),
+            ledger: ledger::Limits::default(),
+            conns: limits::CONNS,
+        }
+    }
+}
+
+/// What went through, since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records of each kind.
+    pub processes: u64,
+    pub opens: u64,
+    pub reads: u64,
+    pub writes: u64,
+    pub shutdowns: u64,
+    pub read_ends: u64,
+    pub closes: u64,
+    pub exits: u64,
+    /// Records of a connection that was already succeeded by another at its address.
+    pub stale: u64,
+    /// Bytes that came twice.
+    pub duplicate_bytes: u64,
+    /// Records that waited for their predecessor.
+    pub reordered: u64,
+    /// Connections dropped because the table was full.
+    pub evicted: u64,
+    /// Connections found to carry LLM traffic.
+    pub tracked: u64,
+    /// Connections found to carry none.
+    pub ignored: u64,
+}
+
+impl Counters {
+    /// Records by kind: the label values of `llm_observer_events_total`.
+    #[must_use]
+    pub fn kinds(&self) -> [(&'static str, u64); 8] {
+        [
+            ("process", self.processes),
+            ("open", self.opens),
+            ("read", self.reads),
+            ("write", self.writes),
+            ("shutdown", self.shutdowns),
+            ("read_end", self.read_ends),
+            ("close", self.closes),
+            ("exit", self.exits),
+        ]
+    }
+
+    fn repaired(&mut self, repairs: Repairs) {
+        self.duplicate_bytes += repairs.duplicate_bytes;
+        self.reordered += repairs.reordered;
+    }
+}
+
+/// The pipeline. Bounded by `limits`: a reached cap is counted, never an error.
+pub struct Pipeline<A> {
+    settings: Settings,
+    conns: Conns<Session>,
+    book: Book,
+    audience: A,
+    verdicts: Vec<(ConnKey, Verdict)>,
+    counters: Counters,
+    /// Connections for which something happens by the mere passing of time.
+    waiting: HashSet<ConnKey, RandomState>,
+    /// The latest stamp seen.
+    now: Ns,
+}
+
+impl<A: Audience> Pipeline<A> {
+    /// An empty pipeline.
+    #[must_use]
+    pub fn new(settings: Settings, audience: A) -> Self {
+        Pipeline {
+            conns: Conns::new(settings.conns),
+            book: Book::new(settings.ledger),
+            settings,
+            audience,
+            verdicts: Vec::new(),
+            counters: Counters::default(),
+            waiting: HashSet::default(),
+            now: Ns(0),
+        }
+    }
+
+    /// One thing that happened on the host.
+    pub fn record(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Process { tgid, start_ns, identity } => {
+                self.counters.processes += 1;
+                for conn in self.conns.introduce(*tgid, *start_ns, identity.clone()) {
+                    self.end(conn, Closing::ProcessExit, self.now, [None; 2]);
+                }
+            }
+            Record::Open { conn, at } => {
+                self.counters.opens += 1;
+                self.admit(*conn, true, *at);
+            }
+            Record::Data(data) => self.data(data),
+            Record::Shutdown { conn, at } => {
+                self.counters.shutdowns += 1;
+                self.closing(conn, Closing::Local, *at);
+            }
+            Record::ReadEnd { conn, at, clean } => {
+                self.counters.read_ends += 1;
+                self.closing(conn, if *clean { Closing::Peer } else { Closing::Reset }, *at);
+            }
+            Record::Close { conn, at, read_pos, write_pos } => {
+                self.counters.closes += 1;
+                self.now = self.now.max(*at);
+                if let Some(conn) = self.conns.remove(conn) {
+                    self.end(conn, Closing::Local, *at, [Some(*read_pos), Some(*write_pos)]);
+                }
+            }
+            Record::Exit { tgid, at } => {
+                self.counters.exits += 1;
+                self.now = self.now.max(*at);
+                for conn in self.conns.exit(*tgid) {
+                    self.end(conn, Closing::ProcessExit, *at, [None; 2]);
+                }
+            }
+        }
+    }
+
+    /// Time passed. `now` must not run ahead of records still to come: take it before the ring is drained.
+    pub fn tick(&mut self, now: Ns) {
+        self.now = self.now.max(now);
+        for key in std::mem::take(&mut self.waiting) {
+            self.with(&key, |conn, env| {
+                settle(conn, env, now);
+                conn.state.tick(now, env);
+            });
+        }
+        self.book.tick(now, &mut self.audience);
+    }
+
+    /// The verdicts since the last call, for the kernel's filter. For one connection the last one counts.
+    pub fn verdicts(&mut self) -> impl Iterator<Item = (ConnKey, Verdict)> {
+        self.verdicts.drain(..)
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// The listener.
+    #[must_use]
+    pub fn audience(&self) -> &A {
+        &self.audience
+    }
+
+    /// The listener.
+    pub fn audience_mut(&mut self) -> &mut A {
+        &mut self.audience
+    }
+
+    /// What went through.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The latest stamp seen: "now" of a replay.
+    #[must_use]
+    pub fn now(&self) -> Ns {
+        self.now
+    }
+
+    /// Connections in the table, those not tracked included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Bytes held in buffers of all connections now; 0 for one that carries no LLM traffic.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.conns.iter().map(|conn| conn.read.held() + conn.write.held() + conn.state.held()).sum()
+    }
+
+    fn data(&mut self, data: &Data<'_>) {
+        match data.direction {
+            Direction::Read => self.counters.reads += 1,
+            Direction::Write => self.counters.writes += 1,
+        }
+        if !self.admit(data.conn, data.born, data.at) {
+            return;
+        }
+        self.with(&data.conn, |conn, env| {
+            settle(conn, env, data.at);
+            if conn.state.wants_bytes() {
+                on_track(conn, env, data.direction, |track, out| track.push(data, out));
+            }
+        });
+    }
+
+    /// Makes room and a place for a connection; false if the record came too late.
+    fn admit(&mut self, key: ConnKey, born: bool, at: Ns) -> bool {
+        self.now = self.now.max(at);
+        match self.conns.admit(key, born, at) {
+            Admission::Stale => {
+                self.counters.stale += 1;
+                false
+            }
+            Admission::In { gone, evicted } => {
+                for conn in gone {
+                    self.end(conn, Closing::Abandoned, at, [None; 2]);
+                }
+                if let Some(conn) = evicted {
+                    self.counters.evicted += 1;
+                    self.end(*conn, Closing::Abandoned, at, [None; 2]);
+                }
+                true
+            }
+        }
+    }
+
+    fn closing(&mut self, key: &ConnKey, how: Closing, at: Ns) {
+        self.now = self.now.max(at);
+        self.with(key, |conn, _| conn.state.closing(how, at));
+    }
+
+    /// Lets `act` work on a connection, if it is known, and notes whether it waits for time to pass.
+    fn with(&mut self, key: &ConnKey, act: impl FnOnce(&mut Conn<Session>, &mut Env<'_>)) {
+        let identity = self.conns.identity(key);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let mut env = Env {
+            key: *key,
+            identity: &identity,
+            settings: &self.settings,
+            book: &mut self.book,
+            audience: &mut self.audience,
+            verdicts: &mut self.verdicts,
+            counters: &mut self.counters,
+        };
+        act(conn, &mut env);
+        if conn.read.unsettled() || conn.write.unsettled() || conn.state.is_closing() {
+            self.waiting.insert(*key);
+        }
+    }
+
+    /// A connection is over; `ends` are the last positions of the read and write direction, where known.
+    fn end(&mut self, mut conn: Conn<Session>, how: Closing, at: Ns, ends: [Option<u64>; 2]) {
+        let identity = self.conns.identity(&conn.key);
+        let mut env = Env {
+            key: conn.key,
+            identity: &identity,
+            settings: &self.settings,
+            book: &mut self.book,
+            audience: &mut self.audience,
+            verdicts: &mut self.verdicts,
+            counters: &mut self.counters,
+        };
+        let born = conn.born;
+        for (direction, end) in [Direction::Write, Direction::Read].into_iter().zip([ends[1], ends[0]]) {
+            on_track(&mut conn, &mut env, direction, |track, out| track.finish(end, born, at, out));
+        }
+        conn.state.end(how, at, &mut env);
+    }
+}
+
+/// What waited long enough comes out, of both directions.
+fn settle(conn: &mut Conn<Session>, env: &mut Env<'_>, now: Ns) {
+    for direction in [Direction::Write, Direction::Read] {
+        on_track(conn, env, direction, |track, out| track.settle(now, out));
+    }
+}
+
+/// Lets a track speak to the session.
+fn on_track(
+    conn: &mut Conn<Session>,
+    env: &mut Env<'_>,
+    direction: Direction,
+    act: impl FnOnce(&mut Track, &mut dyn FnMut(crate::conn::Chunk<'_>, crate::units::Moment)),
+) {
+    let (track, session) = conn.track(direction);
+    act(track, &mut |chunk, at| session.chunk(direction, chunk, at, env));
+    env.counters.repaired(track.take_repairs());
+    if session.take_jump() {
+        conn.read.lose_place();
+    }
+}

@@ -1,0 +1,112 @@
+//! Messages of one connection's parser to the dialect that claimed the exchange, and what it says to the ledger.
+
+use super::session::Env;
+use crate::dialect::{self, Dialect, Utterance};
+use crate::ledger::{Audience, Happening, Opening, Stream, StreamNo};
+use crate::proto::{End, ExchangeId, Message, RequestHead, Sink};
+use crate::units::{Moment, Ns};
+
+/// An exchange that a dialect claimed.
+pub(super) struct Call {
+    exchange: ExchangeId,
+    stream: StreamNo,
+    pub(super) dialect: Box<dyn Dialect>,
+}
+
+/// The sink of one push.
+pub(super) struct Router<'a, 'e> {
+    pub(super) calls: &'a mut Vec<Call>,
+    /// A dialect claimed a request.
+    pub(super) claimed: bool,
+    /// Requests that none claimed.
+    pub(super) unclaimed: Vec<ExchangeId>,
+    /// Added to the parser's exchange ids.
+    pub(super) base: u64,
+    pub(super) env: &'a mut Env<'e>,
+}
+
+impl Sink for Router<'_, '_> {
+    fn message(&mut self, exchange: ExchangeId, at: Moment, message: Message<'_>) {
+        match message {
+            Message::Request(head) => self.request(exchange, at, head),
+            Message::End(how) => self.end(exchange, at, how),
+            message => {
+                let call = self.calls.iter_mut().find(|call| call.exchange == exchange);
+                let stream = call.and_then(|call| Some((&mut call.dialect, self.env.book.stream(call.stream)?)));
+                match (stream, message) {
+                    (Some((dialect, stream)), message) => {
+                        tell(dialect.as_mut(), stream, message, at, self.env.audience);
+                    }
+                    (None, Message::Note(note)) => self.env.audience.hear(Happening::Odd(note)),
+                    (None, _) => {}
+                }
+            }
+        }
+    }
+}
+
+impl Router<'_, '_> {
+    /// The parser is gone: what it left open ends as lost.
+    pub(super) fn abandon(&mut self, at: Ns) {
+        for call in std::mem::take(self.calls) {
+            self.env.book.end(call.stream, End::Lost, at, self.env.audience);
+        }
+    }
+
+    fn request(&mut self, exchange: ExchangeId, at: Moment, head: &RequestHead) {
+        let Some(row) = dialect::find(head, &self.env.settings.extras) else {
+            return self.unclaimed.push(exchange);
+        };
+        self.claimed = true;
+        let opening = Opening {
+            conn: self.env.key,
+            exchange: self.base.wrapping_add(exchange.0),
+            identity: self.env.identity,
+            head,
+            row,
+            at: at.read,
+        };
+        if let Some(stream) = self.env.book.begin(&opening, self.env.audience) {
+            self.calls.push(Call { exchange, stream, dialect: (row.make)(head) });
+        }
+    }
+
+    fn end(&mut self, exchange: ExchangeId, at: Moment, how: End) {
+        let Some(index) = self.calls.iter().position(|call| call.exchange == exchange) else { return };
+        let mut call = self.calls.swap_remove(index);
+        let audience = &mut *self.env.audience;
+        if let Some(stream) = self.env.book.stream(call.stream) {
+            call.dialect.end(&mut |utterance| stream.utter(&utterance, at, audience));
+        }
+        self.env.book.end(call.stream, how, at.read, self.env.audience);
+    }
+}
+
+/// One message of a claimed exchange.
+fn tell(dialect: &mut dyn Dialect, stream: &mut Stream, message: Message<'_>, at: Moment, audience: &mut dyn Audience) {
+    match message {
+        Message::RequestBody(bytes) => dialect.request_body(bytes),
+        Message::RequestEnd { lost } => stream.requested(dialect.request_end(lost), at, audience),
+        Message::Response(head) => {
+            dialect.response(head);
+            stream.response(head, at, audience);
+        }
+        Message::Event(event) => {
+            stream.event_begin(at, event.data.len(), event.wire_bytes);
+            let mut said = |utterance: Utterance<'_>| stream.utter(&utterance, at, audience);
+            dialect.event(&event, &mut said);
+            stream.event_end(audience);
+        }
+        Message::Comment => stream.comment(at),
+        Message::Body(bytes) => {
+            stream.body(at);
+            dialect.body(bytes, &mut |utterance| stream.utter(&utterance, at, audience));
+        }
+        Message::Gap { bytes, cause } => {
+            dialect.gap();
+            stream.gap(bytes, cause, at);
+        }
+        Message::Note(note) => stream.odd(note, audience),
+        Message::Request(_) | Message::End(_) => {}
+    }
+}

@@ -1,0 +1,313 @@
+//! One connection's way from "unknown" to "tracked" or "ignored".
+//!
+//! ```text
+//! Listening ──first bytes are a request──▶ Speaking ──a dialect claims a request──▶ tracked, for good
+//!   ▲  │                                      │
+//!   │  └─ no protocol of ours, or a server ─▶ Ignored
+//!   │                                         │
+//!   └────────── nobody claims it ─────────────┘   verdict Heads: the kernel sends only the heads of writes
+//! ```
+//! While listening nothing is held but the few bytes that do not tell yet; of a connection that is not tracked, nothing
+//! stays. After `limits::NON_LLM_REQUESTS` requests in a row that nobody claims, a connection is ignored.
+
+use std::sync::Arc;
+
+use super::router::{Call, Router};
+use super::{Counters, Settings};
+use crate::conn::Chunk;
+use crate::identity::Identity;
+use crate::ledger::{Audience, Book, Happening};
+use crate::limits;
+use crate::proto::{Closing, ExchangeId, Protocol, Row, Sniff, recognise};
+use crate::record::ConnKey;
+use crate::units::{Direction, LossCause, Moment, Ns};
+use observer_common::record::Verdict;
+
+/// What a session needs of the pipeline.
+pub(super) struct Env<'a> {
+    pub(super) key: ConnKey,
+    pub(super) identity: &'a Arc<Identity>,
+    pub(super) settings: &'a Settings,
+    pub(super) book: &'a mut Book,
+    pub(super) audience: &'a mut dyn Audience,
+    pub(super) verdicts: &'a mut Vec<(ConnKey, Verdict)>,
+    pub(super) counters: &'a mut Counters,
+}
+
+/// A connection above its bytes.
+pub(super) struct Session {
+    stage: Stage,
+    verdict: Verdict,
+    /// Calls that a dialect claimed and that have not ended.
+    calls: Vec<Call>,
+    /// Requests in a row that no dialect claimed.
+    unclaimed: u32,
+    /// Exchanges of parsers that were given up: exchange ordinals go on from here.
+    exchanges: u64,
+    /// How the connection is about to end. It ends when the TLS object goes or, if that does not happen, after a while:
+    /// what the socket already holds may still be read after the peer has closed.
+    closing: Option<(Closing, Ns)>,
+    /// Last bytes in either direction.
+    last: Ns,
+    /// Reads were left out on purpose: where the next one is, is where it goes on.
+    jump: bool,
+    /// The parser has not been given any read since reads were left out.
+    unsure: bool,
+}
+
+enum Stage {
+    Listening(Listening),
+    Speaking(Box<dyn Protocol>),
+    Ignored,
+}
+
+/// Waiting for a request to begin.
+struct Listening {
+    /// The next byte written is the connection's first. Otherwise a request is looked for at the beginning of each call.
+    from_start: bool,
+    /// Written bytes that do not tell yet.
+    head: Vec<u8>,
+    /// The call the last written bytes came from.
+    call: u64,
+    /// Calls that began with something else.
+    misses: u32,
+    /// Bytes read meanwhile.
+    read: u64,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Session {
+            stage: Stage::Listening(Listening::new(true)),
+            verdict: Verdict::Unknown,
+            calls: Vec::new(),
+            unclaimed: 0,
+            exchanges: 0,
+            closing: None,
+            last: Ns(0),
+            jump: false,
+            unsure: false,
+        }
+    }
+}
+
+impl Session {
+    /// The next piece of one direction.
+    pub(super) fn chunk(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, env: &mut Env<'_>) {
+        self.last = self.last.max(at.read);
+        if let Chunk::Gap { bytes, cause } = chunk
+            && self.undecided_or_llm()
+        {
+            env.audience.hear(Happening::Lost { bytes, cause });
+        }
+        match &mut self.stage {
+            Stage::Ignored => {}
+            Stage::Speaking(_) => self.speak(direction, chunk, at, env),
+            Stage::Listening(listening) => match (chunk, direction) {
+                (Chunk::Gap { .. }, _) => listening.gap(),
+                (Chunk::Data(bytes), Direction::Write) => self.hear_written(bytes, at, env),
+                (Chunk::Data(bytes), Direction::Read) => self.hear_read(bytes, env),
+            },
+        }
+    }
+
+    /// Bytes are still of interest.
+    pub(super) fn wants_bytes(&self) -> bool {
+        !matches!(self.stage, Stage::Ignored)
+    }
+
+    /// One side said goodbye.
+    pub(super) fn closing(&mut self, how: Closing, at: Ns) {
+        self.closing = self.closing.or(Some((how, at)));
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_some() && !matches!(self.stage, Stage::Ignored)
+    }
+
+    /// Time passed: a goodbye that nothing followed is the end.
+    pub(super) fn tick(&mut self, now: Ns, env: &mut Env<'_>) {
+        let Some((how, at)) = self.closing else { return };
+        let grace = if how == Closing::Local { limits::LOCAL_GRACE_NS } else { limits::PEER_GRACE_NS };
+        if now - at.max(self.last) >= grace {
+            self.end(how, now, env);
+        }
+    }
+
+    /// The connection is over. Who said goodbye first has ended it, at the last byte at the earliest.
+    pub(super) fn end(&mut self, how: Closing, at: Ns, env: &mut Env<'_>) {
+        let (how, at) = match self.closing.take() {
+            Some((first, when)) => (first, when.max(self.last)),
+            None => (how, at),
+        };
+        let moment = Moment { read: at, arrival: None, call: u64::MAX };
+        let stage = std::mem::replace(&mut self.stage, Stage::Listening(Listening::new(false)));
+        if let Stage::Speaking(mut parser) = stage {
+            let mut router = Router { calls: &mut self.calls, claimed: false, unclaimed: Vec::new(), base: self.exchanges, env };
+            parser.close(how, moment, &mut router);
+            router.abandon(at);
+            self.exchanges += limits::EXCHANGE_STEP;
+        }
+    }
+
+    /// Bytes held.
+    pub(super) fn held(&self) -> usize {
+        let stage = match &self.stage {
+            Stage::Listening(listening) => listening.head.len(),
+            Stage::Speaking(parser) => parser.held(),
+            Stage::Ignored => 0,
+        };
+        stage + self.calls.iter().map(|call| call.dialect.held()).sum::<usize>()
+    }
+
+    /// True once after reads were left out on purpose.
+    pub(super) fn take_jump(&mut self) -> bool {
+        std::mem::take(&mut self.jump)
+    }
+
+    fn undecided_or_llm(&self) -> bool {
+        matches!(self.verdict, Verdict::Unknown | Verdict::Track)
+    }
+
+    fn hear_written(&mut self, bytes: &[u8], at: Moment, env: &mut Env<'_>) {
+        let Stage::Listening(listening) = &mut self.stage else { return };
+        if !listening.may_begin(at.call) {
+            return;
+        }
+        let mut head = std::mem::take(&mut listening.head);
+        let bytes = if head.is_empty() {
+            bytes
+        } else {
+            head.extend_from_slice(bytes);
+            &head
+        };
+        match recognise(Direction::Write, bytes) {
+            (Sniff::Yes, Some(row)) => self.start(row, bytes, at, env),
+            (Sniff::NeedMore, _) if bytes.len() <= limits::SNIFF => listening.head = bytes.to_vec(),
+            (Sniff::ServerSide, _) => self.ignore(env),
+            _ => self.miss(env),
+        }
+    }
+
+    /// On a connection seen from its start, the client speaks first: a server that does is none of ours, and a request
+    /// read means that the application is the server.
+    fn hear_read(&mut self, bytes: &[u8], env: &mut Env<'_>) {
+        let Stage::Listening(listening) = &mut self.stage else { return };
+        listening.read = listening.read.saturating_add(bytes.len() as u64);
+        let from_start = listening.from_start && listening.head.is_empty();
+        match recognise(Direction::Read, bytes).0 {
+            Sniff::ServerSide => self.ignore(env),
+            Sniff::No if from_start => self.ignore(env),
+            _ if listening.read > limits::JOIN_READ && self.verdict == Verdict::Unknown => {
+                self.decide(Verdict::Heads, env);
+            }
+            _ => {}
+        }
+    }
+
+    /// Something else than a request began.
+    fn miss(&mut self, env: &mut Env<'_>) {
+        let Stage::Listening(listening) = &mut self.stage else { return };
+        listening.misses += 1;
+        let never = listening.from_start || listening.misses >= limits::JOIN_WRITES;
+        if never && self.verdict != Verdict::Track {
+            self.ignore(env);
+        }
+    }
+
+    fn start(&mut self, row: &Row, bytes: &[u8], at: Moment, env: &mut Env<'_>) {
+        let from_start = matches!(&self.stage, Stage::Listening(listening) if listening.from_start);
+        self.jump = self.verdict == Verdict::Heads;
+        self.unsure = !from_start;
+        self.stage = Stage::Speaking((row.make)(&env.settings.salt));
+        self.speak(Direction::Write, Chunk::Data(bytes), at, env);
+    }
+
+    fn speak(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, env: &mut Env<'_>) {
+        let Stage::Speaking(parser) = &mut self.stage else { return };
+        let mut router = Router { calls: &mut self.calls, claimed: false, unclaimed: Vec::new(), base: self.exchanges, env };
+        if direction == Direction::Read && std::mem::take(&mut self.unsure) && in_the_middle(chunk) {
+            parser.push(direction, Chunk::Gap { bytes: None, cause: LossCause::LateAttach }, at, &mut router);
+        }
+        parser.push(direction, chunk, at, &mut router);
+        let (claimed, unclaimed) = (router.claimed, router.unclaimed);
+        unclaimed.iter().for_each(|&exchange| parser.ignore(exchange));
+        let dead = parser.dead();
+        self.judge(claimed, &unclaimed, env);
+        if dead {
+            self.bury(env);
+        }
+    }
+
+    fn judge(&mut self, claimed: bool, unclaimed: &[ExchangeId], env: &mut Env<'_>) {
+        if claimed {
+            self.unclaimed = 0;
+            self.decide(Verdict::Track, env);
+        } else if self.verdict != Verdict::Track && !unclaimed.is_empty() {
+            self.unclaimed = self.unclaimed.saturating_add(u32::try_from(unclaimed.len()).unwrap_or(u32::MAX));
+            if self.unclaimed >= limits::NON_LLM_REQUESTS {
+                return self.ignore(env);
+            }
+            self.listen();
+            self.decide(Verdict::Heads, env);
+        }
+    }
+
+    /// The parser cannot go on. A tracked connection may come back to us with its next request.
+    fn bury(&mut self, env: &mut Env<'_>) {
+        if self.verdict == Verdict::Track {
+            Router { calls: &mut self.calls, claimed: false, unclaimed: Vec::new(), base: self.exchanges, env }
+                .abandon(self.last);
+            self.listen();
+        } else if matches!(self.stage, Stage::Speaking(_)) {
+            self.ignore(env);
+        }
+    }
+
+    fn listen(&mut self) {
+        self.stage = Stage::Listening(Listening::new(false));
+        self.exchanges += limits::EXCHANGE_STEP;
+    }
+
+    fn ignore(&mut self, env: &mut Env<'_>) {
+        self.stage = Stage::Ignored;
+        self.closing = None;
+        self.decide(Verdict::Ignore, env);
+    }
+
+    fn decide(&mut self, verdict: Verdict, env: &mut Env<'_>) {
+        if self.verdict == verdict {
+            return;
+        }
+        self.verdict = verdict;
+        env.verdicts.push((env.key, verdict));
+        match verdict {
+            Verdict::Track => env.counters.tracked += 1,
+            Verdict::Ignore => env.counters.ignored += 1,
+            Verdict::Unknown | Verdict::Heads => {}
+        }
+    }
+}
+
+impl Listening {
+    fn new(from_start: bool) -> Self {
+        Listening { from_start, head: Vec::new(), call: 0, misses: 0, read: 0 }
+    }
+
+    /// A request may begin at bytes of this call.
+    fn may_begin(&mut self, call: u64) -> bool {
+        let new_call = std::mem::replace(&mut self.call, call) != call;
+        new_call || !self.head.is_empty()
+    }
+
+    /// Bytes are missing: we are in the middle.
+    fn gap(&mut self) {
+        self.from_start = false;
+        self.head = Vec::new();
+    }
+}
+
+/// What is read does not begin like an answer.
+fn in_the_middle(chunk: Chunk<'_>) -> bool {
+    matches!(chunk, Chunk::Data(bytes) if matches!(recognise(Direction::Read, bytes).0, Sniff::No))
+}
