@@ -1,5 +1,6 @@
 //! `Record`: what the kernel edge, a recording or a test generator hands to the pipeline.
 
+use std::fmt;
 use std::sync::Arc;
 
 pub use observer_common::record::ConnKey;
@@ -18,7 +19,7 @@ pub enum Record<'a> {
     Data(Data<'a>),
     /// The application asked for an orderly end of its side (`SSL_shutdown`).
     Shutdown { conn: ConnKey, at: Ns },
-    /// A read ended the incoming direction: the peer closed (`clean`) or the connection broke.
+    /// The peer ended its side: in order (`clean`) or by a reset. What had arrived before may still be read after this.
     ReadEnd { conn: ConnKey, at: Ns, clean: bool },
     /// The TLS object is gone. Positions tell what was lost at the end.
     Close { conn: ConnKey, at: Ns, read_pos: u64, write_pos: u64 },
@@ -26,8 +27,24 @@ pub enum Record<'a> {
     Exit { tgid: u32, at: Ns },
 }
 
+impl Record<'_> {
+    /// Its stamp; 0 for the introduction of a process, which has none.
+    #[must_use]
+    pub fn at(&self) -> Ns {
+        match self {
+            Record::Process { .. } => Ns(0),
+            Record::Data(data) => data.at,
+            Record::Open { at, .. }
+            | Record::Shutdown { at, .. }
+            | Record::ReadEnd { at, .. }
+            | Record::Close { at, .. }
+            | Record::Exit { at, .. } => *at,
+        }
+    }
+}
+
 /// The bytes of one call, or a piece of them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Data<'a> {
     /// The connection.
     pub conn: ConnKey,
@@ -49,4 +66,23 @@ pub struct Data<'a> {
     pub lost: Option<LossCause>,
     /// The plaintext.
     pub bytes: &'a [u8],
+}
+
+/// Without the payload: it must not reach a log.
+impl fmt::Debug for Data<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Data { conn, direction, at, entered, pos, call_len, offset, born, lost, bytes } = self;
+        f.debug_struct("Data")
+            .field("conn", conn)
+            .field("direction", direction)
+            .field("at", at)
+            .field("entered", entered)
+            .field("pos", pos)
+            .field("call_len", call_len)
+            .field("offset", offset)
+            .field("born", born)
+            .field("lost", lost)
+            .field("len", &bytes.len())
+            .finish()
+    }
 }

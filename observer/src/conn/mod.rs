@@ -4,6 +4,7 @@
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 
 mod table;
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod track;

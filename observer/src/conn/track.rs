@@ -127,6 +127,7 @@ impl Track {
         while !self.waiting.is_empty() {
             self.give_up_first(out);
         }
+        self.settle_missing(out);
         let Some(next) = self.next.or((born && !self.anywhere).then_some(0)) else { return };
         if let Some(end) = end.filter(|&end| end > next) {
             self.next = Some(end);
@@ -136,7 +137,8 @@ impl Track {
 
     /// Bytes are left out on purpose from here on: the next record is where it goes on, and nothing is missing.
     pub fn lose_place(&mut self) {
-        *self = Track { call: self.call, ordinal: self.ordinal, repairs: self.repairs, anywhere: true, ..Track::default() };
+        *self =
+            Track { call: self.call, ordinal: self.ordinal, repairs: self.repairs, anywhere: true, ..Track::default() };
     }
 
     /// Bytes that wait for their predecessor now.

@@ -42,12 +42,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings {
-            extras: Vec::new(),
-            salt: Salt::random(),
-            ledger: ledger::Limits::default(),
-            conns: limits::CONNS,
-        }
+        Settings { extras: Vec::new(), salt: Salt::random(), ledger: ledger::Limits::default(), conns: limits::CONNS }
     }
 }
 

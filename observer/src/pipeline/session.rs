@@ -143,7 +143,8 @@ impl Session {
         let moment = Moment { read: at, arrival: None, call: u64::MAX };
         let stage = std::mem::replace(&mut self.stage, Stage::Listening(Listening::new(false)));
         if let Stage::Speaking(mut parser) = stage {
-            let mut router = Router { calls: &mut self.calls, claimed: false, unclaimed: Vec::new(), base: self.exchanges, env };
+            let mut router =
+                Router { calls: &mut self.calls, claimed: false, unclaimed: Vec::new(), base: self.exchanges, env };
             parser.close(how, moment, &mut router);
             router.abandon(at);
             self.exchanges += limits::EXCHANGE_STEP;
@@ -225,7 +226,8 @@ impl Session {
 
     fn speak(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, env: &mut Env<'_>) {
         let Stage::Speaking(parser) = &mut self.stage else { return };
-        let mut router = Router { calls: &mut self.calls, claimed: false, unclaimed: Vec::new(), base: self.exchanges, env };
+        let mut router =
+            Router { calls: &mut self.calls, claimed: false, unclaimed: Vec::new(), base: self.exchanges, env };
         if direction == Direction::Read && std::mem::take(&mut self.unsure) && in_the_middle(chunk) {
             parser.push(direction, Chunk::Gap { bytes: None, cause: LossCause::LateAttach }, at, &mut router);
         }

@@ -1,0 +1,189 @@
+//! Makes records for tests and recordings: one connection's calls with chosen boundaries, losses and stamps, in virtual
+//! time.
+
+use std::sync::Arc;
+
+use crate::identity::Identity;
+use crate::record::{ConnKey, Data, Record};
+use crate::units::{Direction, LossCause, Ns};
+
+/// A record that owns its payload.
+#[derive(Clone)]
+pub struct Owned {
+    /// The record; `Data` has no bytes here.
+    pub record: Record<'static>,
+    /// The payload of `Data`.
+    pub bytes: Vec<u8>,
+}
+
+impl Owned {
+    /// The record with its payload.
+    #[must_use]
+    pub fn get(&self) -> Record<'_> {
+        match &self.record {
+            Record::Data(data) => Record::Data(Data { bytes: &self.bytes, ..*data }),
+            other => other.clone(),
+        }
+    }
+
+    /// Its stamp; that of a process's introduction is 0.
+    #[must_use]
+    pub fn at(&self) -> Ns {
+        self.record.at()
+    }
+}
+
+/// The application's side of one connection. Time stands still until `wait` or `at_ms` moves it; each call moves it by
+/// one microsecond, so that no two calls share a stamp.
+#[derive(Clone)]
+pub struct Script {
+    conn: ConnKey,
+    now: Ns,
+    born: bool,
+    read_pos: u64,
+    write_pos: u64,
+    records: Vec<Owned>,
+}
+
+impl Script {
+    /// A connection of process `tgid` whose birth is seen at second 1.
+    #[must_use]
+    pub fn new(tgid: u32, handle: u64) -> Self {
+        let mut script = Self::joined(tgid, handle);
+        script.born = true;
+        script.push(Record::Open { conn: script.conn, at: script.now });
+        script
+    }
+
+    /// A connection that was already open.
+    #[must_use]
+    pub fn joined(tgid: u32, handle: u64) -> Self {
+        let conn = ConnKey { handle, start_ns: u64::from(tgid) * 1000, tgid, generation: 7 };
+        let identity = Identity { pid: tgid, comm: "app".into(), service: "app.service".into(), ..Identity::default() };
+        let mut script =
+            Script { conn, now: Ns(1_000_000_000), born: false, read_pos: 0, write_pos: 0, records: Vec::new() };
+        script.push(Record::Process { tgid, start_ns: conn.start_ns, identity: Arc::new(identity) });
+        script
+    }
+
+    /// Which connection.
+    #[must_use]
+    pub fn key(&self) -> ConnKey {
+        self.conn
+    }
+
+    /// The stamp of the next call.
+    #[must_use]
+    pub fn now(&self) -> Ns {
+        self.now
+    }
+
+    /// Time passes.
+    pub fn wait_ms(&mut self, ms: u64) -> &mut Self {
+        self.now = Ns(self.now.0 + ms * 1_000_000);
+        self
+    }
+
+    /// The application wrote `bytes` in one call.
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.call(Direction::Write, bytes.as_ref(), bytes.as_ref().len(), None)
+    }
+
+    /// The application read `bytes` in one call.
+    pub fn read(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.call(Direction::Read, bytes.as_ref(), bytes.as_ref().len(), None)
+    }
+
+    /// A call of which only the first `kept` bytes were sent up.
+    pub fn cut(&mut self, direction: Direction, bytes: impl AsRef<[u8]>, kept: usize, cause: LossCause) -> &mut Self {
+        self.call(direction, bytes.as_ref(), kept, Some(cause))
+    }
+
+    /// A call of `bytes` bytes whose record found no room on the ring.
+    pub fn lose(&mut self, direction: Direction, bytes: u64) -> &mut Self {
+        *self.position(direction) += bytes;
+        self.step()
+    }
+
+    /// One call for each piece, `ms` apart.
+    pub fn read_each<B: AsRef<[u8]>>(&mut self, ms: u64, pieces: impl IntoIterator<Item = B>) -> &mut Self {
+        for piece in pieces {
+            self.wait_ms(ms).read(piece);
+        }
+        self
+    }
+
+    /// The application says goodbye.
+    pub fn shutdown(&mut self) -> &mut Self {
+        self.push(Record::Shutdown { conn: self.conn, at: self.now });
+        self.step()
+    }
+
+    /// The peer's end: a goodbye (`clean`) or a reset.
+    pub fn read_end(&mut self, clean: bool) -> &mut Self {
+        self.push(Record::ReadEnd { conn: self.conn, at: self.now, clean });
+        self.step()
+    }
+
+    /// The TLS object goes.
+    pub fn close(&mut self) -> &mut Self {
+        self.push(Record::Close { conn: self.conn, at: self.now, read_pos: self.read_pos, write_pos: self.write_pos });
+        self.step()
+    }
+
+    /// The process ends.
+    pub fn exit(&mut self) -> &mut Self {
+        self.push(Record::Exit { tgid: self.conn.tgid, at: self.now });
+        self.step()
+    }
+
+    /// What happened, in order.
+    #[must_use]
+    pub fn records(&self) -> &[Owned] {
+        &self.records
+    }
+
+    /// The records of several connections in the order of their stamps.
+    #[must_use]
+    pub fn merge(scripts: &[Script]) -> Vec<Owned> {
+        let mut all: Vec<Owned> = scripts.iter().flat_map(|script| script.records.iter().cloned()).collect();
+        all.sort_by_key(Owned::at);
+        all
+    }
+
+    fn call(&mut self, direction: Direction, bytes: &[u8], kept: usize, lost: Option<LossCause>) -> &mut Self {
+        let pos = *self.position(direction);
+        let data = Data {
+            conn: self.conn,
+            direction,
+            at: self.now,
+            entered: Ns(self.now.0.saturating_sub(500)),
+            pos,
+            call_len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            offset: 0,
+            born: self.born,
+            lost,
+            bytes: &[],
+        };
+        let bytes_up = bytes.get(..kept).unwrap_or(bytes).to_vec();
+        self.records.push(Owned { record: Record::Data(data), bytes: bytes_up });
+        *self.position(direction) += bytes.len() as u64;
+        self.step()
+    }
+
+    fn position(&mut self, direction: Direction) -> &mut u64 {
+        match direction {
+            Direction::Read => &mut self.read_pos,
+            Direction::Write => &mut self.write_pos,
+        }
+    }
+
+    fn push(&mut self, record: Record<'static>) {
+        self.records.push(Owned { record, bytes: Vec::new() });
+    }
+
+    fn step(&mut self) -> &mut Self {
+        self.now = Ns(self.now.0 + 1_000);
+        self
+    }
+}
