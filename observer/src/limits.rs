@@ -77,6 +77,7 @@ pub const JSON_DEPTH: usize = 128;
 /// Most items read of one list inside an event (choices, tool calls): requests may ask for 128 choices. The others are
 /// left out and counted.
 pub const EVENT_ITEMS: usize = 128;
+
 /// Records of one direction that wait for their predecessor. Two CPUs race over one or two calls, not more.
 pub const REORDER_PIECES: usize = 16;
 
