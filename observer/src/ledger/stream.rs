@@ -126,11 +126,7 @@ impl Stream {
 
     /// One thing the provider said. `at`: the moment of the event or of the body's end.
     pub fn utter(&mut self, utterance: &Utterance<'_>, at: Moment, audience: &mut dyn Audience) {
-        if let Some(event) = &mut self.event {
-            let keepalive = matches!(utterance, Utterance::KeepAlive);
-            event.keepalive |= keepalive;
-            event.meaningful |= !keepalive;
-        }
+        self.mark_event(matches!(utterance, Utterance::KeepAlive), audience);
         match utterance {
             Utterance::Start { response_id, model } => {
                 name_once(&mut self.entry.response_id, response_id.as_deref());
@@ -163,7 +159,6 @@ impl Stream {
         self.tail_lost = false;
         self.active(event.at.read);
         self.batch(event.at.call, audience);
-        self.reach(Milestone::Event, event.at.read, audience);
         if let Some((DeltaKind::Visible, chars)) = kind {
             self.chunk(event.at.read, chars, audience);
         }
@@ -237,6 +232,16 @@ impl Stream {
             End::LocalClosed => Outcome::ClientCancel,
             End::ProcessExit => Outcome::ProcessExit,
             End::Lost => Outcome::Lost,
+        }
+    }
+
+    fn mark_event(&mut self, keepalive: bool, audience: &mut dyn Audience) {
+        let Some(event) = &mut self.event else { return };
+        event.keepalive |= keepalive;
+        event.meaningful |= !keepalive;
+        if event.meaningful {
+            let at = event.at.read;
+            self.reach(Milestone::Event, at, audience);
         }
     }
 
