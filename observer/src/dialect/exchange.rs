@@ -20,6 +20,9 @@ pub trait Speech: Default + Send {
     /// that the event carries nothing.
     fn event(&mut self, name: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>))
     -> Result<(), &'static str>;
+    /// An event of which only the beginning was kept, because it was too large. Saying nothing is right where no event
+    /// of that size matters.
+    fn beginning(&mut self, _name: Option<&str>, _data: &[u8], _out: &mut dyn FnMut(Utterance<'_>)) {}
 }
 
 /// One exchange in the dialect of `S`.
@@ -94,6 +97,10 @@ fn spoken<S: Speech>(
     event: &Event<'_>,
     out: &mut dyn FnMut(Utterance<'_>),
 ) -> Result<(), &'static str> {
+    if event.truncated {
+        speech.beginning(event.name, event.data, out);
+        return Ok(());
+    }
     let data = loose::text(event.data)?.trim_ascii();
     if data.is_empty() {
         out(Utterance::KeepAlive);
@@ -139,7 +146,7 @@ pub fn fuzz<S: Speech>(data: &[u8]) {
         match mode >> 2 & 3 {
             0 => exchange.request_body(piece),
             1 => exchange.body(piece, out),
-            _ => exchange.event(&Event { name, data: piece, wire_bytes: piece.len(), truncated: false }, out),
+            _ => exchange.event(&Event { name, data: piece, wire_bytes: piece.len(), truncated: mode & 16 != 0 }, out),
         }
     }
     let _ = exchange.request_end(false);

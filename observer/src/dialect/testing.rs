@@ -33,10 +33,18 @@ impl Play {
         self.raw(value["type"].as_str(), data.as_bytes())
     }
 
-    pub fn raw(mut self, name: Option<&str>, data: &[u8]) -> Self {
+    pub fn raw(self, name: Option<&str>, data: &[u8]) -> Self {
+        self.event(&Event { name, data, wire_bytes: data.len() + 8, truncated: false })
+    }
+
+    /// The beginning of an event that was too large.
+    pub fn beginning(self, name: Option<&str>, data: &[u8]) -> Self {
+        self.event(&Event { name, data, wire_bytes: 2 << 20, truncated: true })
+    }
+
+    fn event(mut self, event: &Event<'_>) -> Self {
         let said = &mut self.said;
-        self.dialect
-            .event(&Event { name, data, wire_bytes: data.len() + 8, truncated: false }, &mut |u| said.push(line(&u)));
+        self.dialect.event(event, &mut |u| said.push(line(&u)));
         self
     }
 

@@ -11,6 +11,7 @@ use self::types::{Item, Response, StreamEvent};
 use super::answer::{Part, Parts, Tokens, at};
 use super::exchange::{Exchange, Named, Speech};
 use super::json::loose;
+use super::json::scan::{Found, Scanner};
 use super::{DeltaKind, Row, Usage, Utterance, cap, error, path_ends, provider};
 
 pub(super) static ROW: Row = Row {
@@ -75,7 +76,27 @@ impl Speech for Responses {
         }
         Ok(())
     }
+
+    /// The first and the last event echo instructions, tools and output, so they alone grow past any limit; what names
+    /// them stands at their beginning. What they cost stands at their end, and stays unknown.
+    fn beginning(&mut self, name: Option<&str>, data: &[u8], out: &mut dyn FnMut(Utterance<'_>)) {
+        let mut class = name.map(|name| cap(name).to_owned());
+        let named = &mut self.named;
+        Scanner::new(BEGINNING).push(data, &mut |part, found| match (part, found) {
+            (Part::Id, Found::Text(id)) => named.say(Some(id), None, out),
+            (Part::Model, Found::Text(model)) => named.say(None, Some(model), out),
+            (_, Found::Text(word)) => class = Some(word.to_owned()),
+            _ => {}
+        });
+        if let Some(class @ ("response.completed" | "response.incomplete" | "response.failed")) = class.as_deref() {
+            say_last(class, Response::default(), out);
+        }
+    }
 }
+
+/// What is read of an event's beginning.
+static BEGINNING: Parts =
+    &[at(&["type"], Part::BlockType), at(&["response", "id"], Part::Id), at(&["response", "model"], Part::Model)];
 
 fn say_delta(class: &str, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     let kind = DELTAS.iter().find(|(name, _)| *name == class).map(|&(_, kind)| kind);

@@ -122,6 +122,26 @@ fn keepalives_done_marker_and_broken_events() {
     assert_eq!(twice, ["start resp_1 m", "finish completed", "end", "other"]);
 }
 
+#[test]
+fn an_event_too_large_still_says_what_it_is() {
+    let said = play()
+        .beginning(
+            Some("response.created"),
+            br#"{"type":"response.created","response":{"id":"resp_1","model":"m","instructions":"xx"#,
+        )
+        .beginning(None, br#"{"type":"response.image_generation_call.partial_image","partial_image_b64":"AAAA"#)
+        .beginning(
+            Some("response.completed"),
+            b"{\"type\":\"response.completed\",\"response\":{\"output\":[{\"model\":\"no\",\"text\":\"\xc3",
+        )
+        .end();
+    assert_eq!(said, ["start resp_1 -", "start - m", "other", "finish completed", "end"]);
+    let unnamed = play().beginning(None, br#"{"response":{"id":"r","output":"x"#).end();
+    assert_eq!(unnamed, ["start r -"]);
+    let failed = play().beginning(Some("response.failed"), b"{").end();
+    assert_eq!(failed, ["error -", "end"]);
+}
+
 const WHOLE: &str = r#"{"id":"resp_2","object":"response","status":"completed","error":null,"incomplete_details":null,"model":"m",
  "output":[
   {"id":"rs","summary":[{"text":"sum","type":"summary_text"}],"type":"reasoning","content":[{"text":"why","type":"reasoning_text"}]},
