@@ -36,12 +36,21 @@ impl Toolchain {
         format!("{} (LLVM {}) at {}, {}", self.version, self.llvm, self.rustc.display(), self.linker.display())
     }
 
-    /// A cargo command for the BPF target; `verb` is `build`, `clippy`, ...
-    ///
-    /// The environment of an enclosing cargo is dropped: its wrappers (clippy-driver), flags and target directory
-    /// belong to the host build.
-    pub fn cargo(&self, verb: &str, crate_dir: &Path, target_dir: &Path) -> Command {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    /// `cargo build` for the BPF target.
+    fn build(&self, crate_dir: &Path, target_dir: &Path) -> Command {
+        self.command(&env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), "build", crate_dir, target_dir)
+    }
+
+    /// The clippy that belongs to this very compiler (another's cannot read its `core`); `None` when not installed.
+    pub fn clippy(&self, crate_dir: &Path, target_dir: &Path) -> Option<Command> {
+        let program = self.rustc.with_file_name("cargo-clippy");
+        program.is_file().then(|| self.command(program.as_os_str(), "clippy", crate_dir, target_dir))
+    }
+
+    /// A cargo command for the BPF target. The environment of an enclosing cargo is dropped: its wrappers
+    /// (clippy-driver), flags and target directory belong to the host build.
+    fn command(&self, program: &OsStr, verb: &str, crate_dir: &Path, target_dir: &Path) -> Command {
+        let mut cargo = Command::new(program);
         for (name, _) in env::vars_os() {
             if belongs_to_outer_cargo(&name) {
                 cargo.env_remove(name);
@@ -74,26 +83,48 @@ pub fn cache_root() -> Result<PathBuf, String> {
         .ok_or_else(|| "neither LLM_OBSERVER_CACHE nor HOME is set: set one, builds are cached there".to_owned())
 }
 
-/// Finds the compiler and its linker. The error is one sentence that ends in the fix.
-pub fn find() -> Result<Toolchain, String> {
-    let (rustc, version, llvm) = find_compiler()
-        .ok_or_else(|| format!("no Rust compiler with its core sources, as BPF programs need, is installed: {FIX}"))?;
-    let linker = find_linker(llvm)
-        .ok_or_else(|| format!("no bpf-linker for LLVM {llvm}, which {version} uses, is installed: {FIX}"))?;
-    Ok(Toolchain { rustc, linker, version, llvm })
+/// A compiler that has its core sources.
+pub struct Compiler {
+    pub rustc: PathBuf,
+    /// First line of `rustc --version`.
+    pub version: String,
+    /// Major version of its LLVM.
+    pub llvm: u32,
 }
 
-/// The first compiler that has its core sources: path, version line, LLVM major version.
-pub fn find_compiler() -> Option<(PathBuf, String, u32)> {
-    compilers().into_iter().find_map(|rustc| {
+/// Finds a compiler and its linker. The error is one sentence that ends in the fix.
+pub fn find() -> Result<Toolchain, String> {
+    let compilers = compilers();
+    let Some(best) = compilers.first() else {
+        return Err(format!("no Rust compiler with its core sources, as BPF programs need, is installed: {FIX}"));
+    };
+    let lacking = format!("no bpf-linker for LLVM {}, which {} uses, is installed: {FIX}", best.llvm, best.version);
+    let fits = |compiler: Compiler| {
+        let linker = find_linker(compiler.llvm)?;
+        let Compiler { rustc, version, llvm } = compiler;
+        Some(Toolchain { rustc, linker, version, llvm })
+    };
+    compilers.into_iter().find_map(fits).ok_or(lacking)
+}
+
+/// The compilers of this machine that have their core sources and are new enough, best first.
+pub fn compilers() -> Vec<Compiler> {
+    let usable = |rustc: PathBuf| {
         let (version, llvm, sysroot) = ask(&rustc)?;
-        has_core_sources(&sysroot).then_some((rustc, version, llvm))
-    })
+        let new_enough = minor(&version)? >= minor(concat!("rustc ", env!("CARGO_PKG_RUST_VERSION")))?;
+        (new_enough && has_core_sources(&sysroot)).then_some(Compiler { rustc, version, llvm })
+    };
+    candidates().into_iter().filter_map(usable).collect()
+}
+
+/// `95` of `rustc 1.95.0 (…)`.
+fn minor(version: &str) -> Option<u32> {
+    version.strip_prefix("rustc 1.")?.split('.').next()?.parse().ok()
 }
 
 /// Candidates, best first: the user's choice, rustup's nightlies, the distribution's compilers (Ubuntu's versioned
 /// ones last).
-fn compilers() -> Vec<PathBuf> {
+fn candidates() -> Vec<PathBuf> {
     let chosen = env::var_os("LLM_OBSERVER_BPF_RUSTC").map(PathBuf::from);
     let rustup = env::var_os("RUSTUP_HOME").map(PathBuf::from);
     let rustup = rustup.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".rustup")));
@@ -169,8 +200,8 @@ fn speaks(linker: &Path, llvm: u32) -> bool {
 pub fn build(toolchain: &Toolchain, crate_dir: &Path, object: &Path) -> Result<(), String> {
     let target_dir = target_dir(toolchain, object)?;
     let _lock = lock(&target_dir).map_err(|error| format!("cannot lock {}: {error}", target_dir.display()))?;
-    let mut cargo = toolchain.cargo("build", crate_dir, &target_dir);
-    let out = cargo.output().map_err(|error| format!("cannot start cargo for the BPF build: {error}"))?;
+    let out = toolchain.build(crate_dir, &target_dir).output();
+    let out = out.map_err(|error| format!("cannot start cargo for the BPF build: {error}"))?;
     if !out.status.success() {
         let log = String::from_utf8_lossy(&out.stderr);
         return Err(format!("{log}\nthe kernel side in {} does not build (see above)", crate_dir.display()));

@@ -1,6 +1,43 @@
 //! `cargo xtask`: set-up, demo, tests, kernel matrix and benchmarks. One file per verb.
 
-#[expect(dead_code, reason = "`setup` and `test` come next and use it")]
+mod apt;
+#[expect(dead_code, reason = "observer's build script, which includes this file too, does the building")]
 mod bpf_build;
+mod debs;
+mod programs;
+mod progress;
+mod setup;
+mod test;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set-up, demo, tests, kernel matrix and benchmarks of llm-observer")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what the build and the tests need; does nothing when all is there
+    Setup,
+    /// Set up, then run every test that this machine can run
+    Test,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Setup => setup::run(setup::Scope::Everything),
+        Verb::Test => test::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
