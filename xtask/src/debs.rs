@@ -16,6 +16,9 @@ use crate::{apt, bpf_build, progress};
 /// The Debian suites that kernels and OpenSSL builds are taken from, oldest first.
 pub const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
 
+/// What is unpacked of each suite: programs with its OpenSSL.
+pub const CLIENTS: [&str; 2] = ["openssl", "curl"];
+
 /// What signs every suite.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -156,7 +159,7 @@ pub fn tools() -> Result<PathBuf> {
 /// OpenSSL (and curl) as each suite builds it. What cannot be fetched is said, and its tests skip.
 pub fn libssl_builds() {
     for name in SUITES {
-        if let Err(reason) = Suite::open(name).and_then(|suite| suite.root(&["openssl", "curl"])) {
+        if let Err(reason) = Suite::open(name).and_then(|suite| suite.root(&CLIENTS)) {
             eprintln!("set-up: no OpenSSL of Debian {name}, so tests on it will skip: {reason:#}");
         }
     }

@@ -1,9 +1,12 @@
 //! `cargo xtask`: set-up, demo, tests, kernel matrix and benchmarks. One file per verb.
 
 mod apt;
+mod bench;
 #[expect(dead_code, reason = "observer's build script, which includes this file too, does the building")]
 mod bpf_build;
 mod debs;
+mod demo;
+mod kernels;
 mod programs;
 mod progress;
 mod setup;
@@ -26,12 +29,24 @@ enum Verb {
     Setup,
     /// Set up, then run every test that this machine can run
     Test,
+    /// Set up, build, start everything, show live streams, clean up
+    Demo,
+    /// Load, attach, capture and unload on several kernels in QEMU
+    Kernels {
+        /// 5.10, 6.1, 6.12 or newest; all when none is named
+        versions: Vec<String>,
+    },
+    /// Run the benchmarks; prints a table, writes JSON
+    Bench,
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Setup => setup::run(setup::Scope::Everything),
         Verb::Test => test::run(),
+        Verb::Demo => demo::run(),
+        Verb::Kernels { versions } => kernels::run(&versions),
+        Verb::Bench => bench::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

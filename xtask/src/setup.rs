@@ -11,16 +11,15 @@ use anyhow::{Result, anyhow, bail};
 use crate::bpf_build::{self, Compiler};
 use crate::{apt, debs, programs, progress};
 
-/// What a verb needs.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What a verb needs; each needs the kernel side's compiler and linker.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// The kernel side's compiler and linker.
-    Build,
-    /// And the client programs of the demo and the benchmarks.
+    /// The virtual machines' parts.
+    Matrix,
+    /// The client programs, for the demo and the benchmarks.
     Programs,
-    /// And what only tests use.
+    /// The client programs and what only tests use.
     Tests,
-    /// And the virtual machines' parts.
     Everything,
 }
 
@@ -36,15 +35,15 @@ const MATRIX_TOOLS: [(&str, &str); 2] = [("qemu-system-x86_64", "qemu-system-x86
 pub fn run(scope: Scope) -> Result<()> {
     let toolchain = compiler()?;
     eprintln!("set-up: kernel side: {toolchain}");
-    if scope >= Scope::Programs {
+    if scope != Scope::Matrix {
         tools("a test", &TEST_TOOLS)?;
         programs::install()?;
     }
-    if scope >= Scope::Tests {
+    if matches!(scope, Scope::Tests | Scope::Everything) {
         debs::prometheus()?;
         debs::libssl_builds();
     }
-    if scope >= Scope::Everything {
+    if matches!(scope, Scope::Matrix | Scope::Everything) {
         tools("the kernel matrix", &MATRIX_TOOLS)?;
     }
     eprintln!("set-up: complete");

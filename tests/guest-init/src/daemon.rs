@@ -1,0 +1,103 @@
+//! The daemon under test, as a process.
+
+use std::fs::{self, File};
+use std::process::{Child, Command};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+/// Where it listens for `inspect`.
+pub const SOCKET: &str = "/run/inspect.sock";
+const PROGRAM: &str = "/bin/llm-observer";
+const LOG: &str = "/tmp/daemon.log";
+
+/// A running daemon.
+pub struct Daemon {
+    child: Mutex<Child>,
+}
+
+impl Daemon {
+    pub fn start() -> Result<Self> {
+        let log = File::options().create(true).append(true).open(LOG).context("cannot write the daemon's log")?;
+        let mut run = Command::new(PROGRAM);
+        run.args(["run", "--inspect.socket", SOCKET]).stderr(log);
+        Ok(Self { child: Mutex::new(run.spawn().context("cannot start the daemon")?) })
+    }
+
+    /// What it logged, both runs together.
+    pub fn log() -> String {
+        fs::read(LOG).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// `inspect WHAT -o json`.
+    pub fn inspect(&self, what: &str) -> Result<Value> {
+        let mut inspect = Command::new(PROGRAM);
+        let out = inspect.args(["inspect", what, "-o", "json", "--inspect.socket", SOCKET]).output()?;
+        ensure!(out.status.success(), "inspect {what}: {}", String::from_utf8_lossy(&out.stderr).trim());
+        serde_json::from_slice(&out.stdout).with_context(|| format!("inspect {what} printed no JSON"))
+    }
+
+    /// Waits until it answers; an error when it ends or takes too long.
+    pub fn wait_until_it_answers(&self, patience: Duration) -> Result<()> {
+        self.wait_for("the daemon's answer", patience, |daemon| daemon.inspect("probes").map(|_| true))
+    }
+
+    /// Waits until a probe on a file with `name` in its path is attached and well.
+    pub fn wait_for_probe(&self, name: &str, patience: Duration) -> Result<()> {
+        self.wait_for("a probe on the library", patience, |daemon| {
+            let probes = daemon.inspect("probes")?;
+            let rows = probes.as_array().into_iter().flatten().map(Value::to_string);
+            Ok(rows.into_iter().any(|row| row.contains(name) && row.contains("\"ok\"")))
+        })
+    }
+
+    /// Asks it to end and waits for it; it must end well.
+    pub fn stop(self, patience: Duration) -> Result<()> {
+        let id = self.child().id();
+        Command::new("/bin/busybox").args(["kill", "-TERM", &id.to_string()]).status()?;
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child().try_wait()? {
+                ensure!(status.success(), "the daemon ended with {status} on SIGTERM");
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                self.child().kill()?;
+                bail!("the daemon did not end within {} s of SIGTERM", patience.as_secs());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(self) -> Result<()> {
+        let mut child = self.child();
+        child.kill()?;
+        child.wait().map(drop).context("cannot wait for the killed daemon")
+    }
+
+    fn wait_for(&self, what: &str, patience: Duration, done: impl Fn(&Self) -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let now = done(self);
+            if matches!(now, Ok(true)) {
+                return Ok(());
+            }
+            if let Some(status) = self.child().try_wait()? {
+                bail!("the daemon ended with {status} while {what} was waited for");
+            }
+            if Instant::now() > deadline {
+                let last = now.err().map(|error| format!(": {error:#}")).unwrap_or_default();
+                bail!("{what} did not come within {} s{last}", patience.as_secs());
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn child(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,147 @@
+//! Inside the virtual machine: loads the real daemon, lets the suite's own curl talk TLS to the provider, and
+//! compares what `inspect` says with the provider's log. The last line is the verdict.
+
+mod daemon;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use provider::log::Line;
+use provider::script::Kind;
+use provider::{Options, Provider};
+use serde_json::Value;
+
+use daemon::Daemon;
+
+/// What the verdict line begins with; the host looks for it.
+const VERDICT: &str = "GUEST-VERDICT: ";
+/// The exchange: twenty visible deltas, twenty milliseconds apart.
+const MODEL: &str = "scenario:text";
+/// Emulation without KVM is some ten times slower than a machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn main() {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut errors = Vec::new();
+    let seen = check(&mut errors).unwrap_or_else(|error| {
+        errors.push(format!("{error:#}"));
+        String::new()
+    });
+    if !errors.is_empty() {
+        println!("--- the daemon's log:\n{}", Daemon::log());
+    }
+    let kernel = kernel.trim();
+    let outcome = if errors.is_empty() { format!("ok: {seen}") } else { format!("FAILED: {}", errors.join("; ")) };
+    println!("{VERDICT}{kernel}: {outcome}");
+}
+
+/// Everything that is checked. Errors that do not stop the rest are gathered in `errors`.
+fn check(errors: &mut Vec<String>) -> Result<String> {
+    let mut gather = |what: &str, result: Result<()>| {
+        if let Err(error) = result {
+            errors.push(format!("{what}: {error:#}"));
+        }
+    };
+    let before = bpf_programs()?;
+    let provider = Provider::start(&Options::in_memory(PathBuf::from("/tmp")))?;
+    let daemon = Daemon::start()?;
+    daemon.wait_until_it_answers(PATIENCE)?;
+    ensure!(bpf_programs()? > before, "the daemon answers, but no BPF program is loaded");
+    exchange(&provider)?;
+    daemon.wait_for_probe("libssl", PATIENCE)?;
+    exchange(&provider)?;
+    let seen = compare(&daemon, &provider, MODEL);
+    gather("stop", daemon.stop(PATIENCE).and_then(|()| nothing_left(before)));
+    gather("kill -9", killed(before));
+    seen
+}
+
+/// One real exchange by the suite's own curl.
+fn exchange(provider: &Provider) -> Result<()> {
+    let ca = provider.ca().context("the provider has no certificate")?;
+    let body = format!(r#"{{"model":"{MODEL}","stream":true,"messages":[{{"role":"user","content":"hello"}}]}}"#);
+    let mut curl = Command::new("/usr/bin/curl");
+    curl.args(["-sSN", "--http1.1", "--max-time", "60", "-H", "content-type: application/json", "-d", &body]);
+    curl.arg("--resolve").arg(format!("localhost:{}:127.0.0.1", provider.address().port()));
+    curl.arg("--cacert").arg(ca).arg(format!("{}/v1/chat/completions", provider.url()));
+    let out = curl.output().context("cannot start curl")?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    ensure!(out.status.success(), "curl: {}", String::from_utf8_lossy(&out.stderr).trim());
+    ensure!(text.contains("[DONE]"), "curl saw no end of the stream, but {} bytes", text.len());
+    Ok(())
+}
+
+/// The last stream that `inspect` knows against the provider's log.
+fn compare(daemon: &Daemon, provider: &Provider, model: &str) -> Result<String> {
+    let sent: Vec<_> = visible(&provider.lines());
+    let (chunks, chars) = (u64::try_from(sent.len())?, sent.iter().sum::<u64>());
+    let deadline = Instant::now() + PATIENCE;
+    let stream = loop {
+        let streams = daemon.inspect("streams")?;
+        let is = |stream: &Value, field: &str, value: &str| stream.get(field).is_some_and(|had| had == value);
+        let ended = |stream: &&Value| is(stream, "request_model", model) && is(stream, "outcome", "complete");
+        let started = |stream: &&Value| stream.get("started").map(Value::to_string);
+        let found = streams.as_array().into_iter().flatten().filter(ended).max_by_key(started);
+        if let Some(stream) = found {
+            break stream.clone();
+        }
+        if Instant::now() > deadline {
+            bail!("inspect shows no complete stream of {model}, but: {streams}");
+        }
+        thread::sleep(Duration::from_millis(200));
+    };
+    let number = |field: &str| stream.get(field).and_then(Value::as_u64);
+    ensure!(number("chunks") == Some(chunks), "{:?} chunks seen, {chunks} sent", number("chunks"));
+    ensure!(number("visible_chars") == Some(chars), "{:?} characters seen, {chars} sent", number("visible_chars"));
+    Ok(format!("{chunks} of {chunks} chunks and {chars} of {chars} characters through {}", libssl()))
+}
+
+/// Characters of each visible delta of the last request, as the provider wrote them.
+fn visible(lines: &[Line]) -> Vec<u64> {
+    let last = lines.iter().filter_map(|line| if let Line::Request(r) = line { Some(r.conn) } else { None }).max();
+    let writes = lines.iter().filter_map(|line| if let Line::Write(write) = line { Some(write) } else { None });
+    let parts = writes.filter(|write| Some(write.conn) == last).flat_map(|write| &write.parts);
+    parts.filter(|part| part.kind == Kind::Visible).map(|part| u64::from(part.chars)).collect()
+}
+
+/// The library's own version string, for the verdict.
+fn libssl() -> String {
+    let out = Command::new("/usr/bin/curl").arg("--version").output();
+    let text = out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
+    text.split_whitespace().find(|word| word.starts_with("OpenSSL/")).unwrap_or("an unknown libssl").to_owned()
+}
+
+/// A daemon that is killed leaves nothing behind either.
+fn killed(before: usize) -> Result<()> {
+    let daemon = Daemon::start()?;
+    daemon.wait_until_it_answers(PATIENCE)?;
+    daemon.kill()?;
+    nothing_left(before)
+}
+
+/// BPF programs are freed some time after their last user: wait for it.
+fn nothing_left(before: usize) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let now = bpf_programs()?;
+        if now == before {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "{now} BPF programs are loaded, {before} were before");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let events = fs::read_to_string("/sys/kernel/tracing/uprobe_events").unwrap_or_default();
+    ensure!(events.trim().is_empty(), "uprobe events are left in tracefs: {events}");
+    ensure!(!Path::new(daemon::SOCKET).exists() || before == bpf_programs()?, "the socket is left");
+    Ok(())
+}
+
+/// How many BPF programs the kernel holds.
+fn bpf_programs() -> Result<usize> {
+    let programs: Result<Vec<_>, _> = aya::programs::loaded_programs().collect();
+    Ok(programs.context("the kernel does not list its BPF programs")?.len())
+}
