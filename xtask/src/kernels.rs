@@ -83,7 +83,7 @@ fn verdict(suite: &str, programs: &Path) -> Result<String> {
     let said = said.ok_or_else(|| no_verdict(&text, &console))?;
     match said.split_once(": ") {
         Some((kernel, ok)) if ok.starts_with("ok") => Ok(format!("{kernel}: {ok} ({} s)", started.elapsed().as_secs())),
-        _ => bail!("{said} (console: {})", console.display()),
+        _ => bail!("{} (console: {})", said.replace("FAILED: ", ""), console.display()),
     }
 }
 

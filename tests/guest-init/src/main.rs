@@ -48,6 +48,7 @@ fn check(errors: &mut Vec<String>) -> Result<String> {
     };
     let before = bpf_programs()?;
     let provider = Provider::start(&Options::in_memory(PathBuf::from("/tmp")))?;
+    exchange(&provider).context("already without the daemon")?;
     let daemon = Daemon::start()?;
     daemon.wait_until_it_answers(PATIENCE)?;
     ensure!(bpf_programs()? > before, "the daemon answers, but no BPF program is loaded");

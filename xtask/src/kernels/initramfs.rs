@@ -1,7 +1,7 @@
 //! The guest's file system: busybox, the static programs, and curl with the libraries of its suite at their own paths.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -61,9 +61,10 @@ fn busybox() -> Result<PathBuf> {
     found.context("busybox-static is not installed: run `cargo xtask setup`")
 }
 
-/// Follows links: what the guest gets is the file.
+/// Follows links: what the guest gets is the file. All of them may be executed: programs, libraries and the script.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).map(drop).with_context(|| format!("cannot copy {} into the guest", from.display()))
+    let copied = fs::copy(from, to).and_then(|_| fs::set_permissions(to, PermissionsExt::from_mode(0o755)));
+    copied.with_context(|| format!("cannot copy {} into the guest", from.display()))
 }
 
 fn pack(tree: &Path, archive: &Path) -> Result<PathBuf> {
