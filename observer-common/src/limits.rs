@@ -20,3 +20,15 @@ pub const MAX_CONNS: u32 = 65_536;
 
 /// Threads that can be inside a probed TLS call at once.
 pub const MAX_IN_CALL: u32 = 16_384;
+
+/// Verdict slots, a power of two: as many as connections.
+pub const VERDICT_SLOTS: u32 = 65_536;
+
+/// TCP sockets watched at once (least recently used ones go first).
+pub const MAX_SOCKS: u32 = 65_536;
+
+/// Processes with TLS objects remembered at once.
+pub const MAX_OWNERS: u32 = 16_384;
+
+/// Application-data segments reported for a socket, to join it with its TLS object by record length.
+pub const WIRE_RECORDS: u32 = 8;

@@ -1,1 +1,23 @@
-//! Program and map names: both sides and the table test use these.
+//! Names of programs, maps and globals: the loader and the object must agree, and a test compares them.
+
+/// The ring to user space.
+pub const MAP_RING: &str = "RING";
+/// `ConnId` → `ConnState`.
+pub const MAP_CONNS: &str = "CONNS";
+/// Verdict slots: see `record::verdict_slot`.
+pub const MAP_VERDICTS: &str = "VERDICTS";
+/// Calls in progress.
+pub const MAP_CALLS: &str = "CALLS";
+/// Socket cookie → `SockState`.
+pub const MAP_SOCKS: &str = "SOCKS";
+/// Processes that own TLS objects: whose exit is worth a record.
+pub const MAP_OWNERS: &str = "OWNERS";
+/// `counter::*` → u64.
+pub const MAP_COUNTERS: &str = "COUNTERS";
+
+/// Offset of `group_leader` in `task_struct`, from the kernel's BTF.
+pub const GLOBAL_GROUP_LEADER: &str = "TASK_GROUP_LEADER";
+/// Offset of `start_boottime` in `task_struct`, from the kernel's BTF.
+pub const GLOBAL_START_BOOTTIME: &str = "TASK_START_BOOTTIME";
+/// Thread group of the observer itself, whose own TLS is not its business.
+pub const GLOBAL_SELF: &str = "SELF_TGID";

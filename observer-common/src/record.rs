@@ -11,7 +11,7 @@ pub struct ConnKey {
     pub start_ns: u64,
     /// Process id (thread group), as seen from the initial pid namespace.
     pub tgid: u32,
-    /// Counts the connections that lived at this address: a freed and reused `SSL *` is another connection.
+    /// Tells the connections apart that lived at this address: drawn at random at each birth.
     pub generation: u32,
 }
 
@@ -27,12 +27,33 @@ pub enum Kind {
     Shutdown = 3,
     /// The TLS object was freed (`SSL_free`). `pos` is the read position, `aux` the write position.
     Close = 4,
-    /// A read returned 0 bytes or failed in the end (peer closed or error). `aux` is the raw return value.
-    ReadEnd = 5,
-    /// A process ended (thread group leader exited). Only `conn.tgid` and the stamp are set.
-    Exit = 6,
-    /// A TCP socket sent a TLS ClientHello. Payload: see `HelloBody`.
-    Hello = 7,
+    /// A process ended (its first thread exited). Only `conn.tgid` and the stamp are set.
+    Exit = 5,
+    /// A TCP socket sent a TLS ClientHello. `aux`: socket cookie; `conn.tgid`: who connected; payload: `Peer`.
+    Hello = 6,
+    /// A TCP socket that sent a ClientHello sent application data. `aux`: cookie; `call_len`: length of the first TLS record
+    /// in the segment, header excluded. Sent for the first `limits::WIRE_RECORDS` segments only: they join socket and TLS object.
+    WireOut = 7,
+    /// A TCP socket that sent a ClientHello sent or received FIN or RST. `aux`: cookie; `dir`: who; `flags`: `FLAG_RST`.
+    WireEnd = 8,
+}
+
+impl Kind {
+    /// The kind of this number, if there is one.
+    #[must_use]
+    pub fn from_u8(raw: u8) -> Option<Self> {
+        Some(match raw {
+            1 => Self::Data,
+            2 => Self::Open,
+            3 => Self::Shutdown,
+            4 => Self::Close,
+            5 => Self::Exit,
+            6 => Self::Hello,
+            7 => Self::WireOut,
+            8 => Self::WireEnd,
+            _ => return None,
+        })
+    }
 }
 
 /// `Header::dir`: the application read (from the peer).
@@ -46,6 +67,9 @@ pub const FLAG_BORN: u8 = 1;
 pub const FLAG_FAULT: u8 = 2;
 /// `Header::flags`: the call moved more bytes than are sent up; the rest is lost as `truncated`.
 pub const FLAG_TRUNCATED: u8 = 4;
+
+/// `Header::flags`: `WireEnd` was a reset.
+pub const FLAG_RST: u8 = 8;
 
 /// The fixed head of every ring record.
 #[repr(C)]
@@ -99,3 +123,143 @@ pub enum Verdict {
     /// Not LLM traffic: one look-up a call.
     Ignore = 3,
 }
+
+/// The verdict of a connection lies in slot `generation % VERDICT_SLOTS` of an array, tagged with the generation: user space
+/// writes one word without racing the kernel's own state, and a collision only means `Unknown`.
+#[must_use]
+pub fn verdict_slot(generation: u32) -> u32 {
+    generation % crate::limits::VERDICT_SLOTS
+}
+
+/// The word in a verdict slot.
+#[must_use]
+pub fn verdict_word(generation: u32, verdict: Verdict) -> u64 {
+    (generation as u64) << 32 | verdict as u64
+}
+
+/// Key of a live TLS object.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnId {
+    /// Address of the TLS object.
+    pub handle: u64,
+    /// Thread group.
+    pub tgid: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// What the kernel keeps of a TLS object.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnState {
+    /// The process's start: another start means a reused pid.
+    pub start_ns: u64,
+    /// See `ConnKey::generation`.
+    pub generation: u32,
+    /// `FLAG_BORN` if the birth was seen.
+    pub born: u32,
+    /// The two directions, indexed by `DIR_READ` and `DIR_WRITE`.
+    pub ways: [Way; 2],
+}
+
+/// One direction of a TLS object: its position, and the call being sent up now. The latter lies here because a uprobe program
+/// has no room for it on its stack; one thread at a time uses a direction of a TLS object (OpenSSL's own rule).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way {
+    /// Bytes moved so far.
+    pub pos: u64,
+    /// Position of the call's first byte.
+    pub call_pos: u64,
+    /// When the call was entered.
+    pub entered_ns: u64,
+    /// When it returned.
+    pub stamp_ns: u64,
+    /// The caller's buffer.
+    pub buf: u64,
+    /// Bytes the call moved.
+    pub moved: u64,
+    /// Bytes of it that are to go up.
+    pub wanted: u64,
+    /// The thread.
+    pub tid: u32,
+    /// The thread group.
+    pub tgid: u32,
+}
+
+/// A call in progress.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// The TLS object.
+    pub id: ConnId,
+    /// The caller's buffer.
+    pub buf: u64,
+    /// Where the callee writes the number of bytes moved; 0: it returns that number.
+    pub len_ptr: u64,
+    /// When the call was entered.
+    pub entered_ns: u64,
+}
+
+/// The other end of a TCP connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// IPv4 in the first four bytes, or IPv6; network order.
+    pub addr: [u8; 16],
+    /// Host order.
+    pub port: u16,
+    /// 4 or 6.
+    pub family: u16,
+    /// Thread group that called connect().
+    pub tgid: u32,
+}
+
+/// What the kernel keeps of a connecting TCP socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SockState {
+    /// The other end.
+    pub peer: Peer,
+    /// A ClientHello was sent.
+    pub hello: u32,
+    /// Application-data segments reported.
+    pub reported: u32,
+}
+
+/// Indices of the counter array.
+pub mod counter {
+    /// Read calls whose bytes went up (at least in part).
+    pub const CAPTURED_READ: u32 = 0;
+    /// Write calls whose bytes went up (at least in part).
+    pub const CAPTURED_WRITE: u32 = 1;
+    /// Calls on connections with the verdict `Ignore` (or reads under `Heads`).
+    pub const IGNORED: u32 = 2;
+    /// First of the lost-call counters, in the order of `LOSSES`.
+    pub const LOST_CALLS: u32 = 3;
+    /// First of the lost-byte counters, in the order of `LOSSES`.
+    pub const LOST_BYTES: u32 = LOST_CALLS + 4;
+    /// Entry probe hits (reads and writes).
+    pub const HITS: u32 = LOST_BYTES + 4;
+    /// Calls that moved nothing (would block, end, error).
+    pub const EMPTY: u32 = HITS + 1;
+    /// Records other than data that found no room.
+    pub const LOST_EVENTS: u32 = EMPTY + 1;
+    /// Number of counters.
+    pub const COUNT: u32 = LOST_EVENTS + 1;
+
+    /// Offset in the lost counters.
+    pub const RING_FULL: u32 = 0;
+    /// The call moved more than `MAX_PIECES * MAX_PIECE`.
+    pub const TRUNCATED: u32 = 1;
+    /// The process's memory could not be read.
+    pub const FAULT: u32 = 2;
+    /// A table was full.
+    pub const TABLE_FULL: u32 = 3;
+}
+
+const _: () = assert!(core::mem::size_of::<ConnState>() == 144);
+const _: () = assert!(core::mem::size_of::<Call>() == 40);
+const _: () = assert!(core::mem::size_of::<Peer>() == 24);
+const _: () = assert!(core::mem::size_of::<SockState>() == 32);

@@ -1,19 +1,29 @@
-//! The kernel side: a first loadable object.
+//! The kernel side: probes in TLS libraries and a few socket hooks, one ring to user space.
+//!
+//! Rules that hold everywhere here, and why:
+//! * a uprobe program's stack stays under 64 bytes and it uses no per-CPU scratch: on kernels from 6.13 larger stacks become
+//!   per-CPU memory while uprobe programs can be preempted, so two tasks would share them;
+//! * ring memory is reserved by the length of the data, never worst-case;
+//! * every byte that does not go up is counted, by cause, and positions show where it was.
+#![feature(asm_experimental_arch)]
 #![no_std]
 #![no_main]
 
-use aya_ebpf::{macros::uprobe, programs::ProbeContext};
+mod conn;
+mod emit;
+mod lifecycle;
+mod maps;
+mod task;
+mod tls;
+mod wire;
 
-#[uprobe]
-pub fn placeholder(_ctx: ProbeContext) -> u32 {
-    0
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Nothing here can panic (checked: the object holds no call to this); the loop satisfies the signature.
+    loop {}
 }
 
+// The helpers that read user memory are GPL-only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}

@@ -1,0 +1,53 @@
+//! Live TLS objects as the kernel side keeps them.
+
+use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
+use observer_common::record::{ConnId, ConnState, Verdict, Way, verdict_slot};
+
+use crate::maps::{CONNS, OWNERS, VERDICTS};
+
+/// What the daemon decided about a connection, or `Unknown`.
+#[inline(always)]
+pub(crate) fn verdict(state: &ConnState) -> u32 {
+    match VERDICTS.get(verdict_slot(state.generation)) {
+        Some(word) if (*word >> 32) as u32 == state.generation => *word as u32,
+        _ => Verdict::Unknown as u32,
+    }
+}
+
+/// The state of `id` in the process that started at `start_ns`; made anew (as joined in the middle) when there is none or
+/// when it belongs to an earlier process with the same pid. `None`: the table is full.
+#[inline(always)]
+pub(crate) fn find_or_adopt(id: &ConnId, start_ns: u64) -> Option<*mut ConnState> {
+    if let Some(state) = CONNS.get_ptr_mut(id) {
+        // SAFETY: a map value, valid while the program runs.
+        if unsafe { (*state).start_ns } == start_ns {
+            return Some(state);
+        }
+    }
+    create(id, start_ns, 0);
+    CONNS.get_ptr_mut(id)
+}
+
+/// A fresh state at this address: whatever lived here is another connection.
+#[inline(always)]
+pub(crate) fn create(id: &ConnId, start_ns: u64, born: u32) {
+    // Inserted from read-only memory and filled in place: a value on the stack would break the stack rule.
+    if CONNS.insert(id, &FRESH, 0).is_err() {
+        return;
+    }
+    let Some(state) = CONNS.get_ptr_mut(id) else { return };
+    // SAFETY: a map value; the helper has no preconditions.
+    unsafe {
+        (*state).generation = bpf_get_prandom_u32();
+        (*state).born = born;
+        (*state).start_ns = start_ns;
+    }
+    let _ = OWNERS.insert(&id.tgid, &1u8, 0);
+}
+
+static FRESH: ConnState = ConnState {
+    start_ns: 0,
+    generation: 0,
+    born: 0,
+    ways: [Way { pos: 0, call_pos: 0, entered_ns: 0, stamp_ns: 0, buf: 0, moved: 0, wanted: 0, tid: 0, tgid: 0 }; 2],
+};

@@ -1,0 +1,46 @@
+//! Every map: who writes it, who reads it, why this type and size.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
+use observer_common::limits;
+use observer_common::record::{Call, ConnId, ConnState, SockState, counter};
+
+/// Programs write, the daemon reads. One ring for all CPUs keeps the order of events across them; the daemon sets the size.
+#[map]
+pub(crate) static RING: RingBuf = RingBuf::with_byte_size(limits::DEFAULT_RING_BYTES, 0);
+
+/// Live TLS objects. Written by the TLS programs; the daemon only removes what an exited process left. Not LRU: an eviction
+/// would reset positions silently, a full table is counted.
+#[map]
+pub(crate) static CONNS: HashMap<ConnId, ConnState> = HashMap::with_max_entries(limits::MAX_CONNS, 1 /* BPF_F_NO_PREALLOC */);
+
+/// Verdicts, written by the daemon: see `record::verdict_slot`.
+#[map]
+pub(crate) static VERDICTS: Array<u64> = Array::with_max_entries(limits::VERDICT_SLOTS, 0);
+
+/// Calls entered and not yet returned, by thread and stack pointer, so that a call made inside another (TLS in TLS) is its own.
+/// Written at entry, removed at return; the daemon sweeps what threads left that ended inside a call.
+#[map]
+pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::MAX_IN_CALL, 0);
+
+/// Sockets between connect() and the end, by cookie. LRU: sockets that end unseen leave nothing behind for good.
+#[map]
+pub(crate) static SOCKS: LruHashMap<u64, SockState> = LruHashMap::with_max_entries(limits::MAX_SOCKS, 0);
+
+/// Processes that own a TLS object. LRU: losing one costs only its exit record, and the daemon notices exits by itself.
+#[map]
+pub(crate) static OWNERS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(limits::MAX_OWNERS, 0);
+
+/// Counters, added to atomically: a per-CPU array would lose counts when a program is preempted.
+#[map]
+pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(counter::COUNT, 0);
+
+/// Adds to a counter.
+#[inline(always)]
+pub(crate) fn count(index: u32, by: u64) {
+    if let Some(cell) = COUNTERS.get_ptr_mut(index) {
+        // `AtomicU64::fetch_add` does not exist for this target, and the instruction that also returns the old value needs 5.12.
+        // SAFETY: an aligned map value that every program only ever adds to.
+        unsafe { core::arch::asm!("lock *(u64 *)({cell} + 0) += {by}", cell = in(reg) cell, by = in(reg) by, options(nostack)) };
+    }
+}

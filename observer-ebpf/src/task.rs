@@ -1,0 +1,44 @@
+//! Facts of the current task.
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_kernel};
+
+#[unsafe(no_mangle)]
+static TASK_GROUP_LEADER: u32 = 0;
+#[unsafe(no_mangle)]
+static TASK_START_BOOTTIME: u32 = 0;
+#[unsafe(no_mangle)]
+static SELF_TGID: u32 = 0;
+
+/// (thread group, thread).
+#[inline(always)]
+pub(crate) fn ids() -> (u32, u32) {
+    let both = bpf_get_current_pid_tgid();
+    ((both >> 32) as u32, both as u32)
+}
+
+/// Is this the observer itself?
+#[inline(always)]
+pub(crate) fn is_self(tgid: u32) -> bool {
+    tgid == global(&SELF_TGID)
+}
+
+/// When the current process started, CLOCK_BOOTTIME ns: with the pid it names a process for good. 0 if unreadable.
+/// assumes: 5.5+ `struct task_struct { struct task_struct *group_leader; u64 start_boottime; }`, offsets from the kernel's BTF.
+#[inline(always)]
+pub(crate) fn start_ns() -> u64 {
+    // SAFETY: both reads go through the fault-tolerant helper.
+    unsafe {
+        let task = bpf_get_current_task() as *const u8;
+        let Ok(leader) = bpf_probe_read_kernel(task.add(global(&TASK_GROUP_LEADER) as usize).cast::<*const u8>()) else {
+            return 0;
+        };
+        bpf_probe_read_kernel(leader.add(global(&TASK_START_BOOTTIME) as usize).cast::<u64>()).unwrap_or(0)
+    }
+}
+
+/// A global that the loader set: volatile, so that the compiler does not fold the value in the object.
+#[inline(always)]
+fn global(value: &'static u32) -> u32 {
+    // SAFETY: a reference is always readable.
+    unsafe { core::ptr::read_volatile(value) }
+}
