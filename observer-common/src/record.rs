@@ -65,7 +65,7 @@ pub const DIR_WRITE: u8 = 1;
 pub const FLAG_BORN: u8 = 1;
 /// `Header::flags`: the payload could not be read from the process's memory; `len` is 0 and the bytes are lost.
 pub const FLAG_FAULT: u8 = 2;
-/// `Header::flags`: the call moved more bytes than are sent up; the rest is lost as `truncated`.
+/// `Header::flags`: the call moved more bytes than are sent up; what lies behind this piece is lost as `truncated`.
 pub const FLAG_TRUNCATED: u8 = 4;
 
 /// `Header::flags`: `WireEnd` was a reset.

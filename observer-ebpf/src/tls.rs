@@ -196,7 +196,8 @@ fn send_call(handle: u64, state: *mut ConnState, dir: u8) {
         let len = if rest > MAX_PIECE as u64 { MAX_PIECE as u32 } else { rest as u32 };
         // SAFETY: a map value.
         let born = unsafe { (*state).born } as u8;
-        let flags = if way.wanted < way.moved { born | FLAG_TRUNCATED } else { born };
+        let last = sent + len as u64 >= way.wanted;
+        let flags = if last && way.wanted < way.moved { born | FLAG_TRUNCATED } else { born };
         fate = emit::send(handle, state, dir, Piece { offset: sent as u32, len, flags });
         if fate != Fate::Sent {
             break;

@@ -1,6 +1,7 @@
 //! `Record`: what the kernel edge, a recording or a test generator hands to the pipeline.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use observer_common::record::ConnKey;
@@ -21,6 +22,8 @@ pub enum Record<'a> {
     Shutdown { conn: ConnKey, at: Ns },
     /// The peer ended its side: in order (`clean`) or by a reset. What had arrived before may still be read after this.
     ReadEnd { conn: ConnKey, at: Ns, clean: bool },
+    /// The socket that carries this TLS object was found (by the join of both layers).
+    Remote { conn: ConnKey, peer: SocketAddr },
     /// The TLS object is gone. Positions tell what was lost at the end.
     Close { conn: ConnKey, at: Ns, read_pos: u64, write_pos: u64 },
     /// A process ended; its connections ended with it.

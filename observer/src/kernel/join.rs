@@ -1,0 +1,198 @@
+//! Which socket carries which TLS object. Pure: what both layers report goes in, pairs and ends come out.
+//!
+//! The rule: a write of n bytes leaves as a TLS record of n bytes and a little more. With the socket inside the TLS object (sync
+//! CPython, curl) the record leaves *during* the write; with a memory BIO (asyncio, Node) the application sends it right
+//! *after* the write, before its thread writes again, so the nearest earlier write that fits is the one. A pair, once made, stays.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use observer_common::record::Peer;
+
+use crate::record::ConnKey;
+use crate::units::Ns;
+
+use super::ring::Wire;
+
+/// A write on a TLS object.
+#[derive(Clone, Copy, Debug)]
+pub struct Write {
+    pub entered: Ns,
+    pub at: Ns,
+    pub len: u32,
+}
+
+/// How a joined socket ended first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketEnd {
+    pub at: Ns,
+    pub by_peer: bool,
+    pub reset: bool,
+}
+
+/// The join of both layers, for the whole host.
+#[derive(Debug, Default)]
+pub struct Join {
+    sockets: HashMap<u64, Socket>,
+    /// TLS objects without a socket yet, by process.
+    loose: HashMap<u32, HashMap<ConnKey, VecDeque<Write>>>,
+    joined: HashMap<ConnKey, u64>,
+    /// Records that left and found no write yet.
+    waiting: VecDeque<Departure>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    peer: Peer,
+    conn: Option<ConnKey>,
+    end: Option<SocketEnd>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Departure {
+    cookie: u64,
+    tgid: u32,
+    at: Ns,
+    record: u32,
+}
+
+/// Writes remembered for each loose TLS object, and departures waiting on the host: only the last few can still match.
+const MAX_WRITES: usize = 8;
+const MAX_WAITING: usize = 4096;
+const MAX_SOCKETS: usize = 65_536;
+
+/// How long after a write its record may leave: the application's own event loop lies in between.
+const WINDOW_NS: u64 = 200_000_000;
+
+/// How long a departure waits for the write that contains it to return (the write's record comes after it on the ring).
+const SETTLE_NS: u64 = 5_000_000;
+
+impl Join {
+    /// A TLS object wrote. Returns the other end if this joins it.
+    pub fn wrote(&mut self, conn: ConnKey, write: Write) -> Option<SocketAddr> {
+        if self.joined.contains_key(&conn) {
+            return None;
+        }
+        let writes = self.loose.entry(conn.tgid).or_default().entry(conn).or_default();
+        writes.push_back(write);
+        if writes.len() > MAX_WRITES {
+            writes.pop_front();
+        }
+        let inside = |d: &Departure| d.tgid == conn.tgid && d.at >= write.entered && d.at <= write.at && fits(write.len, d.record);
+        let index = self.waiting.iter().position(inside)?;
+        let departure = self.waiting.remove(index)?;
+        self.pair(departure.cookie, conn)
+    }
+
+    /// A socket did something.
+    pub fn wire(&mut self, cookie: u64, at: Ns, peer: Peer, what: Wire) {
+        match what {
+            Wire::Hello => {
+                if self.sockets.len() >= MAX_SOCKETS {
+                    self.forget_ended();
+                }
+                self.sockets.insert(cookie, Socket { peer, conn: None, end: None });
+            }
+            Wire::Out { record } => {
+                if self.sockets.get(&cookie).is_some_and(|s| s.conn.is_none()) && self.waiting.len() < MAX_WAITING {
+                    self.waiting.push_back(Departure { cookie, tgid: peer.tgid, at, record });
+                }
+            }
+            Wire::End { by_peer, reset } => {
+                if let Some(socket) = self.sockets.get_mut(&cookie) {
+                    // The first end is the cause; a reset that follows a FIN of the same side is its answer to late data.
+                    socket.end.get_or_insert(SocketEnd { at, by_peer, reset });
+                }
+            }
+        }
+    }
+
+    /// Departures that no write contained: the nearest earlier write that fits. `now`: the newest stamp seen.
+    pub fn settle(&mut self, now: Ns) -> Vec<(ConnKey, SocketAddr)> {
+        let mut pairs = Vec::new();
+        while self.waiting.front().is_some_and(|d| now - d.at > SETTLE_NS) {
+            let Some(departure) = self.waiting.pop_front() else { break };
+            if self.sockets.get(&departure.cookie).is_none_or(|s| s.conn.is_some()) {
+                continue;
+            }
+            if let Some(conn) = self.nearest(departure)
+                && let Some(peer) = self.pair(departure.cookie, conn)
+            {
+                pairs.push((conn, peer));
+            }
+        }
+        pairs
+    }
+
+    fn nearest(&self, departure: Departure) -> Option<ConnKey> {
+        let fitting = |w: &&Write| w.at <= departure.at && departure.at - w.at < WINDOW_NS && fits(w.len, departure.record);
+        let candidates = self.loose.get(&departure.tgid)?.iter().filter_map(|(conn, writes)| {
+            writes.iter().filter(fitting).map(|w| w.at).max().map(|at| (at, *conn))
+        });
+        candidates.max().map(|(_, conn)| conn)
+    }
+
+    fn pair(&mut self, cookie: u64, conn: ConnKey) -> Option<SocketAddr> {
+        let socket = self.sockets.get_mut(&cookie)?;
+        if socket.conn.is_some() {
+            return None;
+        }
+        socket.conn = Some(conn);
+        self.joined.insert(conn, cookie);
+        if let Some(loose) = self.loose.get_mut(&conn.tgid) {
+            loose.remove(&conn);
+        }
+        Some(address(&socket.peer))
+    }
+
+    /// How the socket of this TLS object ended, if it is known and did.
+    #[must_use]
+    pub fn end_of(&self, conn: &ConnKey) -> Option<SocketEnd> {
+        self.sockets.get(self.joined.get(conn)?)?.end
+    }
+
+    /// The TLS object is gone.
+    pub fn closed(&mut self, conn: &ConnKey) {
+        if let Some(cookie) = self.joined.remove(conn) {
+            self.sockets.remove(&cookie);
+        }
+        if let Some(loose) = self.loose.get_mut(&conn.tgid) {
+            loose.remove(conn);
+        }
+    }
+
+    /// The process is gone.
+    pub fn exited(&mut self, tgid: u32) {
+        self.loose.remove(&tgid);
+        self.joined.retain(|conn, _| conn.tgid != tgid);
+        self.sockets.retain(|_, socket| socket.peer.tgid != tgid);
+    }
+
+    /// Joined TLS objects whose socket ended before `before` and that still live.
+    #[must_use]
+    pub fn ended_before(&self, before: Ns) -> Vec<(ConnKey, SocketEnd)> {
+        let ended = |s: &Socket| Some((s.conn?, s.end.filter(|end| end.at < before)?));
+        self.sockets.values().filter_map(ended).collect()
+    }
+
+    fn forget_ended(&mut self) {
+        self.sockets.retain(|_, socket| socket.end.is_none());
+        if self.sockets.len() >= MAX_SOCKETS {
+            self.sockets.clear();
+            self.joined.clear();
+        }
+    }
+}
+
+/// Could a write of `len` bytes have left as a record of `record` bytes? Tag, nonce, content type and padding take 16 to 64
+/// bytes in every cipher suite in use; longer writes are cut at 16 KiB.
+fn fits(len: u32, record: u32) -> bool {
+    let plain = len.min(16_384);
+    (plain + 16..=plain + 64).contains(&record)
+}
+
+fn address(peer: &Peer) -> SocketAddr {
+    let [a, b, c, d, ..] = peer.addr;
+    let ip = if peer.family == 4 { IpAddr::V4(Ipv4Addr::new(a, b, c, d)) } else { IpAddr::V6(Ipv6Addr::from(peer.addr)) };
+    SocketAddr::new(ip.to_canonical(), peer.port)
+}

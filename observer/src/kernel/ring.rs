@@ -1,0 +1,88 @@
+//! Ring records to what they say. The bytes come from our own programs, and are checked all the same.
+
+use observer_common::record::{
+    ConnKey, DIR_READ, FLAG_BORN, FLAG_FAULT, FLAG_RST, FLAG_TRUNCATED, HEADER_LEN, Header, Kind, Peer,
+};
+
+use crate::record::Data;
+use crate::units::{Direction, LossCause, Ns};
+
+/// A record of the ring.
+#[derive(Clone, Copy, Debug)]
+pub enum Raw<'a> {
+    Data {
+        data: Data<'a>,
+        thread: u32,
+    },
+    Open { conn: ConnKey, at: Ns },
+    Shutdown { conn: ConnKey, at: Ns },
+    Close { conn: ConnKey, at: Ns, read_pos: u64, write_pos: u64 },
+    Exit { tgid: u32, at: Ns },
+    Wire { cookie: u64, at: Ns, peer: Peer, what: Wire },
+}
+
+/// What a TLS socket did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Sent a ClientHello.
+    Hello,
+    /// Sent application data; length of the first TLS record, header excluded.
+    Out { record: u32 },
+    /// FIN or RST, by whom.
+    End { by_peer: bool, reset: bool },
+}
+
+/// Decodes one record; `None` if it is not one of ours.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<Raw<'_>> {
+    let head = header(bytes)?;
+    let at = Ns(head.stamp_ns);
+    let payload = bytes.get(HEADER_LEN..HEADER_LEN + head.len as usize)?;
+    Some(match Kind::from_u8(head.kind)? {
+        Kind::Data => Raw::Data { data: data(&head, payload), thread: head.tid },
+        Kind::Open => Raw::Open { conn: head.conn, at },
+        Kind::Shutdown => Raw::Shutdown { conn: head.conn, at },
+        Kind::Close => Raw::Close { conn: head.conn, at, read_pos: head.pos, write_pos: head.aux },
+        Kind::Exit => Raw::Exit { tgid: head.conn.tgid, at },
+        kind @ (Kind::Hello | Kind::WireOut | Kind::WireEnd) => {
+            let what = match kind {
+                Kind::Hello => Wire::Hello,
+                Kind::WireOut => Wire::Out { record: head.call_len },
+                _ => Wire::End { by_peer: head.dir == DIR_READ, reset: head.flags & FLAG_RST != 0 },
+            };
+            Raw::Wire { cookie: head.aux, at, peer: peer(payload)?, what }
+        }
+    })
+}
+
+fn data<'a>(head: &Header, bytes: &'a [u8]) -> Data<'a> {
+    let lost = if head.flags & FLAG_FAULT != 0 {
+        Some(LossCause::Fault)
+    } else {
+        (head.flags & FLAG_TRUNCATED != 0).then_some(LossCause::Truncated)
+    };
+    Data {
+        conn: head.conn,
+        direction: if head.dir == DIR_READ { Direction::Read } else { Direction::Write },
+        at: Ns(head.stamp_ns),
+        entered: Ns(head.entered_ns),
+        pos: head.pos,
+        call_len: head.call_len,
+        offset: head.offset,
+        born: head.flags & FLAG_BORN != 0,
+        lost,
+        bytes,
+    }
+}
+
+fn header(bytes: &[u8]) -> Option<Header> {
+    let raw: &[u8; HEADER_LEN] = bytes.get(..HEADER_LEN)?.try_into().ok()?;
+    // SAFETY: `Header` is repr(C) without padding and every bit pattern is valid.
+    Some(unsafe { std::mem::transmute_copy(raw) })
+}
+
+fn peer(payload: &[u8]) -> Option<Peer> {
+    let raw: &[u8; size_of::<Peer>()] = payload.get(..size_of::<Peer>())?.try_into().ok()?;
+    // SAFETY: as above.
+    Some(unsafe { std::mem::transmute_copy(raw) })
+}
