@@ -19,7 +19,7 @@ pub struct ConnKey {
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Plaintext moved by a read or write.
+    /// Plaintext moved by a read or write. `aux`: the bytes the caller asked for.
     Data = 1,
     /// A TLS object was born (`SSL_new`): what follows is seen from its first byte.
     Open = 2,
@@ -178,6 +178,8 @@ pub struct Way {
     pub stamp_ns: u64,
     /// The caller's buffer.
     pub buf: u64,
+    /// What the caller asked for.
+    pub num: u64,
     /// Bytes the call moved.
     pub moved: u64,
     /// Bytes of it that are to go up.
@@ -196,6 +198,8 @@ pub struct Call {
     pub id: ConnId,
     /// The caller's buffer.
     pub buf: u64,
+    /// Room in the buffer (read) or bytes to send (write): no right call moves more.
+    pub num: u64,
     /// Where the callee writes the number of bytes moved; 0: it returns that number.
     pub len_ptr: u64,
     /// When the call was entered.
@@ -259,7 +263,7 @@ pub mod counter {
     pub const TABLE_FULL: u32 = 3;
 }
 
-const _: () = assert!(core::mem::size_of::<ConnState>() == 144);
-const _: () = assert!(core::mem::size_of::<Call>() == 40);
+const _: () = assert!(core::mem::size_of::<ConnState>() == 160);
+const _: () = assert!(core::mem::size_of::<Call>() == 48);
 const _: () = assert!(core::mem::size_of::<Peer>() == 24);
 const _: () = assert!(core::mem::size_of::<SockState>() == 32);

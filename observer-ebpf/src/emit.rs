@@ -1,7 +1,7 @@
 //! The ring: reserve by size, fill in place, submit. The only place that drops, and it counts.
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_user};
-use observer_common::limits::SIZE_CLASSES;
+use observer_common::limits::{MAX_PIECE, SIZE_CLASSES};
 use observer_common::record::{ConnKey, ConnState, FLAG_FAULT, Header, Kind, counter};
 
 use crate::maps::{RING, count};
@@ -94,6 +94,12 @@ pub(crate) fn send(handle: u64, state: *const ConnState, dir: u8, piece: Piece) 
     }
 }
 
+/// Sends a piece of the largest class.
+#[inline(always)]
+pub(crate) fn send_whole(handle: u64, state: *const ConnState, dir: u8, piece: Piece) -> Fate {
+    send_in::<MAX_PIECE>(handle, state, dir, piece)
+}
+
 #[inline(always)]
 fn send_in<const N: usize>(handle: u64, state: *const ConnState, dir: u8, piece: Piece) -> Fate {
     let Some(mut entry) = RING.reserve::<Slot<N>>(0) else { return Fate::RingFull };
@@ -109,7 +115,7 @@ fn send_in<const N: usize>(handle: u64, state: *const ConnState, dir: u8, piece:
         (&raw mut (*head).conn.tgid).write((*way).tgid);
         (&raw mut (*head).conn.generation).write((*state).generation);
         (&raw mut (*head).pos).write((*way).call_pos + piece.offset as u64);
-        (&raw mut (*head).aux).write(0);
+        (&raw mut (*head).aux).write((*way).num);
         (&raw mut (*head).call_len).write((*way).moved as u32);
         (&raw mut (*head).offset).write(piece.offset);
         (&raw mut (*head).tid).write((*way).tid);

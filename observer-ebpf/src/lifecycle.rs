@@ -31,13 +31,15 @@ pub fn ssl_shutdown(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// Entry of `void SSL_free(SSL *)`. The state stays: `SSL_free` only drops a reference, and the next `SSL_new` at this address
-/// makes a new state anyway. The daemon removes it once the record came.
+/// Entry of `void SSL_free(SSL *)`: the state goes. Where only a reference was dropped, what follows is a connection joined in
+/// the middle; no TLS client in use keeps a second reference.
 #[uprobe]
 pub fn ssl_free(ctx: ProbeContext) -> u32 {
     // SAFETY: the context of a uprobe is a pt_regs.
     let handle = unsafe { (*ctx.regs).rdi };
-    announce(&ConnId { handle, tgid: task::ids().0, reserved: 0 }, Kind::Close);
+    let id = ConnId { handle, tgid: task::ids().0, reserved: 0 };
+    announce(&id, Kind::Close);
+    let _ = CONNS.remove(&id);
     0
 }
 

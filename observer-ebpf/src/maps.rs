@@ -9,7 +9,7 @@ use observer_common::record::{Call, ConnId, ConnState, SockState, counter};
 #[map]
 pub(crate) static RING: RingBuf = RingBuf::with_byte_size(limits::DEFAULT_RING_BYTES, 0);
 
-/// Live TLS objects. Written by the TLS programs; the daemon only removes what an exited process left. Not LRU: an eviction
+/// Live TLS objects. Written and removed by the TLS programs; the daemon removes what an exited process left. Not LRU: an eviction
 /// would reset positions silently, a full table is counted.
 #[map]
 pub(crate) static CONNS: HashMap<ConnId, ConnState> = HashMap::with_max_entries(limits::MAX_CONNS, 1 /* BPF_F_NO_PREALLOC */);

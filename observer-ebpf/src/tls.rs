@@ -79,6 +79,7 @@ fn enter(ctx: &ProbeContext, len_ptr: fn(&ProbeContext) -> u64, dir: u8) -> u32 
             return 0;
         }
         (&raw mut (*to).buf).write((*ctx.regs).rsi);
+        (&raw mut (*to).num).write((*ctx.regs).rdx);
         (&raw mut (*to).len_ptr).write(len_ptr(ctx));
         (&raw mut (*to).entered_ns).write(bpf_ktime_get_boot_ns());
         let key = call_key(task::ids().1, (*ctx.regs).rsp, dir);
@@ -175,12 +176,14 @@ unsafe fn begin(way: &mut Way, call: *const Call, moved: u64) {
     // SAFETY: a map value; the helper has no preconditions.
     unsafe {
         way.buf = (*call).buf;
+        way.num = (*call).num;
         way.entered_ns = (*call).entered_ns;
         way.stamp_ns = bpf_ktime_get_boot_ns();
     }
 }
 
 /// Cuts a call into pieces and sends them up; stops at the first piece that finds no room, so that what goes up is a prefix.
+/// Whole pieces first, in a loop over one size class alone: with all classes in the loop the verifier gives up.
 #[inline(always)]
 fn send_call(handle: u64, state: *mut ConnState, dir: u8) {
     // SAFETY: a map value.
@@ -189,22 +192,32 @@ fn send_call(handle: u64, state: *mut ConnState, dir: u8) {
     let mut sent = 0u64;
     let mut fate = Fate::Sent;
     for _ in 0..MAX_PIECES {
-        if sent >= way.wanted {
+        if way.wanted - sent < MAX_PIECE as u64 {
             break;
         }
-        let rest = way.wanted - sent;
-        let len = if rest > MAX_PIECE as u64 { MAX_PIECE as u32 } else { rest as u32 };
-        // SAFETY: a map value.
-        let born = unsafe { (*state).born } as u8;
-        let last = sent + len as u64 >= way.wanted;
-        let flags = if last && way.wanted < way.moved { born | FLAG_TRUNCATED } else { born };
-        fate = emit::send(handle, state, dir, Piece { offset: sent as u32, len, flags });
+        fate = emit::send_whole(handle, state, dir, piece(state, way, sent, MAX_PIECE as u64));
         if fate != Fate::Sent {
             break;
         }
-        sent += len as u64;
+        sent += MAX_PIECE as u64;
+    }
+    let rest = way.wanted - sent;
+    if fate == Fate::Sent && rest > 0 && rest < MAX_PIECE as u64 {
+        fate = emit::send(handle, state, dir, piece(state, way, sent, rest));
+        if fate == Fate::Sent {
+            sent += rest;
+        }
     }
     account(way, sent, fate, dir);
+}
+
+#[inline(always)]
+fn piece(state: *const ConnState, way: &Way, sent: u64, len: u64) -> Piece {
+    // SAFETY: a map value.
+    let born = unsafe { (*state).born } as u8;
+    let last = sent + len >= way.wanted;
+    let flags = if last && way.wanted < way.moved { born | FLAG_TRUNCATED } else { born };
+    Piece { offset: sent as u32, len: len as u32, flags }
 }
 
 /// How much of one call goes up: under `Heads` only the head of a write.

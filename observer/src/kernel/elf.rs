@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
-use object::{Architecture, Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, ReadCache, RelocationTarget};
+use object::{Architecture, Object, ObjectSymbol, ObjectSymbolTable, ReadCache, RelocationTarget};
 
 use super::probes::FUNCTIONS;
 

@@ -1,1 +1,25 @@
-//! kernel
+//! Stages 1-2: the kernel edge. The only place with root, `unsafe` and aya.
+//!
+//! `load` brings the programs in, `watch` tells of new mappings, `targets` probes what carries TLS (where: `placement`), `ring`
+//! decodes records, `join` pairs sockets with TLS objects, and `session` is all of it running.
+#![expect(unsafe_code, reason = "system calls and ring memory; every block states why it is sound")]
+
+mod btf;
+pub mod elf;
+mod join;
+mod load;
+pub mod placement;
+mod preflight;
+pub mod probes;
+mod procmaps;
+mod procs;
+mod ring;
+mod session;
+mod sweep;
+mod targets;
+mod watch;
+
+pub use load::{Error, OBJECT};
+pub use placement::Strategy;
+pub use preflight::preflight;
+pub use session::{Session, Settings};

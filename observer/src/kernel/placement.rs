@@ -37,7 +37,7 @@ pub enum Strategy {
 #[must_use]
 pub fn places(image: &Image, strategy: Strategy) -> Vec<Place> {
     let present: Vec<_> = FUNCTIONS.iter().filter(|f| image.functions.contains_key(f.symbol)).collect();
-    let (data, rest): (Vec<_>, Vec<_>) = present.into_iter().partition(|f| matches!(f.role, Role::Read | Role::Write));
+    let (data, rest): (Vec<&'static Function>, Vec<&'static Function>) = present.into_iter().partition(|f| matches!(f.role, Role::Read | Role::Write));
     let mut places = Vec::new();
     for role in [Role::Read, Role::Write] {
         let group: Vec<_> = data.iter().copied().filter(|f| f.role == role).collect();

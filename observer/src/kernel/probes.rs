@@ -27,7 +27,7 @@ pub enum Role {
 }
 
 /// A function of a TLS library.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Function {
     /// Its exported name.
     pub symbol: &'static str,

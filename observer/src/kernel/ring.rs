@@ -12,7 +12,8 @@ use crate::units::{Direction, LossCause, Ns};
 pub enum Raw<'a> {
     Data {
         data: Data<'a>,
-        thread: u32,
+        /// What the caller asked for: no right call moves more.
+        asked: u64,
     },
     Open { conn: ConnKey, at: Ns },
     Shutdown { conn: ConnKey, at: Ns },
@@ -39,7 +40,7 @@ pub fn decode(bytes: &[u8]) -> Option<Raw<'_>> {
     let at = Ns(head.stamp_ns);
     let payload = bytes.get(HEADER_LEN..HEADER_LEN + head.len as usize)?;
     Some(match Kind::from_u8(head.kind)? {
-        Kind::Data => Raw::Data { data: data(&head, payload), thread: head.tid },
+        Kind::Data => Raw::Data { data: data(&head, payload), asked: head.aux },
         Kind::Open => Raw::Open { conn: head.conn, at },
         Kind::Shutdown => Raw::Shutdown { conn: head.conn, at },
         Kind::Close => Raw::Close { conn: head.conn, at, read_pos: head.pos, write_pos: head.aux },

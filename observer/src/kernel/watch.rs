@@ -21,6 +21,8 @@ pub struct Mapping {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     Mapped(Mapping),
+    /// A process replaced its program.
+    Exec { pid: u32 },
     /// A process (not a thread of one) ended.
     Ended { pid: u32 },
     /// The kernel dropped this many records: /proc has to be read again.
@@ -98,14 +100,19 @@ struct Attributes {
 const PERF_TYPE_SOFTWARE: u32 = 1;
 const PERF_COUNT_SW_DUMMY: u64 = 9;
 const FLAG_MMAP: u64 = 1 << 8;
+const FLAG_COMM: u64 = 1 << 9;
 const FLAG_TASK: u64 = 1 << 13;
 const FLAG_WATERMARK: u64 = 1 << 14;
 const FLAG_MMAP2: u64 = 1 << 23;
+const FLAG_COMM_EXEC: u64 = 1 << 24;
 const FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 
 const RECORD_MMAP: u32 = 1;
 const RECORD_LOST: u32 = 2;
+const RECORD_COMM: u32 = 3;
 const RECORD_EXIT: u32 = 4;
+/// `misc` of a COMM record that an exec caused.
+const MISC_COMM_EXEC: u32 = 1 << 13;
 const RECORD_MMAP2: u32 = 10;
 
 /// Offsets of `data_head` and `data_tail` in `struct perf_event_mmap_page`.
@@ -118,7 +125,7 @@ impl PerCpu {
             kind: PERF_TYPE_SOFTWARE,
             size: u32::try_from(size_of::<Attributes>()).unwrap_or(0),
             config: PERF_COUNT_SW_DUMMY,
-            flags: FLAG_MMAP | FLAG_MMAP2 | FLAG_TASK | FLAG_WATERMARK,
+            flags: FLAG_MMAP | FLAG_MMAP2 | FLAG_COMM | FLAG_COMM_EXEC | FLAG_TASK | FLAG_WATERMARK,
             // Watermark in bytes: every record wakes us.
             wakeup_events: 1,
             ..Attributes::default()
@@ -190,6 +197,7 @@ fn parse(record: &[u8]) -> Option<Seen> {
     match u32_at(record, 0)? {
         RECORD_MMAP2 => mapping(record, 72),
         RECORD_MMAP => mapping(record, 40),
+        RECORD_COMM if u32_at(record, 4)? & MISC_COMM_EXEC != 0 => Some(Seen::Exec { pid: u32_at(record, 8)? }),
         RECORD_LOST => Some(Seen::Lost(u64_at(record, 16)?)),
         RECORD_EXIT => {
             let (pid, tid) = (u32_at(record, 8)?, u32_at(record, 16)?);

@@ -1,0 +1,115 @@
+//! The processes that use TLS, or could: who they are and how far we see into them.
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::Arc;
+
+use super::targets::{FileId, Found, Targets};
+use super::watch::Mapping;
+use crate::coverage::{ProcessRow, Visibility};
+use crate::identity::Identity;
+
+/// One process.
+#[derive(Debug)]
+pub struct Process {
+    pub identity: Arc<Identity>,
+    start_ns: u64,
+    /// The TLS libraries (or the executable) it has mapped.
+    libraries: Vec<(FileId, String)>,
+    hellos: u64,
+}
+
+/// The processes of the host that matter.
+#[derive(Debug, Default)]
+pub struct Processes {
+    known: HashMap<u32, Process>,
+}
+
+impl Processes {
+    /// A process mapped a TLS library.
+    pub fn mapped(&mut self, mapping: &Mapping, file: FileId) {
+        if let Some(process) = self.entry(mapping.pid)
+            && !process.libraries.iter().any(|(known, _)| *known == file)
+        {
+            process.libraries.push((file, mapping.path.clone()));
+        }
+    }
+
+    /// A socket of the process sent a ClientHello.
+    pub fn hello(&mut self, pid: u32) {
+        if let Some(process) = self.entry(pid) {
+            process.hellos += 1;
+        }
+    }
+
+    /// Who the process is, read when first asked.
+    pub fn identify(&mut self, pid: u32) -> Arc<Identity> {
+        self.entry(pid).map_or_else(|| Arc::new(Identity { pid, ..Identity::default() }), |p| Arc::clone(&p.identity))
+    }
+
+    /// The process is gone.
+    pub fn ended(&mut self, pid: u32) {
+        self.known.remove(&pid);
+    }
+
+    /// A process that replaced its program (exec) is read anew.
+    pub fn replaced(&mut self, pid: u32) {
+        self.known.remove(&pid);
+    }
+
+    fn entry(&mut self, pid: u32) -> Option<&mut Process> {
+        if let std::collections::hash_map::Entry::Vacant(vacant) = self.known.entry(pid) {
+            let (start_ns, identity) = crate::identity::read(pid)?;
+            vacant.insert(Process { identity: Arc::new(identity), start_ns, libraries: Vec::new(), hellos: 0 });
+        }
+        self.known.get_mut(&pid)
+    }
+
+    /// Rows for `inspect processes`. `wire`: the socket hooks work, so the number of ClientHellos is known.
+    #[must_use]
+    pub fn rows(&self, targets: &Targets, wire: bool) -> Vec<ProcessRow> {
+        self.known.iter().map(|(pid, process)| process.row(*pid, targets, wire)).collect()
+    }
+
+    /// Live processes, for the sweep of those whose end was missed.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        self.known.keys().copied()
+    }
+}
+
+impl Process {
+    fn row(&self, pid: u32, targets: &Targets, wire: bool) -> ProcessRow {
+        let probed = self.libraries.iter().find(|(file, _)| matches!(targets.get(*file), Some(Found::Target(t)) if t.works()));
+        let (visibility, reason) = match (probed, self.libraries.first()) {
+            (Some(_), _) => (Visibility::Plaintext, "probed"),
+            (None, Some(_)) => (Visibility::None, "probe_broken"),
+            (None, None) => (Visibility::None, why_unseen(pid)),
+        };
+        ProcessRow {
+            pid,
+            start_ns: self.start_ns,
+            comm: self.identity.comm.clone(),
+            service: self.identity.service.clone(),
+            visibility,
+            reason,
+            library: probed.or(self.libraries.first()).map(|(_, path)| path.clone()),
+            hellos: wire.then_some(self.hellos),
+        }
+    }
+}
+
+/// Which TLS a process uses that no probe of ours enters, judged by what it has mapped.
+fn why_unseen(pid: u32) -> &'static str {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let mapped = |name: &str| maps.lines().any(|line| line.rsplit('/').next().is_some_and(|file| file.starts_with(name)));
+    let marks = super::elf::Image::read(format!("/proc/{pid}/exe").as_ref()).ok().flatten().map(|image| image.marks);
+    match marks {
+        _ if mapped("libjvm.so") => "java_jsse",
+        Some(marks) if marks.go => "go_crypto_tls",
+        _ if mapped("libgnutls") => "gnutls",
+        _ if mapped("libnss3") => "nss",
+        Some(marks) if marks.stripped => "stripped_static_tls",
+        Some(_) => "unknown_tls_library",
+        None => "executable_unreadable",
+    }
+}

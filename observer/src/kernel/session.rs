@@ -1,0 +1,355 @@
+//! The running kernel side: one value owns every program, link and map, so that dropping it (or dying) detaches all.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+
+use aya::Ebpf;
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, RingBuf};
+use observer_common::programs as names;
+use observer_common::record::{ConnId, ConnState, Verdict, counter, verdict_slot, verdict_word};
+
+use super::join::{Join, SocketEnd, Write};
+use super::load::{self, Error};
+use super::placement::Strategy;
+use super::procs::Processes;
+use super::ring::{self, Raw};
+use super::targets::{Found, Targets};
+use super::watch::{Mapping, Seen, Watch};
+use super::{procmaps, sweep};
+use crate::coverage::{Edge, KernelCounters, ProbeRow, ProbeState, ProcessRow};
+use crate::record::{ConnKey, Data, Record};
+use crate::units::{Direction, LossCause, Ns};
+
+/// What the kernel side can be told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Size of the ring, bytes; a power of two.
+    pub ring_bytes: u32,
+    /// Where to put probes.
+    pub strategy: Strategy,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { ring_bytes: observer_common::limits::DEFAULT_RING_BYTES, strategy: Strategy::Auto }
+    }
+}
+
+/// The running kernel side.
+#[expect(missing_debug_implementations, reason = "aya's types have none")]
+pub struct Session {
+    ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    verdicts: Array<MapData, u64>,
+    conns: BpfHashMap<MapData, WireConnId, WireConnState>,
+    counters: Array<MapData, u64>,
+    watch: Watch,
+    seen: Vec<Seen>,
+    follow: Follow,
+    host_probes: Vec<ProbeRow>,
+    discovery_lost: u64,
+    sweeper: sweep::Sweeper,
+}
+
+/// What is followed in user space, apart from the maps so that a ring record can be borrowed while it changes.
+struct Follow {
+    targets: Targets,
+    processes: Processes,
+    join: Join,
+    /// Processes that the pipeline was told of.
+    introduced: HashSet<(u32, u64)>,
+    /// Live TLS objects by process, to clean up after its end.
+    live: HashMap<u32, HashSet<ConnKey>>,
+    /// Records made here, to be handed over before the next of the ring.
+    made: VecDeque<Record<'static>>,
+    /// Sockets whose end was reported without waiting for the TLS object's.
+    end_told: HashSet<ConnKey>,
+    newest: Ns,
+    /// Processes whose captures cannot be right: their targets fall back.
+    suspects: Vec<u32>,
+}
+
+/// `ConnId` and `ConnState` as map key and value.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct WireConnId(ConnId);
+// SAFETY: repr(C) without padding, every bit pattern valid.
+unsafe impl aya::Pod for WireConnId {}
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct WireConnState(ConnState);
+// SAFETY: as above.
+unsafe impl aya::Pod for WireConnState {}
+
+/// Records handed over in one drain, so that requests and ticks get their turn.
+const BATCH: usize = 4096;
+
+/// A socket that ended while its TLS object lives on is reported after this long: the application may still read what it has.
+const END_GRACE_NS: u64 = 1_000_000_000;
+
+impl Session {
+    /// Loads, attaches and takes stock of the processes that run already.
+    ///
+    /// # Errors
+    /// What is missing, in one sentence; nothing stays attached.
+    pub fn start(settings: &Settings) -> Result<Self, Error> {
+        let mut ebpf = load::load(settings.ring_bytes)?;
+        let watch = Watch::open().map_err(Error::Watch)?;
+        let host_probes = load::attach_host(&mut ebpf);
+        let mut session = Self {
+            ring: take(&mut ebpf, names::MAP_RING)?,
+            verdicts: take(&mut ebpf, names::MAP_VERDICTS)?,
+            conns: take(&mut ebpf, names::MAP_CONNS)?,
+            counters: take(&mut ebpf, names::MAP_COUNTERS)?,
+            sweeper: sweep::Sweeper::new(take(&mut ebpf, names::MAP_CALLS)?),
+            watch,
+            seen: Vec::new(),
+            follow: Follow::new(settings.strategy),
+            host_probes,
+            discovery_lost: 0,
+            ebpf,
+        };
+        session.scan();
+        Ok(session)
+    }
+
+    /// Every process of the host, from /proc.
+    fn scan(&mut self) {
+        for pid in procmaps::pids() {
+            for mapping in procmaps::executable(pid) {
+                self.follow.mapped(&mapping, &mut self.ebpf);
+            }
+        }
+    }
+
+    fn discover(&mut self) {
+        self.watch.drain(&mut self.seen);
+        let mut rescan = false;
+        for seen in std::mem::take(&mut self.seen) {
+            match seen {
+                Seen::Mapped(mapping) => self.follow.mapped(&mapping, &mut self.ebpf),
+                Seen::Exec { pid } => self.follow.replaced(pid),
+                Seen::Ended { pid } => self.follow.processes.ended(pid),
+                Seen::Lost(count) => {
+                    self.discovery_lost += count;
+                    rescan = true;
+                }
+            }
+        }
+        if rescan {
+            self.scan();
+        }
+    }
+
+    fn fall_back(&mut self) {
+        for pid in std::mem::take(&mut self.follow.suspects) {
+            for mapping in procmaps::executable(pid) {
+                let Some(file) = self.follow.targets.look(&mapping, &mut self.ebpf) else { continue };
+                if matches!(self.follow.targets.get(file), Some(Found::Target(t)) if t.can_fall_back()) {
+                    tracing::warn!(library = mapping.path, "captured lengths cannot be right; falling back to the public symbols");
+                    self.follow.targets.fall_back(file, &mut self.ebpf);
+                }
+            }
+        }
+    }
+
+    fn forget_process(&mut self, tgid: u32) {
+        self.follow.join.exited(tgid);
+        self.follow.introduced.retain(|(known, _)| *known != tgid);
+        for conn in self.follow.live.remove(&tgid).unwrap_or_default() {
+            let id = WireConnId(ConnId { handle: conn.handle, tgid, reserved: 0 });
+            // A state of a later process with this pid stays.
+            if self.conns.get(&id, 0).is_ok_and(|state| state.0.start_ns == conn.start_ns) {
+                let _ = self.conns.remove(&id);
+            }
+        }
+    }
+
+    fn wire_works(&self) -> bool {
+        self.host_probes.iter().filter(|row| row.probe.starts_with("cgroup")).all(|row| row.state == ProbeState::Ok)
+    }
+
+    fn count(&self, index: u32) -> u64 {
+        self.counters.get(&index, 0).unwrap_or(0)
+    }
+}
+
+impl Edge for Session {
+    fn fds(&self) -> Vec<RawFd> {
+        std::iter::once(self.ring.as_raw_fd()).chain(self.watch.fds()).collect()
+    }
+
+    fn drain(&mut self, sink: &mut dyn FnMut(&Record<'_>)) -> bool {
+        self.discover();
+        let mut ended = Vec::new();
+        let mut more = true;
+        for _ in 0..BATCH {
+            while let Some(record) = self.follow.made.pop_front() {
+                sink(&record);
+            }
+            let Some(item) = self.ring.next() else {
+                more = false;
+                break;
+            };
+            match ring::decode(&item) {
+                Some(raw) => self.follow.handle(raw, sink, &mut ended),
+                None => tracing::debug!("a ring record of unknown kind"),
+            }
+        }
+        for (conn, peer) in self.follow.join.settle(self.follow.newest) {
+            sink(&Record::Remote { conn, peer });
+        }
+        for tgid in ended {
+            self.forget_process(tgid);
+        }
+        self.fall_back();
+        more
+    }
+
+    fn decide(&mut self, conn: ConnKey, verdict: Verdict) {
+        let _ = self.verdicts.set(verdict_slot(conn.generation), verdict_word(conn.generation, verdict), 0);
+    }
+
+    fn tick(&mut self, now: Ns) {
+        self.follow.newest = self.follow.newest.max(now);
+        self.follow.tell_ends(now);
+        self.sweeper.sweep(now);
+    }
+
+    fn processes(&self) -> Vec<ProcessRow> {
+        self.follow.processes.rows(&self.follow.targets, self.wire_works())
+    }
+
+    fn probes(&self) -> Vec<ProbeRow> {
+        let mut rows = self.follow.targets.rows();
+        rows.extend(self.host_probes.iter().cloned());
+        rows
+    }
+
+    fn counters(&self) -> KernelCounters {
+        let lost = |base: u32| {
+            let causes = [LossCause::RingFull, LossCause::Truncated, LossCause::Fault, LossCause::TableFull];
+            causes.into_iter().zip(base..).map(|(cause, index)| (cause, self.count(index))).collect()
+        };
+        KernelCounters {
+            captured: [self.count(counter::CAPTURED_READ), self.count(counter::CAPTURED_WRITE)],
+            ignored_calls: self.count(counter::IGNORED),
+            lost_calls: lost(counter::LOST_CALLS),
+            lost_bytes: lost(counter::LOST_BYTES),
+            seconds: sweep::program_seconds(&self.ebpf),
+            discovery_lost: self.discovery_lost,
+        }
+    }
+}
+
+impl Follow {
+    fn new(strategy: Strategy) -> Self {
+        Self {
+            targets: Targets::new(strategy),
+            processes: Processes::default(),
+            join: Join::default(),
+            introduced: HashSet::new(),
+            live: HashMap::new(),
+            made: VecDeque::new(),
+            end_told: HashSet::new(),
+            newest: Ns(0),
+            suspects: Vec::new(),
+        }
+    }
+
+    fn mapped(&mut self, mapping: &Mapping, ebpf: &mut Ebpf) {
+        let Some(file) = self.targets.look(mapping, ebpf) else { return };
+        if matches!(self.targets.get(file), Some(Found::Target(_))) {
+            self.processes.mapped(mapping, file);
+        }
+    }
+
+    fn replaced(&mut self, pid: u32) {
+        self.processes.replaced(pid);
+        self.introduced.retain(|(known, _)| *known != pid);
+    }
+
+    fn handle(&mut self, raw: Raw<'_>, sink: &mut dyn FnMut(&Record<'_>), ended: &mut Vec<u32>) {
+        match raw {
+            Raw::Data { data, asked } => self.data(data, asked, sink),
+            Raw::Open { conn, at } => {
+                self.introduce(conn, at, sink);
+                sink(&Record::Open { conn, at });
+            }
+            Raw::Shutdown { conn, at } => sink(&Record::Shutdown { conn, at }),
+            Raw::Close { conn, at, read_pos, write_pos } => {
+                if let Some(SocketEnd { at: end, by_peer: true, reset }) = self.join.end_of(&conn)
+                    && !self.end_told.remove(&conn)
+                {
+                    sink(&Record::ReadEnd { conn, at: end.min(at), clean: !reset });
+                }
+                self.join.closed(&conn);
+                if let Some(live) = self.live.get_mut(&conn.tgid) {
+                    live.remove(&conn);
+                }
+                sink(&Record::Close { conn, at, read_pos, write_pos });
+            }
+            Raw::Exit { tgid, at } => {
+                sink(&Record::Exit { tgid, at });
+                ended.push(tgid);
+            }
+            Raw::Wire { cookie, at, peer, what } => {
+                self.newest = self.newest.max(at);
+                if what == ring::Wire::Hello {
+                    self.processes.hello(peer.tgid);
+                }
+                self.join.wire(cookie, at, peer, what);
+            }
+        }
+    }
+
+    fn data(&mut self, data: Data<'_>, asked: u64, sink: &mut dyn FnMut(&Record<'_>)) {
+        self.introduce(data.conn, data.at, sink);
+        if u64::from(data.call_len) > asked {
+            // A call cannot move more than it was asked to: the probe reads its arguments at the wrong place.
+            self.suspects.push(data.conn.tgid);
+            return;
+        }
+        if data.direction == Direction::Write && data.offset == 0 {
+            let write = Write { entered: data.entered, at: data.at, len: data.call_len };
+            if let Some(peer) = self.join.wrote(data.conn, write) {
+                sink(&Record::Remote { conn: data.conn, peer });
+            }
+        }
+        sink(&Record::Data(data));
+    }
+
+    /// Tells the pipeline who a process is, before its first record.
+    fn introduce(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
+        self.newest = self.newest.max(at);
+        self.live.entry(conn.tgid).or_default().insert(conn);
+        if self.introduced.insert((conn.tgid, conn.start_ns)) {
+            let identity = self.processes.identify(conn.tgid);
+            sink(&Record::Process { tgid: conn.tgid, start_ns: conn.start_ns, identity });
+        }
+    }
+
+    /// Ends of sockets whose TLS object lives on, once the application had its time to read.
+    fn tell_ends(&mut self, now: Ns) {
+        for (conn, end) in self.join.ended_before(Ns(now.0.saturating_sub(END_GRACE_NS))) {
+            if !self.end_told.insert(conn) {
+                continue;
+            }
+            let record = if end.by_peer {
+                Record::ReadEnd { conn, at: end.at, clean: !end.reset }
+            } else {
+                Record::Shutdown { conn, at: end.at }
+            };
+            self.made.push_back(record);
+        }
+    }
+}
+
+fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T, Error> {
+    let map = ebpf.take_map(name).ok_or_else(|| Error::Object(format!("it has no map {name}")))?;
+    T::try_from(map).map_err(|_| Error::Object(format!("its map {name} is of another kind")))
+}
+
+/// The other end, for whoever asks by value.
+pub type Remote = SocketAddr;

@@ -1,0 +1,222 @@
+//! TLS libraries and executables that carry one: found once an inode, probed for the whole host at once.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::programs::uprobe::{UProbeLinkId, UProbeScope};
+use aya::programs::{Program, ProgramError, UProbe};
+
+use super::elf::{Image, Marks};
+use super::placement::{self, Place, Strategy};
+use super::probes::{FUNCTIONS, programs};
+use super::watch::Mapping;
+use crate::coverage::{ProbeRow, ProbeState};
+
+/// A file on disk, whatever names lead to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+    /// A file rewritten in place is another file.
+    modified_ns: i64,
+}
+
+/// What a mapped file turned out to be.
+#[derive(Debug)]
+pub enum Found {
+    /// It carries OpenSSL's functions.
+    Target(Target),
+    /// It does not; what it says of itself.
+    Other(Marks),
+}
+
+/// A probed file.
+#[derive(Debug)]
+pub struct Target {
+    /// Path as the first process that mapped it sees it.
+    pub path: String,
+    pub build_id: Option<String>,
+    image: Image,
+    placed: Vec<Placed>,
+    /// A way to open the file that worked, for a fallback later.
+    via: PathBuf,
+}
+
+#[derive(Debug)]
+struct Placed {
+    place: Place,
+    links: Vec<(&'static str, UProbeLinkId)>,
+    error: Option<String>,
+}
+
+/// Every file looked at so far.
+#[derive(Debug, Default)]
+pub struct Targets {
+    files: HashMap<FileId, Found>,
+    strategy: Strategy,
+}
+
+/// Files remembered; beyond it the memory of uninteresting ones is dropped (they are looked at again when mapped again).
+const MAX_FILES: usize = 65_536;
+
+impl Targets {
+    #[must_use]
+    pub fn new(strategy: Strategy) -> Self {
+        Self { strategy, ..Self::default() }
+    }
+
+    /// Looks at a mapped file; probes it if it is new and carries TLS. `None`: the file is gone.
+    pub fn look(&mut self, mapping: &Mapping, ebpf: &mut Ebpf) -> Option<FileId> {
+        let (via, id) = open_way(mapping)?;
+        if self.files.contains_key(&id) {
+            return Some(id);
+        }
+        let image = Image::read(&via).ok()??;
+        if self.files.len() >= MAX_FILES {
+            self.files.retain(|_, found| matches!(found, Found::Target(_)));
+        }
+        let found = if image.functions.is_empty() {
+            Found::Other(image.marks)
+        } else {
+            Found::Target(self.probe(image, mapping.path.clone(), via, ebpf))
+        };
+        self.files.insert(id, found);
+        Some(id)
+    }
+
+    fn probe(&self, image: Image, path: String, via: PathBuf, ebpf: &mut Ebpf) -> Target {
+        let placed = placement::places(&image, self.strategy).into_iter().map(|p| attach(&image, p, &via, ebpf)).collect();
+        Target { path, build_id: image.build_id.clone(), image, placed, via }
+    }
+
+    /// What is known of a file.
+    #[must_use]
+    pub fn get(&self, id: FileId) -> Option<&Found> {
+        self.files.get(&id)
+    }
+
+    /// What these probes captured cannot be right: detaches them and takes the public symbols instead.
+    pub fn fall_back(&mut self, id: FileId, ebpf: &mut Ebpf) {
+        let Some(Found::Target(target)) = self.files.get_mut(&id) else { return };
+        for (program, link) in target.placed.drain(..).flat_map(|placed| placed.links) {
+            if let Some(uprobe) = uprobe(ebpf, program) {
+                let _ = uprobe.detach(link);
+            }
+        }
+        let places = placement::places(&target.image, Strategy::Symbol);
+        target.placed = places.into_iter().map(|place| attach(&target.image, place, &target.via, ebpf)).collect();
+        for placed in &mut target.placed {
+            placed.place.why = "the cheaper place captured what cannot be right; back at the public symbol".into();
+        }
+    }
+
+    /// Rows for `inspect probes`.
+    #[must_use]
+    pub fn rows(&self) -> Vec<ProbeRow> {
+        let targets = self.files.values().filter_map(|f| if let Found::Target(t) = f { Some(t) } else { None });
+        targets.flat_map(Target::rows).collect()
+    }
+}
+
+impl Target {
+    /// Reads and writes are both probed.
+    #[must_use]
+    pub fn works(&self) -> bool {
+        let required = |role| self.placed.iter().any(|p| p.place.function.role == role && p.error.is_none());
+        required(super::probes::Role::Read) && required(super::probes::Role::Write)
+    }
+
+    /// Did the loader choose other places than the public symbols?
+    #[must_use]
+    pub fn can_fall_back(&self) -> bool {
+        self.placed.iter().any(|p| p.place.how != "entry")
+    }
+
+    fn rows(&self) -> Vec<ProbeRow> {
+        FUNCTIONS.iter().map(|function| {
+            let placed = self.placed.iter().find(|p| p.place.function.symbol == function.symbol);
+            let served = self.placed.iter().find(|p| p.place.why.contains(&format!("serves {} too", function.symbol)));
+            let row = |placement: String, reason: String, state| ProbeRow {
+                probe: function.probe,
+                target: self.path.clone(),
+                build_id: self.build_id.clone(),
+                placement,
+                reason,
+                state,
+                hits: None,
+            };
+            match (placed, served) {
+                (Some(p), _) => {
+                    let at = self.image.file_offset(p.place.address).unwrap_or(0);
+                    let (reason, state) = match &p.error {
+                        None => (p.place.why.clone(), ProbeState::Ok),
+                        Some(error) => (error.clone(), ProbeState::Broken),
+                    };
+                    row(format!("{} 0x{at:x}", p.place.how), reason, state)
+                }
+                (None, Some(p)) => row("shared".into(), format!("served by the probe of {}", p.place.function.symbol), ProbeState::Ok),
+                (None, None) if self.image.functions.contains_key(function.symbol) => {
+                    row("shared".into(), "it forwards to a function that is probed".into(), ProbeState::Ok)
+                }
+                (None, None) => row("-".into(), "this build has no such function".into(), ProbeState::NotApplicable),
+            }
+        }).collect()
+    }
+}
+
+fn attach(image: &Image, place: Place, via: &Path, ebpf: &mut Ebpf) -> Placed {
+    let mut placed = Placed { place, links: Vec::new(), error: None };
+    let Some(offset) = image.file_offset(placed.place.address) else {
+        placed.error = Some("the function lies outside the file's code".into());
+        return placed;
+    };
+    let (entry, done) = programs(placed.place.function.role, placed.place.length);
+    // The return probe first: a call seen at entry alone would leave its entry behind.
+    for name in [done, entry].into_iter().flatten() {
+        match attach_one(ebpf, name, via, offset) {
+            Ok(link) => placed.links.push((name, link)),
+            Err(error) => placed.error = Some(chain(&error)),
+        }
+    }
+    placed
+}
+
+fn attach_one(ebpf: &mut Ebpf, program: &str, via: &Path, offset: u64) -> Result<UProbeLinkId, ProgramError> {
+    let program = uprobe(ebpf, program).ok_or(ProgramError::NotLoaded)?;
+    program.attach(offset, via, UProbeScope::AllProcesses)
+}
+
+fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &str) -> Option<&'a mut UProbe> {
+    match ebpf.program_mut(name)? {
+        Program::UProbe(program) => Some(program),
+        _ => None,
+    }
+}
+
+/// An error and its causes in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// A path that opens the very file that is mapped: the mapping itself (right even if the file was replaced), else the path in
+/// the process's own root, else in ours (the process may be gone already).
+fn open_way(mapping: &Mapping) -> Option<(PathBuf, FileId)> {
+    let Mapping { pid, start, end, path } = mapping;
+    let ways = [format!("/proc/{pid}/map_files/{start:x}-{end:x}"), format!("/proc/{pid}/root{path}"), path.clone()];
+    ways.into_iter().map(PathBuf::from).find_map(|way| {
+        let meta = fs::metadata(&way).ok().filter(fs::Metadata::is_file)?;
+        let modified_ns = meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec());
+        Some((way, FileId { device: meta.dev(), inode: meta.ino(), modified_ns }))
+    })
+}
