@@ -31,11 +31,11 @@ pub enum Record<'a> {
 }
 
 impl Record<'_> {
-    /// Its stamp; 0 for the introduction of a process, which has none.
+    /// Its stamp; 0 for those that only name something.
     #[must_use]
     pub fn at(&self) -> Ns {
         match self {
-            Record::Process { .. } => Ns(0),
+            Record::Process { .. } | Record::Remote { .. } => Ns(0),
             Record::Data(data) => data.at,
             Record::Open { at, .. }
             | Record::Shutdown { at, .. }

@@ -43,11 +43,8 @@ impl<'a> Types<'a> {
         let body = btf.get(word(btf, 4)? as usize..)?;
         let (type_at, type_len) = (word(btf, 8)? as usize, word(btf, 12)? as usize);
         let (text_at, text_len) = (word(btf, 16)? as usize, word(btf, 20)? as usize);
-        let mut types = Self {
-            strings: body.get(text_at..)?.get(..text_len)?,
-            structs: Vec::new(),
-            by_id: HashMap::new(),
-        };
+        let mut types =
+            Self { strings: body.get(text_at..)?.get(..text_len)?, structs: Vec::new(), by_id: HashMap::new() };
         types.walk(body.get(type_at..)?.get(..type_len)?)?;
         Some(types)
     }
@@ -72,7 +69,9 @@ impl<'a> Types<'a> {
     /// Offsets of all named members, those of anonymous members included.
     fn members(&self, of: &Struct<'a>, base: u32, into: &mut HashMap<&'a str, u32>, depth: usize) {
         for member in of.members.chunks_exact(12) {
-            let (Some(name), Some(id), Some(bits)) = (word(member, 0), word(member, 4), word(member, 8)) else { return };
+            let (Some(name), Some(id), Some(bits)) = (word(member, 0), word(member, 4), word(member, 8)) else {
+                return;
+            };
             let bits = if of.bitfields { bits & 0x00ff_ffff } else { bits };
             let at = base + bits / 8;
             match self.name(name) {

@@ -1,13 +1,19 @@
-//! What the placement needs of an ELF file: symbols, bytes at an address, where a PLT entry leads.
+//! What the placement needs of an ELF file: symbols, code at an address, where a PLT entry leads. Reads only what it needs: a
+//! program may carry 100 MB and make its first call 50 ms after it starts.
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
-use object::{Architecture, Object, ObjectSymbol, ObjectSymbolTable, ReadCache, RelocationTarget};
+use memchr::memmem;
+use object::elf::{PF_X, PT_LOAD, SHT_DYNSYM, SHT_SYMTAB};
+use object::read::elf::{ElfFile64, FileHeader, ProgramHeader, SectionHeader, Sym};
+use object::{Architecture, Endianness, Object, ReadCache, RelocationTarget};
 
 use super::probes::FUNCTIONS;
+
+type Elf<'data> = ElfFile64<'data, Endianness, &'data ReadCache<File>>;
 
 /// An executable or library, read from disk.
 #[derive(Debug, Default)]
@@ -16,10 +22,11 @@ pub struct Image {
     pub functions: HashMap<&'static str, Symbol>,
     /// Build id, hex.
     pub build_id: Option<String>,
-    /// Names that say what else this binary is.
+    /// Signs of what else this binary is.
     pub marks: Marks,
     segments: Vec<Segment>,
     plt: HashMap<u64, &'static str>,
+    code: Source,
 }
 
 /// A function's place.
@@ -38,15 +45,24 @@ pub struct Marks {
     pub stripped: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Segment {
     address: u64,
     file_offset: u64,
-    bytes: Vec<u8>,
+    len: u64,
 }
 
-/// Code around a probed function that is worth decoding, bytes: wrappers are under 200.
-const CODE_WINDOW: u64 = 512;
+/// Where code is read from.
+#[derive(Debug, Default)]
+enum Source {
+    #[default]
+    Nowhere,
+    File(File),
+    Bytes(Vec<u8>),
+}
+
+/// Code looked at from one address, bytes: wrappers are under 200.
+const CODE_WINDOW: usize = 512;
 
 impl Image {
     /// Reads what is needed of the file at `path`. `Ok(None)`: not a 64-bit x86 ELF file.
@@ -54,65 +70,34 @@ impl Image {
     /// # Errors
     /// The file cannot be read.
     pub fn read(path: &Path) -> std::io::Result<Option<Self>> {
-        let cache = ReadCache::new(File::open(path)?);
-        let Ok(elf) = ElfFile64::<object::Endianness, _>::parse(&cache) else { return Ok(None) };
+        let file = File::open(path)?;
+        let cache = ReadCache::new(file.try_clone()?);
+        let Ok(elf) = Elf::parse(&cache) else { return Ok(None) };
         if elf.architecture() != Architecture::X86_64 {
             return Ok(None);
         }
-        Ok(Some(Self::of(&elf)))
+        Ok(Some(Self::of(&elf, file)))
     }
 
-    fn of<'data, R: object::ReadRef<'data>>(elf: &ElfFile64<'data, object::Endianness, R>) -> Self {
-        let mut image = Self { build_id: build_id(elf), ..Self::default() };
+    fn of(elf: &Elf<'_>, file: File) -> Self {
+        let mut image = Self { functions: find_functions(elf), ..Self::default() };
         image.marks.go = elf.section_by_name(".go.buildinfo").is_some() || elf.section_by_name(".gopclntab").is_some();
-        image.marks.stripped = elf.symbol_table().is_none();
-        image.find_functions(elf);
+        image.marks.stripped = elf.section_by_name(".symtab").is_none();
         if !image.functions.is_empty() {
-            image.read_segments(elf);
+            image.build_id = build_id(elf);
+            image.segments = segments(elf);
             image.read_plt(elf);
+            image.code = Source::File(file);
         }
         image
     }
 
-    /// The dynamic symbols first: they cannot be stripped.
-    fn find_functions<'data, R: object::ReadRef<'data>>(&mut self, elf: &ElfFile64<'data, object::Endianness, R>) {
-        for table in [elf.dynamic_symbol_table(), elf.symbol_table()].into_iter().flatten() {
-            for symbol in table.symbols().filter(|s| s.is_definition() && s.address() != 0) {
-                let Ok(name) = symbol.name() else { continue };
-                if !name.starts_with("SSL_") {
-                    continue;
-                }
-                if let Some(function) = FUNCTIONS.iter().find(|f| f.symbol == name) {
-                    self.functions.insert(function.symbol, Symbol { address: symbol.address(), size: symbol.size() });
-                }
-            }
-            if !self.functions.is_empty() {
-                return;
-            }
-        }
-    }
-
-    fn read_segments<'data, R: object::ReadRef<'data>>(&mut self, elf: &ElfFile64<'data, object::Endianness, R>) {
-        let (endian, data) = (elf.endian(), elf.data());
-        for header in elf.elf_header().program_headers(endian, data).unwrap_or_default() {
-            let executable = header.p_flags(endian) & object::elf::PF_X != 0;
-            if header.p_type(endian) == object::elf::PT_LOAD && executable {
-                self.segments.push(Segment {
-                    address: header.p_vaddr(endian),
-                    file_offset: header.p_offset(endian),
-                    bytes: header.data(endian, data).unwrap_or_default().to_vec(),
-                });
-            }
-        }
-    }
-
     /// PLT slots whose symbol this very file defines: GOT address → name.
-    fn read_plt<'data, R: object::ReadRef<'data>>(&mut self, elf: &ElfFile64<'data, object::Endianness, R>) {
-        let Some(symbols) = elf.dynamic_symbol_table() else { return };
+    fn read_plt(&mut self, elf: &Elf<'_>) {
+        let Some(names) = DynamicNames::of(elf) else { return };
         for (got, relocation) in elf.dynamic_relocations().into_iter().flatten() {
             let RelocationTarget::Symbol(index) = relocation.target() else { continue };
-            let Ok(name) = symbols.symbol_by_index(index).and_then(|s| s.name()) else { continue };
-            if let Some((known, _)) = self.functions.iter().find(|(known, _)| **known == name) {
+            if let Some(known) = self.functions.keys().find(|known| names.is(index.0, known)) {
                 self.plt.insert(got, known);
             }
         }
@@ -120,18 +105,28 @@ impl Image {
 
     /// Code at a virtual address, up to `CODE_WINDOW` bytes; empty outside the executable segments.
     #[must_use]
-    pub fn code(&self, address: u64) -> &[u8] {
-        self.segment(address).map_or(&[][..], |s| {
-            let from = usize::try_from(address - s.address).unwrap_or(usize::MAX);
-            let rest = s.bytes.get(from..).unwrap_or_default();
-            rest.get(..usize::try_from(CODE_WINDOW).unwrap_or(0)).unwrap_or(rest)
-        })
+    pub fn code(&self, address: u64) -> Vec<u8> {
+        let Some(offset) = self.file_offset(address) else { return Vec::new() };
+        match &self.code {
+            Source::Nowhere => Vec::new(),
+            Source::Bytes(bytes) => {
+                let rest = usize::try_from(offset).ok().and_then(|from| bytes.get(from..)).unwrap_or_default();
+                rest.get(..CODE_WINDOW).unwrap_or(rest).to_vec()
+            }
+            Source::File(file) => {
+                let mut window = vec![0; CODE_WINDOW];
+                let len = file.read_at(&mut window, offset).unwrap_or(0);
+                window.truncate(len);
+                window
+            }
+        }
     }
 
     /// The file offset of a virtual address, as uprobes want it.
     #[must_use]
     pub fn file_offset(&self, address: u64) -> Option<u64> {
-        self.segment(address).map(|s| address - s.address + s.file_offset)
+        let segment = self.segments.iter().find(|s| address >= s.address && address - s.address < s.len)?;
+        Some(address - segment.address + segment.file_offset)
     }
 
     /// The function of this file that the PLT slot with this GOT address leads to.
@@ -140,22 +135,90 @@ impl Image {
         self.functions.get(self.plt.get(&got)?).copied()
     }
 
-    fn segment(&self, address: u64) -> Option<&Segment> {
-        self.segments.iter().find(|s| address >= s.address && address - s.address < s.bytes.len() as u64)
-    }
-
-    /// An image of one code segment, for tests and recorded library builds.
+    /// An image of one code segment, for recorded library builds.
     #[must_use]
     pub fn of_code(address: u64, bytes: &[u8], functions: &[(&'static str, Symbol)]) -> Self {
         Self {
             functions: functions.iter().copied().collect(),
-            segments: vec![Segment { address, file_offset: 0, bytes: bytes.to_vec() }],
+            segments: vec![Segment { address, file_offset: 0, len: bytes.len() as u64 }],
+            code: Source::Bytes(bytes.to_vec()),
             ..Self::default()
         }
     }
 }
 
-fn build_id<'data, R: object::ReadRef<'data>>(elf: &ElfFile64<'data, object::Endianness, R>) -> Option<String> {
+/// The dynamic symbols first: they cannot be stripped.
+fn find_functions(elf: &Elf<'_>) -> HashMap<&'static str, Symbol> {
+    for kind in [SHT_DYNSYM, SHT_SYMTAB] {
+        let found = find_in(elf, kind).unwrap_or_default();
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    HashMap::new()
+}
+
+/// Finds the names in the string table first (one search, no walk over 100,000 symbols where there is nothing to find).
+fn find_in(elf: &Elf<'_>, kind: u32) -> Option<HashMap<&'static str, Symbol>> {
+    let (endian, data) = (elf.endian(), elf.data());
+    let sections = elf.elf_section_table();
+    let table = sections.symbols(endian, data, kind).ok()?;
+    let strings = sections.section(table.string_section()).ok()?.data(endian, data).ok()?;
+    let wanted: HashMap<u32, &'static str> =
+        FUNCTIONS.iter().filter_map(|f| Some((offset_of(strings, f.symbol)?, f.symbol))).collect();
+    if wanted.is_empty() {
+        return None;
+    }
+    let symbols = table.iter().filter(|symbol| !symbol.is_undefined(endian) && symbol.st_value(endian) != 0);
+    Some(
+        symbols
+            .filter_map(|symbol| {
+                let name = wanted.get(&symbol.st_name(endian))?;
+                Some((*name, Symbol { address: symbol.st_value(endian), size: symbol.st_size(endian) }))
+            })
+            .collect(),
+    )
+}
+
+/// Where `name` stands in a string table. Linkers merge tails ("my_SSL_read" ends in "SSL_read"), so it need not follow a NUL.
+fn offset_of(strings: &[u8], name: &str) -> Option<u32> {
+    let needle = [name.as_bytes(), b"\0"].concat();
+    let whole = [b"\0", needle.as_slice()].concat();
+    let at = memmem::find(strings, &whole).map(|at| at + 1).or_else(|| memmem::find(strings, &needle))?;
+    u32::try_from(at).ok()
+}
+
+fn segments(elf: &Elf<'_>) -> Vec<Segment> {
+    let (endian, data) = (elf.endian(), elf.data());
+    let headers = elf.elf_header().program_headers(endian, data).unwrap_or_default();
+    let code = headers.iter().filter(|h| h.p_type(endian) == PT_LOAD && h.p_flags(endian) & PF_X != 0);
+    code.map(|h| Segment { address: h.p_vaddr(endian), file_offset: h.p_offset(endian), len: h.p_filesz(endian) })
+        .collect()
+}
+
+/// Names of dynamic symbols by index, without reading each through the cache.
+struct DynamicNames<'data> {
+    names: Vec<u32>,
+    strings: &'data [u8],
+}
+
+impl<'data> DynamicNames<'data> {
+    fn of(elf: &Elf<'data>) -> Option<Self> {
+        let (endian, data) = (elf.endian(), elf.data());
+        let sections = elf.elf_section_table();
+        let table = sections.symbols(endian, data, SHT_DYNSYM).ok()?;
+        let strings = sections.section(table.string_section()).ok()?.data(endian, data).ok()?;
+        Some(Self { names: table.iter().map(|symbol| symbol.st_name(endian)).collect(), strings })
+    }
+
+    fn is(&self, index: usize, name: &str) -> bool {
+        let at = self.names.get(index).map_or(usize::MAX, |at| *at as usize);
+        let text = self.strings.get(at..).unwrap_or_default();
+        text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+    }
+}
+
+fn build_id(elf: &Elf<'_>) -> Option<String> {
     let id = elf.build_id().ok().flatten()?;
     Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
 }

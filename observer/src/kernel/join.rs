@@ -78,7 +78,9 @@ impl Join {
         if writes.len() > MAX_WRITES {
             writes.pop_front();
         }
-        let inside = |d: &Departure| d.tgid == conn.tgid && d.at >= write.entered && d.at <= write.at && fits(write.len, d.record);
+        let inside = |d: &Departure| {
+            d.tgid == conn.tgid && d.at >= write.entered && d.at <= write.at && fits(write.len, d.record)
+        };
         let index = self.waiting.iter().position(inside)?;
         let departure = self.waiting.remove(index)?;
         self.pair(departure.cookie, conn)
@@ -125,10 +127,13 @@ impl Join {
     }
 
     fn nearest(&self, departure: Departure) -> Option<ConnKey> {
-        let fitting = |w: &&Write| w.at <= departure.at && departure.at - w.at < WINDOW_NS && fits(w.len, departure.record);
-        let candidates = self.loose.get(&departure.tgid)?.iter().filter_map(|(conn, writes)| {
-            writes.iter().filter(fitting).map(|w| w.at).max().map(|at| (at, *conn))
-        });
+        let fitting =
+            |w: &&Write| w.at <= departure.at && departure.at - w.at < WINDOW_NS && fits(w.len, departure.record);
+        let candidates = self
+            .loose
+            .get(&departure.tgid)?
+            .iter()
+            .filter_map(|(conn, writes)| writes.iter().filter(fitting).map(|w| w.at).max().map(|at| (at, *conn)));
         candidates.max().map(|(_, conn)| conn)
     }
 
@@ -193,6 +198,7 @@ fn fits(len: u32, record: u32) -> bool {
 
 fn address(peer: &Peer) -> SocketAddr {
     let [a, b, c, d, ..] = peer.addr;
-    let ip = if peer.family == 4 { IpAddr::V4(Ipv4Addr::new(a, b, c, d)) } else { IpAddr::V6(Ipv6Addr::from(peer.addr)) };
+    let ip =
+        if peer.family == 4 { IpAddr::V4(Ipv4Addr::new(a, b, c, d)) } else { IpAddr::V6(Ipv6Addr::from(peer.addr)) };
     SocketAddr::new(ip.to_canonical(), peer.port)
 }

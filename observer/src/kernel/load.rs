@@ -19,16 +19,22 @@ pub static OBJECT: &[u8] = include_bytes_aligned!(env!("LLM_OBSERVER_BPF_OBJECT"
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not root.
-    #[error("not root: loading BPF programs and uprobes needs root (or CAP_SYS_ADMIN, CAP_BPF and CAP_PERFMON); run it with sudo or as a privileged container")]
+    #[error(
+        "not root: loading BPF programs and uprobes needs root (or CAP_SYS_ADMIN, CAP_BPF and CAP_PERFMON); run it with sudo or as a privileged container"
+    )]
     NotRoot,
     /// No BTF.
-    #[error("this kernel shows no BTF (/sys/kernel/btf/vmlinux: {0}): process start times cannot be read; boot a kernel with CONFIG_DEBUG_INFO_BTF=y, or mount /sys in the container")]
+    #[error(
+        "this kernel shows no BTF (/sys/kernel/btf/vmlinux: {0}): process start times cannot be read; boot a kernel with CONFIG_DEBUG_INFO_BTF=y, or mount /sys in the container"
+    )]
     NoBtf(io::Error),
     /// BTF without the fields.
     #[error("this kernel's BTF does not describe task_struct as expected: please report the kernel version")]
     OddBtf,
     /// Lockdown.
-    #[error("the kernel is locked down (confidentiality): it refuses BPF programs that read memory; boot without lockdown=confidentiality")]
+    #[error(
+        "the kernel is locked down (confidentiality): it refuses BPF programs that read memory; boot without lockdown=confidentiality"
+    )]
     LockedDown,
     /// Anything else the kernel refuses at load.
     #[error("the kernel refused the program {program}: {reason}")]
@@ -37,7 +43,9 @@ pub enum Error {
     #[error("the kernel object cannot be loaded: {0} (needs Linux 5.8 or newer with CONFIG_BPF_SYSCALL)")]
     Object(String),
     /// The host watch.
-    #[error("new programs cannot be watched: perf_event_open says {0}; it needs CAP_PERFMON or CAP_SYS_ADMIN and seccomp must allow it")]
+    #[error(
+        "new programs cannot be watched: perf_event_open says {0}; it needs CAP_PERFMON or CAP_SYS_ADMIN and seccomp must allow it"
+    )]
     Watch(io::Error),
 }
 
@@ -110,7 +118,8 @@ fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
 pub fn attach_host(ebpf: &mut Ebpf) -> Vec<ProbeRow> {
     let cgroup = cgroup2_root();
     let rows = PROGRAMS.iter().filter(|p| p.hook != Hook::Uprobe).map(|entry| {
-        let outcome = load_program(ebpf, entry.name).and_then(|()| attach(ebpf, entry.name, entry.hook, cgroup.as_ref()));
+        let outcome =
+            load_program(ebpf, entry.name).and_then(|()| attach(ebpf, entry.name, entry.hook, cgroup.as_ref()));
         let (state, reason) = match outcome {
             Ok(()) => (ProbeState::Ok, String::new()),
             Err(reason) => (ProbeState::Unsupported, format!("{reason}; lost: {}", entry.lost)),
@@ -144,7 +153,11 @@ fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook, cgroup: Option<&String>) -> R
     let root = File::open(path).map_err(|error| format!("{path}: {error}"))?;
     let attached: Result<(), ProgramError> = match (program, hook) {
         (Program::CgroupSkb(program), Hook::CgroupSkb(incoming)) => {
-            let kind = if incoming { aya::programs::CgroupSkbAttachType::Ingress } else { aya::programs::CgroupSkbAttachType::Egress };
+            let kind = if incoming {
+                aya::programs::CgroupSkbAttachType::Ingress
+            } else {
+                aya::programs::CgroupSkbAttachType::Egress
+            };
             program.attach(root, kind, CgroupAttachMode::Single).map(drop)
         }
         (Program::CgroupSockAddr(program), Hook::CgroupConnect) => {

@@ -37,7 +37,8 @@ pub enum Strategy {
 #[must_use]
 pub fn places(image: &Image, strategy: Strategy) -> Vec<Place> {
     let present: Vec<_> = FUNCTIONS.iter().filter(|f| image.functions.contains_key(f.symbol)).collect();
-    let (data, rest): (Vec<&'static Function>, Vec<&'static Function>) = present.into_iter().partition(|f| matches!(f.role, Role::Read | Role::Write));
+    let (data, rest): (Vec<&'static Function>, Vec<&'static Function>) =
+        present.into_iter().partition(|f| matches!(f.role, Role::Read | Role::Write));
     let mut places = Vec::new();
     for role in [Role::Read, Role::Write] {
         let group: Vec<_> = data.iter().copied().filter(|f| f.role == role).collect();
@@ -122,7 +123,11 @@ fn cheapest(image: &Image, function: &'static Function) -> Option<Place> {
 const MAX_WRAPPERS: usize = 4;
 
 fn reason(depth: usize, skip: u64) -> String {
-    let what = if skip == 0 { "the kernel emulates the first instruction" } else { "the kernel emulates the instruction after endbr64" };
+    let what = if skip == 0 {
+        "the kernel emulates the first instruction"
+    } else {
+        "the kernel emulates the instruction after endbr64"
+    };
     if depth == 0 {
         return what.into();
     }
@@ -132,7 +137,8 @@ fn reason(depth: usize, skip: u64) -> String {
 /// Offset of the first instruction if the kernel emulates it: 0, or 4 past an `endbr64` (the stack is untouched there, so a
 /// return probe is still right).
 fn first_cheap(image: &Image, address: u64) -> Option<u64> {
-    let mut decoder = decoder(image, address);
+    let code = image.code(address);
+    let mut decoder = decoder(&code, address);
     let first = decoder.decode();
     if emulated(&first) {
         return Some(0);
@@ -145,12 +151,14 @@ fn first_cheap(image: &Image, address: u64) -> Option<u64> {
 
 /// assumes: 3.16+ arch/x86/kernel/uprobes.c branch_setup_xol_ops(), push_setup_xol_ops(): push reg, nop, jmp, jcc, call rel32.
 fn emulated(instruction: &Instruction) -> bool {
-    matches!(instruction.code(), Code::Push_r64 | Code::Nopd | Code::Jmp_rel8_64 | Code::Jmp_rel32_64 | Code::Call_rel32_64)
-        || instruction.is_jcc_short_or_near()
+    matches!(
+        instruction.code(),
+        Code::Push_r64 | Code::Nopd | Code::Jmp_rel8_64 | Code::Jmp_rel32_64 | Code::Call_rel32_64
+    ) || instruction.is_jcc_short_or_near()
 }
 
-fn decoder(image: &Image, address: u64) -> Decoder<'_> {
-    Decoder::with_ip(64, image.code(address), address, DecoderOptions::NONE)
+fn decoder(code: &[u8], address: u64) -> Decoder<'_> {
+    Decoder::with_ip(64, code, address, DecoderOptions::NONE)
 }
 
 /// What a register holds, as far as the placement cares.
@@ -169,7 +177,8 @@ type Registers = HashMap<Register, Value>;
 /// more than one.
 fn callee(image: &Image, address: u64, length: LengthIn) -> Option<(u64, LengthIn)> {
     let arguments = [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
-    let registers = arguments.iter().zip(0..).map(|(register, n)| (*register, Value::Arg(n))).collect();
+    let mut registers: Registers = arguments.iter().zip(0..).map(|(register, n)| (*register, Value::Arg(n))).collect();
+    registers.insert(Register::RSP, Value::Frame);
     let mut walk = Walk { image, length, found: Vec::new(), budget: MAX_INSTRUCTIONS };
     walk.follow(address, registers);
     let mut found = walk.found;
@@ -194,8 +203,8 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Follows one path to its return; branches follow both ways.
     fn follow(&mut self, address: u64, mut registers: Registers) {
-        let image = self.image;
-        let mut decoder = decoder(image, address);
+        let code = self.image.code(address);
+        let mut decoder = decoder(&code, address);
         while decoder.can_decode() {
             if self.budget == 0 {
                 return;
@@ -231,7 +240,10 @@ impl Walk<'_> {
     /// Is this call or jump the one that hands our arguments on?
     fn consider(&mut self, instruction: &Instruction, registers: &Registers) {
         let holds = |register, value| registers.get(&register) == Some(&value);
-        if !(holds(Register::RDI, Value::Arg(0)) && holds(Register::RSI, Value::Arg(1)) && holds(Register::RDX, Value::Arg(2))) {
+        if !(holds(Register::RDI, Value::Arg(0))
+            && holds(Register::RSI, Value::Arg(1))
+            && holds(Register::RDX, Value::Arg(2)))
+        {
             return;
         }
         let wanted = match self.length {
@@ -266,7 +278,8 @@ impl Walk<'_> {
 
     /// The GOT address if the code at `address` is a PLT stub: `[endbr64] [bnd] jmp [rip+x]`.
     fn plt_slot(&self, address: u64) -> Option<u64> {
-        let mut decoder = decoder(self.image, address);
+        let code = self.image.code(address);
+        let mut decoder = decoder(&code, address);
         let mut instruction = decoder.decode();
         if instruction.mnemonic() == Mnemonic::Endbr64 {
             instruction = decoder.decode();
@@ -286,11 +299,14 @@ fn step(instruction: &Instruction, registers: &mut Registers) {
         return;
     }
     let to = instruction.op0_register().full_register();
+    if to == Register::RSP {
+        return;
+    }
     let value = match instruction.mnemonic() {
         Mnemonic::Mov | Mnemonic::Movsxd if instruction.op1_kind() == OpKind::Register => {
             registers.get(&instruction.op1_register().full_register()).copied().unwrap_or(Value::Other)
         }
-        Mnemonic::Lea if matches!(instruction.memory_base(), Register::RSP | Register::RBP) => Value::Frame,
+        Mnemonic::Lea if registers.get(&instruction.memory_base()) == Some(&Value::Frame) => Value::Frame,
         _ => Value::Other,
     };
     registers.insert(to, value);
@@ -298,6 +314,7 @@ fn step(instruction: &Instruction, registers: &mut Registers) {
 
 /// A call leaves only the callee-saved registers as they were.
 fn clobber(registers: &mut Registers) {
-    let kept = [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
+    let kept =
+        [Register::RSP, Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
     registers.retain(|register, _| kept.contains(register));
 }

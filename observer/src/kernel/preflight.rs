@@ -44,7 +44,13 @@ fn prerequisites() -> Check {
 fn programs() -> Check {
     match load::load(observer_common::limits::DEFAULT_RING_BYTES) {
         Ok(_) => ok("programs", "the kernel accepts every TLS program"),
-        Err(error) => check("programs", Severity::Fatal, error.to_string(), "everything", "use Linux 5.8 or newer with CONFIG_BPF_SYSCALL=y and CONFIG_UPROBES=y"),
+        Err(error) => check(
+            "programs",
+            Severity::Fatal,
+            error.to_string(),
+            "everything",
+            "use Linux 5.8 or newer with CONFIG_BPF_SYSCALL=y and CONFIG_UPROBES=y",
+        ),
     }
 }
 
@@ -53,24 +59,49 @@ fn uprobes() -> Check {
     if Path::new(PMU).exists() {
         return ok("uprobes", "the uprobe event source is there (tracefs is not needed)");
     }
-    check("uprobes", Severity::Fatal, format!("{PMU} is missing"), "everything", "boot a kernel with CONFIG_UPROBE_EVENTS=y, or mount /sys in the container")
+    check(
+        "uprobes",
+        Severity::Fatal,
+        format!("{PMU} is missing"),
+        "everything",
+        "boot a kernel with CONFIG_UPROBE_EVENTS=y, or mount /sys in the container",
+    )
 }
 
 fn watch() -> Check {
     match Watch::open() {
         Ok(_) => ok("discovery", "new programs and libraries are seen as they are mapped"),
-        Err(error) => check("discovery", Severity::Fatal, format!("perf_event_open: {error}"), "programs that start later", "allow perf_event_open in seccomp and give CAP_PERFMON or CAP_SYS_ADMIN"),
+        Err(error) => check(
+            "discovery",
+            Severity::Fatal,
+            format!("perf_event_open: {error}"),
+            "programs that start later",
+            "allow perf_event_open in seccomp and give CAP_PERFMON or CAP_SYS_ADMIN",
+        ),
     }
 }
 
 fn cgroup() -> Check {
     match load::cgroup2_root() {
         Some(path) => ok("cgroup", format!("cgroup v2 at {path}")),
-        None => check("cgroup", Severity::Degraded, "no cgroup v2 hierarchy is mounted", "remote addresses, resets told from orderly ends, processes whose TLS no probe enters", "mount -t cgroup2 none /sys/fs/cgroup/unified"),
+        None => check(
+            "cgroup",
+            Severity::Degraded,
+            "no cgroup v2 hierarchy is mounted",
+            "remote addresses, resets told from orderly ends, processes whose TLS no probe enters",
+            "mount -t cgroup2 none /sys/fs/cgroup/unified",
+        ),
     }
 }
 
 fn costs() -> Check {
     let on = std::fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").is_ok_and(|text| text.trim() == "1");
-    ok("self_cost", if on { "time in each program is counted" } else { "time in each program is not counted (sysctl kernel.bpf_stats_enabled=1 to see it)" })
+    ok(
+        "self_cost",
+        if on {
+            "time in each program is counted"
+        } else {
+            "time in each program is not counted (sysctl kernel.bpf_stats_enabled=1 to see it)"
+        },
+    )
 }

@@ -45,10 +45,28 @@ pub const FUNCTIONS: &[Function] = &[
     Function { symbol: "SSL_read", probe: "ssl_read", role: Role::Read, length: LengthIn::Result, required: true },
     Function { symbol: "SSL_read_ex", probe: "ssl_read_ex", role: Role::Read, length: LengthIn::Rcx, required: false },
     Function { symbol: "SSL_write", probe: "ssl_write", role: Role::Write, length: LengthIn::Result, required: true },
-    Function { symbol: "SSL_write_ex", probe: "ssl_write_ex", role: Role::Write, length: LengthIn::Rcx, required: false },
-    Function { symbol: "SSL_write_ex2", probe: "ssl_write_ex2", role: Role::Write, length: LengthIn::R8, required: false },
+    Function {
+        symbol: "SSL_write_ex",
+        probe: "ssl_write_ex",
+        role: Role::Write,
+        length: LengthIn::Rcx,
+        required: false,
+    },
+    Function {
+        symbol: "SSL_write_ex2",
+        probe: "ssl_write_ex2",
+        role: Role::Write,
+        length: LengthIn::R8,
+        required: false,
+    },
     Function { symbol: "SSL_new", probe: "ssl_new", role: Role::Birth, length: LengthIn::Result, required: false },
-    Function { symbol: "SSL_shutdown", probe: "ssl_shutdown", role: Role::Shutdown, length: LengthIn::Result, required: false },
+    Function {
+        symbol: "SSL_shutdown",
+        probe: "ssl_shutdown",
+        role: Role::Shutdown,
+        length: LengthIn::Result,
+        required: false,
+    },
     Function { symbol: "SSL_free", probe: "ssl_free", role: Role::Free, length: LengthIn::Result, required: false },
 ];
 
@@ -112,11 +130,7 @@ pub const PROGRAMS: &[Program] = &[
         hook: Hook::CgroupConnect,
         lost: "remote addresses, resets against orderly ends, and processes whose TLS no probe enters",
     },
-    Program {
-        name: "cgroup_connect6",
-        hook: Hook::CgroupConnect,
-        lost: "the same over IPv6",
-    },
+    Program { name: "cgroup_connect6", hook: Hook::CgroupConnect, lost: "the same over IPv6" },
     Program {
         name: "cgroup_egress",
         hook: Hook::CgroupSkb(false),

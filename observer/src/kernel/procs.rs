@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::targets::{FileId, Found, Targets};
 use super::watch::Mapping;
 use crate::coverage::{ProcessRow, Visibility};
-use crate::identity::Identity;
+use crate::identity::{Identity, Reader};
 
 /// One process.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct Process {
 #[derive(Debug, Default)]
 pub struct Processes {
     known: HashMap<u32, Process>,
+    reader: Reader,
 }
 
 impl Processes {
@@ -59,7 +60,7 @@ impl Processes {
 
     fn entry(&mut self, pid: u32) -> Option<&mut Process> {
         if let std::collections::hash_map::Entry::Vacant(vacant) = self.known.entry(pid) {
-            let (start_ns, identity) = crate::identity::read(pid)?;
+            let (start_ns, identity) = self.reader.read(pid)?;
             vacant.insert(Process { identity: Arc::new(identity), start_ns, libraries: Vec::new(), hellos: 0 });
         }
         self.known.get_mut(&pid)
@@ -70,16 +71,12 @@ impl Processes {
     pub fn rows(&self, targets: &Targets, wire: bool) -> Vec<ProcessRow> {
         self.known.iter().map(|(pid, process)| process.row(*pid, targets, wire)).collect()
     }
-
-    /// Live processes, for the sweep of those whose end was missed.
-    pub fn pids(&self) -> impl Iterator<Item = u32> {
-        self.known.keys().copied()
-    }
 }
 
 impl Process {
     fn row(&self, pid: u32, targets: &Targets, wire: bool) -> ProcessRow {
-        let probed = self.libraries.iter().find(|(file, _)| matches!(targets.get(*file), Some(Found::Target(t)) if t.works()));
+        let probed =
+            self.libraries.iter().find(|(file, _)| matches!(targets.get(*file), Some(Found::Target(t)) if t.works()));
         let (visibility, reason) = match (probed, self.libraries.first()) {
             (Some(_), _) => (Visibility::Plaintext, "probed"),
             (None, Some(_)) => (Visibility::None, "probe_broken"),
@@ -101,7 +98,8 @@ impl Process {
 /// Which TLS a process uses that no probe of ours enters, judged by what it has mapped.
 fn why_unseen(pid: u32) -> &'static str {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    let mapped = |name: &str| maps.lines().any(|line| line.rsplit('/').next().is_some_and(|file| file.starts_with(name)));
+    let mapped =
+        |name: &str| maps.lines().any(|line| line.rsplit('/').next().is_some_and(|file| file.starts_with(name)));
     let marks = super::elf::Image::read(format!("/proc/{pid}/exe").as_ref()).ok().flatten().map(|image| image.marks);
     match marks {
         _ if mapped("libjvm.so") => "java_jsse",

@@ -15,11 +15,30 @@ pub enum Raw<'a> {
         /// What the caller asked for: no right call moves more.
         asked: u64,
     },
-    Open { conn: ConnKey, at: Ns },
-    Shutdown { conn: ConnKey, at: Ns },
-    Close { conn: ConnKey, at: Ns, read_pos: u64, write_pos: u64 },
-    Exit { tgid: u32, at: Ns },
-    Wire { cookie: u64, at: Ns, peer: Peer, what: Wire },
+    Open {
+        conn: ConnKey,
+        at: Ns,
+    },
+    Shutdown {
+        conn: ConnKey,
+        at: Ns,
+    },
+    Close {
+        conn: ConnKey,
+        at: Ns,
+        read_pos: u64,
+        write_pos: u64,
+    },
+    Exit {
+        tgid: u32,
+        at: Ns,
+    },
+    Wire {
+        cookie: u64,
+        at: Ns,
+        peer: Peer,
+        what: Wire,
+    },
 }
 
 /// What a TLS socket did.

@@ -1,7 +1,6 @@
 //! The running kernel side: one value owns every program, link and map, so that dropping it (or dying) detaches all.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use aya::Ebpf;
@@ -147,7 +146,10 @@ impl Session {
             for mapping in procmaps::executable(pid) {
                 let Some(file) = self.follow.targets.look(&mapping, &mut self.ebpf) else { continue };
                 if matches!(self.follow.targets.get(file), Some(Found::Target(t)) if t.can_fall_back()) {
-                    tracing::warn!(library = mapping.path, "captured lengths cannot be right; falling back to the public symbols");
+                    tracing::warn!(
+                        library = mapping.path,
+                        "captured lengths cannot be right; falling back to the public symbols"
+                    );
                     self.follow.targets.fall_back(file, &mut self.ebpf);
                 }
             }
@@ -350,6 +352,3 @@ fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T, Error> {
     let map = ebpf.take_map(name).ok_or_else(|| Error::Object(format!("it has no map {name}")))?;
     T::try_from(map).map_err(|_| Error::Object(format!("its map {name} is of another kind")))
 }
-
-/// The other end, for whoever asks by value.
-pub type Remote = SocketAddr;

@@ -9,7 +9,7 @@ use aya::Ebpf;
 use aya::programs::uprobe::{UProbeLinkId, UProbeScope};
 use aya::programs::{Program, ProgramError, UProbe};
 
-use super::elf::{Image, Marks};
+use super::elf::Image;
 use super::placement::{self, Place, Strategy};
 use super::probes::{FUNCTIONS, programs};
 use super::watch::Mapping;
@@ -29,8 +29,8 @@ pub struct FileId {
 pub enum Found {
     /// It carries OpenSSL's functions.
     Target(Target),
-    /// It does not; what it says of itself.
-    Other(Marks),
+    /// It does not.
+    Other,
 }
 
 /// A probed file.
@@ -79,7 +79,7 @@ impl Targets {
             self.files.retain(|_, found| matches!(found, Found::Target(_)));
         }
         let found = if image.functions.is_empty() {
-            Found::Other(image.marks)
+            Found::Other
         } else {
             Found::Target(self.probe(image, mapping.path.clone(), via, ebpf))
         };
@@ -88,7 +88,8 @@ impl Targets {
     }
 
     fn probe(&self, image: Image, path: String, via: PathBuf, ebpf: &mut Ebpf) -> Target {
-        let placed = placement::places(&image, self.strategy).into_iter().map(|p| attach(&image, p, &via, ebpf)).collect();
+        let placed =
+            placement::places(&image, self.strategy).into_iter().map(|p| attach(&image, p, &via, ebpf)).collect();
         Target { path, build_id: image.build_id.clone(), image, placed, via }
     }
 
@@ -136,34 +137,44 @@ impl Target {
     }
 
     fn rows(&self) -> Vec<ProbeRow> {
-        FUNCTIONS.iter().map(|function| {
-            let placed = self.placed.iter().find(|p| p.place.function.symbol == function.symbol);
-            let served = self.placed.iter().find(|p| p.place.why.contains(&format!("serves {} too", function.symbol)));
-            let row = |placement: String, reason: String, state| ProbeRow {
-                probe: function.probe,
-                target: self.path.clone(),
-                build_id: self.build_id.clone(),
-                placement,
-                reason,
-                state,
-                hits: None,
-            };
-            match (placed, served) {
-                (Some(p), _) => {
-                    let at = self.image.file_offset(p.place.address).unwrap_or(0);
-                    let (reason, state) = match &p.error {
-                        None => (p.place.why.clone(), ProbeState::Ok),
-                        Some(error) => (error.clone(), ProbeState::Broken),
-                    };
-                    row(format!("{} 0x{at:x}", p.place.how), reason, state)
+        FUNCTIONS
+            .iter()
+            .map(|function| {
+                let placed = self.placed.iter().find(|p| p.place.function.symbol == function.symbol);
+                let served =
+                    self.placed.iter().find(|p| p.place.why.contains(&format!("serves {} too", function.symbol)));
+                let row = |placement: String, reason: String, state| ProbeRow {
+                    probe: function.probe,
+                    target: self.path.clone(),
+                    build_id: self.build_id.clone(),
+                    placement,
+                    reason,
+                    state,
+                    hits: None,
+                };
+                match (placed, served) {
+                    (Some(p), _) => {
+                        let at = self.image.file_offset(p.place.address).unwrap_or(0);
+                        let (reason, state) = match &p.error {
+                            None => (p.place.why.clone(), ProbeState::Ok),
+                            Some(error) => (error.clone(), ProbeState::Broken),
+                        };
+                        row(format!("{} 0x{at:x}", p.place.how), reason, state)
+                    }
+                    (None, Some(p)) => row(
+                        "shared".into(),
+                        format!("served by the probe of {}", p.place.function.symbol),
+                        ProbeState::Ok,
+                    ),
+                    (None, None) if self.image.functions.contains_key(function.symbol) => {
+                        row("shared".into(), "it forwards to a function that is probed".into(), ProbeState::Ok)
+                    }
+                    (None, None) => {
+                        row("-".into(), "this build has no such function".into(), ProbeState::NotApplicable)
+                    }
                 }
-                (None, Some(p)) => row("shared".into(), format!("served by the probe of {}", p.place.function.symbol), ProbeState::Ok),
-                (None, None) if self.image.functions.contains_key(function.symbol) => {
-                    row("shared".into(), "it forwards to a function that is probed".into(), ProbeState::Ok)
-                }
-                (None, None) => row("-".into(), "this build has no such function".into(), ProbeState::NotApplicable),
-            }
-        }).collect()
+            })
+            .collect()
     }
 }
 

@@ -22,9 +22,13 @@ pub struct Mapping {
 pub enum Seen {
     Mapped(Mapping),
     /// A process replaced its program.
-    Exec { pid: u32 },
+    Exec {
+        pid: u32,
+    },
     /// A process (not a thread of one) ended.
-    Ended { pid: u32 },
+    Ended {
+        pid: u32,
+    },
     /// The kernel dropped this many records: /proc has to be read again.
     Lost(u64),
 }
@@ -131,7 +135,8 @@ impl PerCpu {
             ..Attributes::default()
         };
         // SAFETY: the attribute block is complete and its size stated.
-        let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attributes, -1, cpu, -1, FLAG_FD_CLOEXEC) };
+        let fd =
+            unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attributes, -1, cpu, -1, FLAG_FD_CLOEXEC) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -141,7 +146,14 @@ impl PerCpu {
         let len = (DATA_PAGES + 1) * PAGE;
         // SAFETY: a fresh shared mapping of the descriptor.
         let memory = unsafe {
-            libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd.as_raw_fd(), 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
         };
         if memory == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());

@@ -138,6 +138,8 @@ impl<A: Audience> Pipeline<A> {
                 self.admit(*conn, true, *at);
             }
             Record::Data(data) => self.data(data),
+            // The entry's `remote` comes with the socket layer's join.
+            Record::Remote { .. } => {}
             Record::Shutdown { conn, at } => {
                 self.counters.shutdowns += 1;
                 self.closing(conn, Closing::Local, *at);
