@@ -34,7 +34,7 @@ const fn kind(name: &'static str, program: Program, api: &'static str) -> Kind {
 }
 
 /// Every client.
-pub const ALL: [Kind; 13] = [
+pub const ALL: [Kind; 14] = [
     kind("openai-sync-chat", Program::Python("openai_sync.py"), "chat"),
     kind("openai-sync-responses", Program::Python("openai_sync.py"), "responses"),
     kind("openai-async-chat", Program::Python("openai_async.py"), "chat"),
@@ -48,6 +48,8 @@ pub const ALL: [Kind; 13] = [
     kind("curl-responses", Program::Curl, "responses"),
     kind("curl-messages", Program::Curl, "messages"),
     kind("debian-python", Program::SystemPython("openai_sync.py"), "chat"),
+    // No SDK, and TLS loaded late.
+    kind("stdlib", Program::Python("stdlib.py"), "chat"),
 ];
 
 impl Kind {
@@ -59,10 +61,10 @@ impl Kind {
         ALL.into_iter().find(|kind| kind.name == name).with_context(|| format!("no client is named {name}"))
     }
 
-    /// Whether it is an SDK, which retries by itself.
+    /// Whether it is an SDK: that retries by itself, and asks for encodings and whole answers.
     #[must_use]
     pub fn is_sdk(&self) -> bool {
-        self.program != Program::Curl
+        self.program != Program::Curl && self.program != Program::Python("stdlib.py")
     }
 
     /// The model name by which it asks for a scenario.

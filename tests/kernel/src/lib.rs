@@ -13,6 +13,7 @@ pub mod compare;
 pub mod daemon;
 pub mod ledger;
 pub mod places;
+pub mod rig;
 pub mod truth;
 
 use std::time::{Duration, Instant};

@@ -50,3 +50,27 @@ pub fn sdks() -> Result<PathBuf> {
     }
     Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim().to_owned()))
 }
+
+/// Roots of other Debian suites with a curl of their own, as set-up unpacked them; none if it did not.
+#[must_use]
+pub fn roots() -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(cache().join("roots")).into_iter().flatten().flatten();
+    let mut roots: Vec<PathBuf> =
+        folders.map(|folder| folder.path()).filter(|root| root.join("usr/bin/curl").is_file()).collect();
+    roots.sort();
+    roots
+}
+
+/// A program on PATH or among those that set-up unpacked.
+#[must_use]
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain([cache().join("tools/usr/bin")]);
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Where set-up keeps what lies outside the tree.
+fn cache() -> PathBuf {
+    let home = env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
+    env::var_os("LLM_OBSERVER_CACHE").map_or_else(|| home.join(".cache/llm-observer"), PathBuf::from)
+}

@@ -1,0 +1,87 @@
+//! Provider, clients and daemon together.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use provider::{Options, Provider};
+use tempfile::TempDir;
+
+use crate::clients::{Clients, Kind, Run};
+use crate::daemon::Daemon;
+use crate::ledger::Ledger;
+use crate::truth::{self, Exchange};
+use crate::wait_for;
+
+/// How long after its last byte a stream may take to show as ended.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// A test bed: each test makes its own, and the daemon sees to it that they take turns.
+pub struct Rig {
+    pub provider: Provider,
+    pub clients: Clients,
+    pub daemon: Daemon,
+    pub dir: TempDir,
+}
+
+impl Rig {
+    /// Starts all parts.
+    ///
+    /// # Errors
+    /// If one of them does not start.
+    pub fn new() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let provider = Provider::start(&Options::in_memory(dir.path().to_owned()))?;
+        let clients = Clients::set_up()?;
+        Ok(Self { provider, clients, daemon: Daemon::start()?, dir })
+    }
+
+    /// A run of the named client.
+    ///
+    /// # Errors
+    /// If there is no such client.
+    pub fn run(&self, client: &str) -> Result<Run> {
+        Ok(self.clients.run(Kind::named(client)?, &self.provider))
+    }
+
+    /// What the provider did for a model name.
+    #[must_use]
+    pub fn truth(&self, model: &str) -> Vec<Exchange> {
+        truth::exchanges(&self.provider.lines(), model)
+    }
+
+    /// The ledgers (with timelines) of these models, as soon as there are as many ended ones as exchanges; after
+    /// `SETTLE` those that there are, so that the caller can tell which are missing.
+    ///
+    /// # Errors
+    /// If `inspect` fails.
+    pub fn ended(&self, models: &[String]) -> Result<Vec<Ledger>> {
+        let ours = |ledger: &Ledger| ledger.request_model.as_ref().is_some_and(|model| models.contains(model));
+        let expected: usize = models.iter().map(|model| self.truth(model).len()).sum();
+        let _ = wait_for("all streams' ends", SETTLE, || {
+            let streams = self.daemon.streams().ok()?;
+            let ended = streams.iter().filter(|ledger| ours(ledger) && ledger.outcome.is_some()).count();
+            (ended >= expected).then_some(())
+        });
+        let streams = self.daemon.streams()?;
+        let mut found = Vec::new();
+        for ledger in streams.iter().filter(|ledger| ours(ledger)) {
+            found.push(self.daemon.stream(&ledger.id)?);
+        }
+        found.sort_by(|a, b| a.started.cmp(&b.started));
+        Ok(found)
+    }
+
+    /// The one stream of a model name, once it fits.
+    ///
+    /// # Errors
+    /// If it does not within `SETTLE`; the error shows what there was.
+    pub fn stream_when(&self, model: &str, what: &str, fits: impl Fn(&Ledger) -> bool) -> Result<Ledger> {
+        let mut last = None;
+        let found = wait_for(what, SETTLE, || {
+            let streams = self.daemon.streams().ok()?;
+            last = streams.into_iter().find(|ledger| ledger.request_model.as_deref() == Some(model));
+            last.clone().filter(|ledger| fits(ledger))
+        });
+        found.with_context(|| format!("{model}: {last:?}"))
+    }
+}
