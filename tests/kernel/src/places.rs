@@ -25,10 +25,15 @@ pub fn provider() -> Result<PathBuf> {
     sibling("llmo-provider", "cargo build -p provider")
 }
 
-/// This test is `target/PROFILE/deps/NAME` (or, the demo, `target/PROFILE/NAME`); binaries lie in `target/PROFILE`.
+/// Beside this program (`target/PROFILE/NAME`), beside its folder (tests lie in `deps`), or in the target directory of
+/// the same profile (cargo may keep tests in a build directory elsewhere).
 fn sibling(name: &str, build: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("cannot tell where this program is")?;
-    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let target = env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
+    let folders = own.ancestors().skip(1).take(2).map(Path::to_owned).chain([target.join(profile)]);
+    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
     found.with_context(|| format!("no {name} beside {}: build it with `{build}`", own.display()))
 }
 
