@@ -23,4 +23,5 @@ pub mod limits;
 pub mod pipeline;
 pub mod proto;
 pub mod record;
+pub mod recording;
 pub mod units;

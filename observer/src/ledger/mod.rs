@@ -20,8 +20,8 @@ pub use gaps::{GapStats, Gaps};
 pub use stream::Stream;
 pub use timeline::Point;
 
-use crate::proto::Note;
-use crate::units::{LossCause, Ns};
+use crate::proto::{Message, Note};
+use crate::units::{LossCause, Moment, Ns};
 
 /// How a call ended. The wire names are the values of the `outcome` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -212,6 +212,10 @@ pub enum Happening<'a> {
 pub trait Audience {
     /// One thing that happened.
     fn hear(&mut self, happening: Happening<'_>);
+
+    /// A message of a claimed call, payload included, after the ledger took note of it (`End`: before the entry closes).
+    /// For `recording` alone; whoever exports must not listen.
+    fn overhear(&mut self, _entry: &Entry, _at: Moment, _message: &Message<'_>) {}
 }
 
 /// Nobody listens.

@@ -199,6 +199,12 @@ impl<A: Audience> Pipeline<A> {
         &mut self.audience
     }
 
+    /// The listener, when all is over.
+    #[must_use]
+    pub fn into_audience(self) -> A {
+        self.audience
+    }
+
     /// What went through.
     #[must_use]
     pub fn counters(&self) -> Counters {

@@ -35,7 +35,7 @@ impl Sink for Router<'_, '_> {
                 let stream = call.and_then(|call| Some((&mut call.dialect, self.env.book.stream(call.stream)?)));
                 match (stream, message) {
                     (Some((dialect, stream)), message) => {
-                        tell(dialect.as_mut(), stream, message, at, self.env.audience);
+                        tell(dialect.as_mut(), stream, &message, at, self.env.audience);
                     }
                     (None, Message::Note(note)) => self.env.audience.hear(Happening::Odd(note)),
                     (None, _) => {}
@@ -67,6 +67,9 @@ impl Router<'_, '_> {
             at: at.read,
         };
         if let Some(stream) = self.env.book.begin(&opening, self.env.audience) {
+            if let Some(stream) = self.env.book.stream(stream) {
+                self.env.audience.overhear(stream.entry(), at, &Message::Request(head));
+            }
             self.calls.push(Call { exchange, stream, dialect: (row.make)(head) });
         }
     }
@@ -77,16 +80,23 @@ impl Router<'_, '_> {
         let audience = &mut *self.env.audience;
         if let Some(stream) = self.env.book.stream(call.stream) {
             call.dialect.end(&mut |utterance| stream.utter(&utterance, at, audience));
+            audience.overhear(stream.entry(), at, &Message::End(how));
         }
         self.env.book.end(call.stream, how, at.read, self.env.audience);
     }
 }
 
 /// One message of a claimed exchange.
-fn tell(dialect: &mut dyn Dialect, stream: &mut Stream, message: Message<'_>, at: Moment, audience: &mut dyn Audience) {
+fn tell(
+    dialect: &mut dyn Dialect,
+    stream: &mut Stream,
+    message: &Message<'_>,
+    at: Moment,
+    audience: &mut dyn Audience,
+) {
     match message {
         Message::RequestBody(bytes) => dialect.request_body(bytes),
-        Message::RequestEnd { lost } => stream.requested(dialect.request_end(lost), at, audience),
+        Message::RequestEnd { lost } => stream.requested(dialect.request_end(*lost), at, audience),
         Message::Response(head) => {
             dialect.response(head);
             stream.response(head, at, audience);
@@ -94,7 +104,7 @@ fn tell(dialect: &mut dyn Dialect, stream: &mut Stream, message: Message<'_>, at
         Message::Event(event) => {
             stream.event_begin(at, event.data.len(), event.wire_bytes);
             let mut said = |utterance: Utterance<'_>| stream.utter(&utterance, at, audience);
-            dialect.event(&event, &mut said);
+            dialect.event(event, &mut said);
             stream.event_end(audience);
         }
         Message::Comment => stream.comment(at),
@@ -104,9 +114,10 @@ fn tell(dialect: &mut dyn Dialect, stream: &mut Stream, message: Message<'_>, at
         }
         Message::Gap { bytes, cause } => {
             dialect.gap();
-            stream.gap(bytes, cause, at);
+            stream.gap(*bytes, *cause, at);
         }
-        Message::Note(note) => stream.odd(note, audience),
+        Message::Note(note) => stream.odd(*note, audience),
         Message::Request(_) | Message::End(_) => {}
     }
+    audience.overhear(stream.entry(), at, message);
 }

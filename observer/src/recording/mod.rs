@@ -1,0 +1,109 @@
+//! Recordings: what the kernel handed up, kept in a file, so that the same pipeline can see it again without a kernel.
+//!
+//! ```text
+//! file   = magic "LLMOREC\n" | version u16 = 1 | payload u8 (0 none, 1 sse, 2 full) | 0 u8 | wall i64 | frame*
+//! frame  = kind u8 | length u32 | body (length bytes)
+//! body 1 = tgid u32 | start_ns u64 | comm | exe | service | namespace | workload | pod | container | container_id
+//!      2 = conn | at u64                                                        (a TLS object was born)
+//!      3 = conn | direction u8 | flags u8 | cause u8 | at u64 | entered u64 | pos u64 | call_len u32 | offset u32
+//!          | size u32 | size bytes if flag 4                                    (plaintext moved)
+//!      4 = conn | at u64                                                        (the application's goodbye)
+//!      5 = conn | at u64 | clean u8                                             (the peer's end)
+//!      6 = conn | at u64 | read_pos u64 | write_pos u64                         (the TLS object is gone)
+//!      7 = tgid u32 | at u64                                                    (a process ended)
+//! conn   = handle u64 | start_ns u64 | tgid u32 | generation u32
+//! flags  = 1 born | 2 bytes missing, see cause (index in LossCause::ALL) | 4 payload follows
+//! text   = length u16 | UTF-8 bytes; length 65535: not known
+//! ```
+//! All numbers are little-endian; times are nanoseconds on CLOCK_BOOTTIME; `wall` is the wall clock minus that clock.
+//! A reader skips frames of a kind it does not know and bytes behind a body it does. The file may end anywhere.
+//!
+//! What is kept of the plaintext is the operator's choice (`Payload`): `full` holds everything that was said, secrets
+//! included, and is for the owner's eyes; `none` and `sse` hold neither secrets nor anybody's words.
+#![deny(clippy::disallowed_methods, reason = "works on any Read and Write: opening files is the caller's")]
+
+mod mask;
+mod read;
+mod redact;
+mod replay;
+mod write;
+
+use std::io;
+
+pub use read::Reader;
+pub use redact::Recorder;
+pub use replay::{Replayed, replay};
+pub use write::Writer;
+
+/// First bytes of a recording.
+const MAGIC: &[u8; 8] = b"LLMOREC\n";
+/// Version of the format.
+const VERSION: u16 = 1;
+/// No frame is longer: a call's largest piece and its head are under 64 KiB.
+const MAX_FRAME: usize = 1024 * 1024;
+/// A text that is not known.
+const UNKNOWN: u16 = u16::MAX;
+
+const PROCESS: u8 = 1;
+const OPEN: u8 = 2;
+const DATA: u8 = 3;
+const SHUTDOWN: u8 = 4;
+const READ_END: u8 = 5;
+const CLOSE: u8 = 6;
+const EXIT: u8 = 7;
+
+const FLAG_BORN: u8 = 1;
+const FLAG_LOST: u8 = 2;
+const FLAG_PAYLOAD: u8 = 4;
+
+/// How much of the plaintext a recording holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Payload {
+    /// Nothing: stamps, positions and sizes. A replay sees gaps of exact sizes instead of bytes.
+    #[default]
+    None,
+    /// Streams of model calls as events, every text in them masked letter by letter: a replay finds the same calls, events,
+    /// character counts, times, tokens and outcomes. Requests are reduced to method, path, host, model and `stream`.
+    Sse,
+    /// Every byte: headers, keys, prompts and answers.
+    Full,
+}
+
+impl Payload {
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Sse => "sse",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// Why a recording cannot be read. The message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// Another kind of file.
+    #[error("not a recording: it does not begin with LLMOREC; give a file written by `llm-observer record`")]
+    NotARecording,
+    /// A later format.
+    #[error(
+        "recording of format {0}, this program reads format {VERSION}; use the version of llm-observer that wrote it"
+    )]
+    Version(u16),
+    /// The file is damaged.
+    #[error("damaged recording: {what} at byte {offset}; what came before it was read")]
+    Damaged {
+        /// What is wrong.
+        what: &'static str,
+        /// Where the frame begins.
+        offset: u64,
+    },
+    /// The file cannot be read.
+    #[error("cannot read the recording")]
+    Io(#[from] io::Error),
+}
+
+#[cfg(test)]
+mod tests;

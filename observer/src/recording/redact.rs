@@ -1,0 +1,310 @@
+//! The recorder, and what makes `Payload::Sse` safe: nothing is masked *out of* the raw bytes. The records go through a
+//! pipeline of their own, and what it understood of each model call is written down afresh as a connection of its own,
+//! with every text masked. What it did not understand is not there.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+use super::{Payload, Writer, mask};
+use crate::dialect::RequestFacts;
+use crate::ledger::{Audience, Entry, Happening};
+use crate::pipeline::{Pipeline, Settings, Verdict};
+use crate::proto::{End, Event, Message, RequestHead, ResponseHead};
+use crate::record::{ConnKey, Data, Record};
+use crate::units::{Direction, LossCause, Moment, Ns};
+
+/// Writes the records it is given, as its `Payload` allows.
+pub struct Recorder<W: Write>(Mode<W>);
+
+enum Mode<W: Write> {
+    Raw(Writer<W>),
+    Redacted(Box<Pipeline<Scribe<W>>>),
+}
+
+impl<W: Write> Recorder<W> {
+    /// Begins a recording. `wall`: wall clock minus CLOCK_BOOTTIME, nanoseconds. `settings`: what counts as a model call,
+    /// for `Payload::Sse`.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn new(to: W, payload: Payload, wall: i64, settings: Settings) -> io::Result<Self> {
+        let writer = Writer::new(to, payload, wall)?;
+        Ok(Recorder(match payload {
+            Payload::None | Payload::Full => Mode::Raw(writer),
+            Payload::Sse => Mode::Redacted(Box::new(Pipeline::new(settings, Scribe::new(writer)))),
+        }))
+    }
+
+    /// One record.
+    ///
+    /// # Errors
+    /// Those of the sink, from now or from an earlier record.
+    pub fn record(&mut self, record: &Record<'_>) -> io::Result<()> {
+        match &mut self.0 {
+            Mode::Raw(writer) => writer.record(record),
+            Mode::Redacted(pipeline) => {
+                if let Record::Process { .. } = record {
+                    pipeline.audience_mut().write(record);
+                }
+                pipeline.record(record);
+                if let Record::Exit { .. } = record {
+                    pipeline.audience_mut().write(record);
+                }
+                pipeline.audience_mut().check()
+            }
+        }
+    }
+
+    /// Time passed: see `Pipeline::tick`.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn tick(&mut self, now: Ns) -> io::Result<()> {
+        match &mut self.0 {
+            Mode::Raw(_) => Ok(()),
+            Mode::Redacted(pipeline) => {
+                pipeline.tick(now);
+                pipeline.audience_mut().check()
+            }
+        }
+    }
+
+    /// Verdicts for the kernel: what will not be recorded need not come up. None unless `Payload::Sse`.
+    pub fn verdicts(&mut self) -> Vec<(ConnKey, Verdict)> {
+        match &mut self.0 {
+            Mode::Raw(_) => Vec::new(),
+            Mode::Redacted(pipeline) => pipeline.verdicts().collect(),
+        }
+    }
+
+    /// Flushes, and gives the sink back.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn finish(self) -> io::Result<W> {
+        match self.0 {
+            Mode::Raw(writer) => writer.finish(),
+            Mode::Redacted(pipeline) => {
+                let mut scribe = pipeline.into_audience();
+                scribe.check()?;
+                scribe.writer.finish()
+            }
+        }
+    }
+}
+
+/// Writes down what it overhears.
+struct Scribe<W> {
+    writer: Writer<W>,
+    calls: HashMap<(ConnKey, u64), Tape>,
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Audience for Scribe<W> {
+    fn hear(&mut self, _: Happening<'_>) {}
+
+    fn overhear(&mut self, entry: &Entry, at: Moment, message: &Message<'_>) {
+        let name = (entry.conn, entry.exchange);
+        let tape = self.calls.entry(name).or_insert_with(|| Tape::new(entry));
+        let mut out = Vec::new();
+        tape.message(entry, at, message, &mut out);
+        if matches!(message, Message::End(_)) {
+            self.calls.remove(&name);
+        }
+        out.iter().for_each(|line| self.write(&line.record()));
+    }
+}
+
+impl<W: Write> Scribe<W> {
+    fn new(writer: Writer<W>) -> Self {
+        Scribe { writer, calls: HashMap::new(), failed: None }
+    }
+
+    fn write(&mut self, record: &Record<'_>) {
+        if self.failed.is_none() {
+            self.failed = self.writer.record(record).err();
+        }
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+}
+
+/// One call as a connection of its own.
+struct Tape {
+    conn: ConnKey,
+    read: Way,
+    write: Way,
+    bodiless: bool,
+}
+
+/// One direction of it. Bytes understood from one call of the application become one call again.
+#[derive(Default)]
+struct Way {
+    pos: u64,
+    call: u64,
+    start: u64,
+}
+
+/// A record to be written.
+enum Line {
+    Plain(Record<'static>),
+    Data(Data<'static>, Vec<u8>),
+}
+
+impl Line {
+    fn record(&self) -> Record<'_> {
+        match self {
+            Line::Plain(record) => record.clone(),
+            Line::Data(data, bytes) => Record::Data(Data { bytes, ..*data }),
+        }
+    }
+}
+
+impl Tape {
+    fn new(entry: &Entry) -> Self {
+        let ConnKey { handle, start_ns, tgid, generation } = entry.conn;
+        // Another address for each call, so that calls of one connection do not displace each other.
+        let mixed = handle ^ entry.exchange.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let conn = ConnKey { handle: mixed, start_ns, tgid, generation };
+        Tape { conn, read: Way::default(), write: Way::default(), bodiless: true }
+    }
+
+    fn message(&mut self, entry: &Entry, at: Moment, message: &Message<'_>, out: &mut Vec<Line>) {
+        match message {
+            Message::Request(head) => {
+                out.push(Line::Plain(Record::Open { conn: self.conn, at: at.read }));
+                self.say(Direction::Write, request(head), at, out);
+            }
+            Message::RequestEnd { .. } => {
+                let body = entry.request.as_ref().map(facts).unwrap_or_default();
+                self.say(Direction::Write, chunk(&body) + "0\r\n\r\n", at, out);
+            }
+            Message::Response(head) => {
+                self.bodiless = matches!(head.status, 204 | 304);
+                self.say(Direction::Read, response(head), at, out);
+            }
+            Message::Event(event) => self.say(Direction::Read, chunk(&block(event)), at, out),
+            Message::Comment => self.say(Direction::Read, chunk(":\n\n"), at, out),
+            Message::Gap { bytes, cause } => self.gap(*bytes, *cause, at, out),
+            Message::End(how) => self.end(*how, at, out),
+            Message::RequestBody(_) | Message::Body(_) | Message::Note(_) => {}
+        }
+    }
+
+    fn say(&mut self, direction: Direction, text: String, at: Moment, out: &mut Vec<Line>) {
+        self.say_and_lose(direction, text, at, None, out);
+    }
+
+    /// `lost`: so many bytes are missing after the text.
+    fn say_and_lose(
+        &mut self,
+        direction: Direction,
+        text: String,
+        at: Moment,
+        lost: Option<(u32, LossCause)>,
+        out: &mut Vec<Line>,
+    ) {
+        let way = match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
+        };
+        if way.call != at.call {
+            (way.call, way.start) = (at.call, way.pos);
+        }
+        let offset = way.pos - way.start;
+        let len = text.len() as u64 + lost.map_or(0, |(bytes, _)| u64::from(bytes));
+        let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let data = Data {
+            conn: self.conn,
+            direction,
+            at: at.read,
+            entered: at.read,
+            pos: way.pos,
+            call_len: small(offset + len),
+            offset: small(offset),
+            born: true,
+            lost: lost.map(|(_, cause)| cause),
+            bytes: &[],
+        };
+        way.pos += len;
+        out.push(Line::Data(data, text.into_bytes()));
+    }
+
+    /// A hole inside an HTTP chunk, so that the framing survives; an empty line after it, so that the next event does.
+    fn gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment, out: &mut Vec<Line>) {
+        let bytes = u32::try_from(bytes.unwrap_or(1)).unwrap_or(u32::MAX).clamp(1, 1 << 30);
+        self.say_and_lose(Direction::Read, format!("{bytes:x}\r\n"), at, Some((bytes, cause)), out);
+        self.say(Direction::Read, String::from("\r\n") + &chunk("\n\n"), at, out);
+    }
+
+    fn end(&mut self, how: End, at: Moment, out: &mut Vec<Line>) {
+        let conn = self.conn;
+        let mut lost = 0;
+        match how {
+            End::Complete if !self.bodiless => self.say(Direction::Read, "0\r\n\r\n".into(), at, out),
+            End::PeerClosed => out.push(Line::Plain(Record::ReadEnd { conn, at: at.read, clean: true })),
+            End::Reset => out.push(Line::Plain(Record::ReadEnd { conn, at: at.read, clean: false })),
+            End::ProcessExit => return,
+            // A lost tail says the same again.
+            End::Lost => lost = 1,
+            End::Complete | End::LocalClosed => {}
+        }
+        let (read_pos, write_pos) = (self.read.pos + lost, self.write.pos);
+        out.push(Line::Plain(Record::Close { conn, at: at.read, read_pos, write_pos }));
+    }
+}
+
+/// The request headers that the ledger reads; all others, and the query, stay behind.
+const KEPT: [&str; 2] = ["x-stainless-retry-count", "amz-sdk-request"];
+
+fn request(head: &RequestHead) -> String {
+    let mut text = format!("{} {} HTTP/1.1\r\n", word(&head.method), word(&head.path));
+    if let Some(host) = &head.host {
+        text += &format!("host: {}\r\n", word(host));
+    }
+    for name in KEPT {
+        if let Some(value) = head.header(name) {
+            text += &format!("{name}: {}\r\n", line(value));
+        }
+    }
+    text + "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+}
+
+fn response(head: &ResponseHead) -> String {
+    let kind = head.content_type.as_deref().map(|kind| format!("content-type: {}\r\n", line(kind))).unwrap_or_default();
+    format!("HTTP/1.1 {} -\r\n{kind}transfer-encoding: chunked\r\n\r\n", head.status.clamp(100, 999))
+}
+
+/// What the dialects read of a request, less its words.
+fn facts(facts: &RequestFacts) -> String {
+    let model = facts.model.as_ref().map(|model| ("model", serde_json::Value::from(model.as_str())));
+    let stream = facts.stream.map(|stream| ("stream", serde_json::Value::from(stream)));
+    let max = facts.max_tokens.map(|max| ("max_tokens", serde_json::Value::from(max)));
+    let fields: serde_json::Map<String, serde_json::Value> =
+        [model, stream, max].into_iter().flatten().map(|(name, value)| (name.into(), value)).collect();
+    serde_json::Value::Object(fields).to_string()
+}
+
+fn block(event: &Event<'_>) -> String {
+    let mut text = event.name.map(|name| format!("event: {}\n", mask::name(name))).unwrap_or_default();
+    for line in mask::text(event.data).split('\n') {
+        text += &format!("data: {line}\n");
+    }
+    text + "\n"
+}
+
+fn chunk(body: &str) -> String {
+    format!("{:x}\r\n{body}\r\n", body.len())
+}
+
+/// Without what would break a request line.
+fn word(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_graphic()).collect()
+}
+
+/// Without what would break a header.
+fn line(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect()
+}

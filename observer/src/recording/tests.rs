@@ -1,0 +1,286 @@
+//! Round trips, damage, and what the modes keep out.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::conn::testing::Script;
+use crate::identity::{Identity, K8s};
+use crate::record::{ConnKey, Data, Record};
+use crate::units::{Direction, LossCause, Ns};
+
+fn samples() -> Vec<Record<'static>> {
+    let conn = ConnKey { handle: 0x7f00_1234, start_ns: 99, tgid: 42, generation: 0xdead_beef };
+    let identity = Identity {
+        pid: 42,
+        comm: "python".into(),
+        exe: Some("/usr/bin/python3".into()),
+        service: "é.service".into(),
+        k8s: K8s { pod: Some("p".into()), ..K8s::default() },
+        container_id: None,
+    };
+    let data = Data {
+        conn,
+        direction: Direction::Write,
+        at: Ns(5),
+        entered: Ns(4),
+        pos: 1 << 40,
+        call_len: 70,
+        offset: 60,
+        born: true,
+        lost: Some(LossCause::Cap),
+        bytes: b"secret",
+    };
+    vec![
+        Record::Process { tgid: 42, start_ns: 99, identity: Arc::new(identity) },
+        Record::Open { conn, at: Ns(1) },
+        Record::Data(data),
+        Record::Data(Data { direction: Direction::Read, born: false, lost: None, bytes: b"", ..data }),
+        Record::Shutdown { conn, at: Ns(6) },
+        Record::ReadEnd { conn, at: Ns(7), clean: true },
+        Record::ReadEnd { conn, at: Ns(7), clean: false },
+        Record::Close { conn, at: Ns(8), read_pos: 9, write_pos: u64::MAX },
+        Record::Exit { tgid: 42, at: Ns(10) },
+    ]
+}
+
+fn written(payload: Payload) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), payload, -17).unwrap();
+    samples().iter().for_each(|record| writer.record(record).unwrap());
+    writer.finish().unwrap()
+}
+
+/// Everything a reader says, payload included.
+fn read_all(bytes: &[u8]) -> Result<(Vec<String>, bool), RecordingError> {
+    let mut reader = Reader::new(bytes)?;
+    let mut all = Vec::new();
+    while let Some(record) = reader.next_record()? {
+        let payload = if let Record::Data(data) = &record { data.bytes } else { b"" };
+        all.push(format!("{record:?} {payload:?}"));
+    }
+    Ok((all, reader.cut()))
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let bytes = written(Payload::Full);
+    let want: Vec<String> = samples()
+        .iter()
+        .map(|record| format!("{record:?} {:?}", if let Record::Data(data) = record { data.bytes } else { b"" }))
+        .collect();
+    assert_eq!(read_all(&bytes).unwrap(), (want, false));
+    let reader = Reader::new(&bytes[..]).unwrap();
+    assert_eq!((reader.payload(), reader.wall()), (Payload::Full, -17));
+}
+
+#[test]
+fn without_payload_sizes_stay() {
+    let bytes = written(Payload::None);
+    assert!(!bytes.windows(6).any(|w| w == b"secret"));
+    let mut reader = Reader::new(&bytes[..]).unwrap();
+    let mut data = Vec::new();
+    while let Some(record) = reader.next_record().unwrap() {
+        if let Record::Data(d) = record {
+            data.push((d.call_len, d.bytes.len(), d.lost));
+        }
+    }
+    assert_eq!(data, [(70, 0, Some(LossCause::Truncated)), (70, 0, None)]);
+}
+
+#[test]
+fn a_file_may_end_anywhere() {
+    let bytes = written(Payload::Full);
+    let whole = read_all(&bytes).unwrap().0;
+    for end in 0..bytes.len() {
+        match read_all(&bytes[..end]) {
+            Ok((some, cut)) => {
+                assert!(whole.starts_with(&some));
+                assert!(cut || some.len() < whole.len());
+            }
+            Err(RecordingError::NotARecording | RecordingError::Damaged { .. }) => assert!(end < 20),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn strangers_files_are_refused_in_a_sentence() {
+    let mut later = written(Payload::None);
+    later[8] = 2;
+    assert!(read_all(&later).unwrap_err().to_string().contains("format 2"));
+    assert!(read_all(b"\x7fELF and so on, and on and on").unwrap_err().to_string().starts_with("not a recording"));
+    let mut long = written(Payload::None);
+    long.truncate(20);
+    long.extend([DATA, 0xff, 0xff, 0xff, 0xff]);
+    assert!(read_all(&long).unwrap_err().to_string().contains("byte 20"));
+}
+
+#[test]
+fn unknown_frames_are_skipped_and_longer_bodies_are_read() {
+    let mut bytes = written(Payload::None);
+    bytes.truncate(20);
+    bytes.extend([99, 3, 0, 0, 0, 1, 2, 3]);
+    bytes.extend([EXIT, 14, 0, 0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0xaa, 0xbb]);
+    let mut reader = Reader::new(&bytes[..]).unwrap();
+    assert!(matches!(reader.next_record().unwrap(), Some(Record::Exit { tgid: 7, at: Ns(9) })));
+    assert!(reader.next_record().unwrap().is_none());
+    assert_eq!((reader.skipped(), reader.cut()), (1, false));
+}
+
+proptest! {
+    #[test]
+    fn hostile_files_end_in_a_result(mut noise in proptest::collection::vec(any::<u8>(), 0..400), at in 20..400usize, with in any::<u8>()) {
+        let mut bytes = written(Payload::Full);
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte = with;
+        }
+        bytes.append(&mut noise);
+        let mut pipeline = crate::pipeline::Pipeline::new(crate::pipeline::Settings::default(), ());
+        if let Ok(mut reader) = Reader::new(&bytes[..]) {
+            let _ = replay(&mut reader, &mut pipeline);
+        }
+    }
+}
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nSet-Cookie: SECRETcookie\r\nContent-Length: ";
+
+fn stream(script: &mut Script) {
+    let body = r#"{"model":"gpt-x","stream":true,"messages":[{"role":"user","content":"SECRETprompt"}]}"#;
+    let events = [
+        "data: {\"id\":\"SECRETid\",\"model\":\"gpt-x-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"SECRET answer. \"}}]}\n\n",
+        ": SECRETcomment\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"More 你好\"}}]}\n\n",
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5,\"total_tokens\":8}}\n\ndata: [DONE]\n\n",
+    ];
+    let len: usize = events.iter().map(|event| event.len()).sum();
+    script
+        .write(format!(
+            "POST /v1/chat/completions?key=SECRETquery HTTP/1.1\r\nHost: api.openai.com\r\nAuthorization: Bearer SECRETkey\r\nx-api-key: SECRETkey\r\nCookie: SECRETcookie\r\nx-stainless-retry-count: 2\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .wait_ms(50)
+        .read(format!("{HEAD}{len}\r\n\r\n"))
+        .read_each(700, events);
+}
+
+/// A recording in one mode, and what a replay finds in it.
+fn recorded(script: &Script, payload: Payload) -> (Vec<u8>, String) {
+    let mut recorder = Recorder::new(Vec::new(), payload, 5, crate::pipeline::Settings::default()).unwrap();
+    script.records().iter().for_each(|record| recorder.record(&record.get()).unwrap());
+    let bytes = recorder.finish().unwrap();
+    let mut pipeline = crate::pipeline::Pipeline::new(crate::pipeline::Settings::default(), ());
+    replay(&mut Reader::new(&bytes[..]).unwrap(), &mut pipeline).unwrap();
+    let book = pipeline.book();
+    let found: Vec<String> = book
+        .ended()
+        .chain(book.open())
+        .map(|e| {
+            format!(
+                "{:?} {} {:?} {:?} {:?} {:?} events {} chunks {} chars {} keepalives {} reads {} {:?} {:?} {:?} {:?} {:?} lost {:?}",
+                e.outcome, e.api, e.request.as_ref().and_then(|r| r.model.clone()), e.response_model, e.status, e.attempt,
+                e.events, e.chunks, e.visible_chars, e.keepalives, e.reads, e.firsts, e.gap_stats(), e.usage, e.finish_reason,
+                e.ended, e.lost.len()
+            )
+        })
+        .collect();
+    (bytes, found.join("\n"))
+}
+
+fn holds_secret(bytes: &[u8]) -> bool {
+    bytes.windows(6).any(|w| w == b"SECRET")
+}
+
+#[test]
+fn sse_keeps_the_calls_and_no_words() {
+    let mut script = Script::new(5, 1);
+    stream(&mut script);
+    script.wait_ms(10);
+    stream(&mut script);
+    script.close();
+    let (full, want) = recorded(&script, Payload::Full);
+    let (sse, found) = recorded(&script, Payload::Sse);
+    let (none, nothing) = recorded(&script, Payload::None);
+    assert!(want.contains("Some(Complete) openai.chat Some(\"gpt-x\") Some(\"gpt-x-1\")"), "{want}");
+    assert_eq!(want.lines().count(), 2);
+    assert_eq!(found, want);
+    assert_eq!(nothing, "");
+    assert!(holds_secret(&full) && !holds_secret(&sse) && !holds_secret(&none));
+}
+
+#[test]
+fn sse_keeps_every_kind_of_end() {
+    type End = fn(&mut Script);
+    let ends: [(End, &str); 7] = [
+        (
+            |s| {
+                s.read_end(true).close();
+            },
+            "Some(Truncated)",
+        ),
+        (
+            |s| {
+                s.read_end(false).close();
+            },
+            "Some(Reset)",
+        ),
+        (
+            |s| {
+                s.wait_ms(5).close();
+            },
+            "Some(ClientCancel)",
+        ),
+        (
+            |s| {
+                s.wait_ms(60_000).shutdown().close();
+            },
+            "Some(IdleTimeout)",
+        ),
+        (
+            |s| {
+                s.exit();
+            },
+            "Some(ProcessExit)",
+        ),
+        (
+            |s| {
+                s.lose(Direction::Read, 100).close();
+            },
+            "Some(Lost)",
+        ),
+        (|_| {}, "None"),
+    ];
+    for (end, outcome) in ends {
+        let mut script = Script::new(5, 1);
+        script
+            .write("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
+            .read("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .read("3e\r\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"SECRET\"}}]}\n\n\r\n");
+        end(&mut script);
+        let ((_, want), (bytes, found)) = (recorded(&script, Payload::Full), recorded(&script, Payload::Sse));
+        assert!(want.starts_with(outcome), "{outcome}: {want}");
+        assert_eq!(found.replace("lost 0", "lost _"), want.replace("lost 0", "lost _"), "{outcome}");
+        assert!(!holds_secret(&bytes));
+    }
+}
+
+#[test]
+fn sse_keeps_gaps() {
+    let mut script = Script::new(5, 1);
+    let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"SECRET\"}}]}\n\n";
+    let len = event.len() * 4 + "data: [DONE]\n\n".len();
+    script
+        .write("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
+        .read(format!("{HEAD}{len}\r\n\r\n"))
+        .read(event)
+        .lose(Direction::Read, event.len() as u64)
+        .wait_ms(20)
+        .read(event)
+        .wait_ms(20)
+        .read(event)
+        .read("data: [DONE]\n\n")
+        .close();
+    let ((_, want), (bytes, found)) = (recorded(&script, Payload::Full), recorded(&script, Payload::Sse));
+    assert!(want.starts_with("Some(Complete)") && want.ends_with("lost 1"), "{want}");
+    assert_eq!(found, want);
+    assert!(!holds_secret(&bytes));
+}
