@@ -6,8 +6,11 @@
 mod messages;
 #[path = "golden/split.rs"]
 mod split;
+#[path = "golden/utterances.rs"]
+mod utterances;
 
 use messages::Messages;
+use utterances::Utterances;
 
 #[test]
 fn http1() {
@@ -22,4 +25,19 @@ fn sse() {
 #[test]
 fn content() {
     split::run("content", || Box::<Messages>::default());
+}
+
+#[test]
+fn openai_chat() {
+    split::run("openai_chat", || Box::<Utterances>::default());
+}
+
+#[test]
+fn openai_responses() {
+    split::run("openai_responses", || Box::<Utterances>::default());
+}
+
+#[test]
+fn anthropic_messages() {
+    split::run("anthropic_messages", || Box::<Utterances>::default());
 }

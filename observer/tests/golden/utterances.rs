@@ -1,0 +1,91 @@
+//! The transcript of stages 4 and 5 together: what the provider said, through the dialect that the table finds.
+
+use std::collections::BTreeMap;
+
+use observer::dialect::{Dialect, RequestFacts, Usage, Utterance, find};
+use observer::proto::{ExchangeId, Message, RequestHead, Sink};
+use observer::units::Moment;
+use serde_json::{Value, json};
+
+use crate::split::{Lines, Transcript};
+
+#[derive(Default)]
+pub struct Utterances {
+    lines: Lines,
+    exchanges: BTreeMap<u64, Box<dyn Dialect>>,
+}
+
+impl Sink for Utterances {
+    fn message(&mut self, exchange: ExchangeId, _: Moment, message: Message<'_>) {
+        let x = exchange.0;
+        if let Message::Request(head) = &message {
+            return self.begin(x, head);
+        }
+        let Some(dialect) = self.exchanges.get_mut(&x) else { return };
+        let lines = &mut self.lines;
+        let mut say = |utterance: Utterance<'_>| lines.push(said(x, &utterance));
+        match message {
+            Message::RequestBody(bytes) => dialect.request_body(bytes),
+            Message::RequestEnd { lost } => lines.push(asked(x, &dialect.request_end(lost))),
+            Message::Response(head) => dialect.response(head),
+            Message::Event(event) => dialect.event(&event, &mut say),
+            Message::Body(bytes) => dialect.body(bytes, &mut say),
+            Message::Gap { .. } => dialect.gap(),
+            Message::Comment => lines.push(json!({"x": x, "comment": true})),
+            Message::End(end) => {
+                dialect.end(&mut say);
+                lines.push(json!({"x": x, "end": format!("{end:?}")}));
+                self.exchanges.remove(&x);
+            }
+            Message::Request(_) | Message::Note(_) => {}
+        }
+    }
+}
+
+impl Utterances {
+    fn begin(&mut self, x: u64, head: &RequestHead) {
+        let Some(row) = find(head, &[]) else { return self.lines.push(json!({"x": x, "none": head.path})) };
+        self.lines.push(json!({"x": x, "api": row.api, "provider": (row.provider)(head)}));
+        self.exchanges.insert(x, (row.make)(head));
+    }
+}
+
+impl Transcript for Utterances {
+    fn lines(self: Box<Self>) -> Vec<Value> {
+        let lines = self.lines.finish();
+        let text = lines.iter().filter(|line| line.get("delta").is_none()).map(Value::to_string).collect::<String>();
+        assert!(!text.contains("planted"), "a planted text came out: {text}");
+        lines
+    }
+
+    /// Output, names and reasons come out whole or not at all. Token counts may be partial, and an error may lose its
+    /// word.
+    fn survives_only_whole(&self, line: &Value) -> bool {
+        ["delta", "whole", "start", "finish"].iter().any(|key| line.get(key).is_some())
+    }
+}
+
+fn asked(x: u64, facts: &RequestFacts) -> Value {
+    let RequestFacts { model, stream, messages, tools, max_tokens, truncated } = facts;
+    json!({"x": x, "asked": {
+        "model": model, "stream": stream, "messages": messages, "tools": tools, "max_tokens": max_tokens,
+        "truncated": truncated,
+    }})
+}
+
+fn said(x: u64, utterance: &Utterance<'_>) -> Value {
+    match utterance {
+        Utterance::Start { response_id, model } => json!({"x": x, "start": {"id": response_id, "model": model}}),
+        Utterance::Delta { kind, text } => json!({"x": x, "delta": format!("{kind:?}"), "text": text}),
+        Utterance::Whole { kind, chars } => json!({"x": x, "whole": format!("{kind:?}"), "chars": chars}),
+        Utterance::Usage(Usage { input, output, cached, cache_write, reasoning }) => json!({"x": x, "usage": {
+            "input": input, "output": output, "cached": cached, "cache_write": cache_write, "reasoning": reasoning,
+        }}),
+        Utterance::Finish { reason } => json!({"x": x, "finish": reason}),
+        Utterance::Error { kind } => json!({"x": x, "error": kind}),
+        Utterance::End => json!({"x": x, "marker": true}),
+        Utterance::KeepAlive => json!({"x": x, "keepalive": true}),
+        Utterance::Other => json!({"x": x, "other": true}),
+        Utterance::Malformed(reason) => json!({"x": x, "malformed": reason}),
+    }
+}
