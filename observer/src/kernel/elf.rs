@@ -135,15 +135,31 @@ impl Image {
         self.functions.get(self.plt.get(&got)?).copied()
     }
 
-    /// An image of one code segment, for recorded library builds.
-    #[must_use]
-    pub fn of_code(address: u64, bytes: &[u8], functions: &[(&'static str, Symbol)]) -> Self {
-        Self {
+    /// An image of pieces of code (address, bytes), for recorded library builds.
+    #[cfg(test)]
+    pub(super) fn of_code(
+        code: &[(u64, Vec<u8>)],
+        functions: &[(&'static str, Symbol)],
+        plt: &[(u64, &'static str)],
+    ) -> Self {
+        let mut image = Self {
             functions: functions.iter().copied().collect(),
-            segments: vec![Segment { address, file_offset: 0, len: bytes.len() as u64 }],
-            code: Source::Bytes(bytes.to_vec()),
+            plt: plt.iter().copied().collect(),
             ..Self::default()
+        };
+        let mut all = Vec::new();
+        for (address, bytes) in code {
+            image.segments.push(Segment { address: *address, file_offset: all.len() as u64, len: bytes.len() as u64 });
+            all.extend_from_slice(bytes);
         }
+        image.code = Source::Bytes(all);
+        image
+    }
+
+    /// The PLT slots that lead back into this file, for recording it.
+    #[cfg(test)]
+    pub(super) fn plt(&self) -> Vec<(u64, &'static str)> {
+        self.plt.iter().map(|(got, name)| (*got, *name)).collect()
     }
 }
 

@@ -202,3 +202,88 @@ fn address(peer: &Peer) -> SocketAddr {
         if peer.family == 4 { IpAddr::V4(Ipv4Addr::new(a, b, c, d)) } else { IpAddr::V6(Ipv6Addr::from(peer.addr)) };
     SocketAddr::new(ip.to_canonical(), peer.port)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(tgid: u32, port: u16) -> Peer {
+        let mut addr = [0; 16];
+        addr[..4].copy_from_slice(&[127, 0, 0, 1]);
+        Peer { addr, port, family: 4, tgid }
+    }
+
+    fn conn(handle: u64) -> ConnKey {
+        ConnKey { handle, start_ns: 1, tgid: 7, generation: 1 }
+    }
+
+    fn write(entered: u64, at: u64, len: u32) -> Write {
+        Write { entered: Ns(entered), at: Ns(at), len }
+    }
+
+    #[test]
+    fn a_record_that_leaves_inside_the_write_joins_at_once() {
+        let mut join = Join::default();
+        join.wire(1, Ns(10), peer(7, 443), Wire::Hello);
+        join.wire(1, Ns(105), peer(7, 443), Wire::Out { record: 317 });
+        assert_eq!(join.wrote(conn(1), write(100, 110, 300)).map(|a| a.port()), Some(443));
+        assert_eq!(join.wrote(conn(1), write(120, 130, 300)), None, "a pair stays");
+    }
+
+    #[test]
+    fn with_a_memory_bio_the_nearest_earlier_write_that_fits_wins() {
+        let mut join = Join::default();
+        for cookie in [1, 2] {
+            join.wire(cookie, Ns(10), peer(7, 440 + cookie as u16), Wire::Hello);
+        }
+        join.wrote(conn(1), write(100, 110, 300));
+        join.wire(1, Ns(120), peer(7, 441), Wire::Out { record: 317 });
+        join.wrote(conn(2), write(130, 140, 300));
+        join.wire(2, Ns(150), peer(7, 442), Wire::Out { record: 317 });
+        let pairs = join.settle(Ns(150 + 2 * SETTLE_NS));
+        let ports: Vec<_> = pairs.iter().map(|(c, a)| (c.handle, a.port())).collect();
+        assert_eq!(ports, [(1, 441), (2, 442)]);
+    }
+
+    #[test]
+    fn what_fits_nothing_stays_unknown() {
+        let mut join = Join::default();
+        join.wire(1, Ns(10), peer(7, 443), Wire::Hello);
+        join.wrote(conn(1), write(100, 110, 300));
+        join.wire(1, Ns(120), peer(7, 443), Wire::Out { record: 900 });
+        assert!(join.settle(Ns(120 + 2 * SETTLE_NS)).is_empty());
+        assert_eq!(join.end_of(&conn(1)), None);
+    }
+
+    #[test]
+    fn another_process_is_never_a_candidate() {
+        let mut join = Join::default();
+        join.wire(1, Ns(10), peer(8, 443), Wire::Hello);
+        join.wrote(conn(1), write(100, 110, 300));
+        join.wire(1, Ns(105), peer(8, 443), Wire::Out { record: 317 });
+        assert!(join.settle(Ns(120 + 2 * SETTLE_NS)).is_empty());
+    }
+
+    #[test]
+    fn the_first_end_is_the_cause() {
+        let mut join = Join::default();
+        join.wire(1, Ns(10), peer(7, 443), Wire::Hello);
+        join.wire(1, Ns(105), peer(7, 443), Wire::Out { record: 317 });
+        join.wrote(conn(1), write(100, 110, 300));
+        join.wire(1, Ns(200), peer(7, 443), Wire::End { by_peer: true, reset: true });
+        join.wire(1, Ns(300), peer(7, 443), Wire::End { by_peer: false, reset: false });
+        assert_eq!(join.end_of(&conn(1)), Some(SocketEnd { at: Ns(200), by_peer: true, reset: true }));
+        join.closed(&conn(1));
+        assert_eq!(join.end_of(&conn(1)), None);
+    }
+
+    #[test]
+    fn the_host_cannot_make_it_grow() {
+        let mut join = Join::default();
+        for i in 0..200_000u64 {
+            join.wire(i, Ns(i), peer(7, 443), Wire::Hello);
+            join.wire(i, Ns(i), peer(7, 443), Wire::Out { record: 5 });
+        }
+        assert!(join.sockets.len() <= MAX_SOCKETS && join.waiting.len() <= MAX_WAITING);
+    }
+}

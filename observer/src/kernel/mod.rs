@@ -23,3 +23,6 @@ pub use load::{Error, OBJECT};
 pub use placement::Strategy;
 pub use preflight::preflight;
 pub use session::{Session, Settings};
+
+#[cfg(test)]
+mod object_tests;

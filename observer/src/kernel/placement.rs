@@ -3,6 +3,7 @@
 //! passes our arguments on to. Pure: code in, place out.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
@@ -179,7 +180,8 @@ fn callee(image: &Image, address: u64, length: LengthIn) -> Option<(u64, LengthI
     let arguments = [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
     let mut registers: Registers = arguments.iter().zip(0..).map(|(register, n)| (*register, Value::Arg(n))).collect();
     registers.insert(Register::RSP, Value::Frame);
-    let mut walk = Walk { image, length, found: Vec::new(), budget: MAX_INSTRUCTIONS };
+    let size = image.functions.values().find(|f| f.address == address).map_or(MAX_WRAPPER, |f| f.size);
+    let mut walk = Walk { image, length, body: address..address + size, found: Vec::new(), budget: MAX_INSTRUCTIONS };
     walk.follow(address, registers);
     let mut found = walk.found;
     found.sort_unstable();
@@ -196,6 +198,8 @@ const MAX_INSTRUCTIONS: usize = 256;
 struct Walk<'a> {
     image: &'a Image,
     length: LengthIn,
+    /// The wrapper's own code: a jump out of it is a tail call.
+    body: Range<u64>,
     found: Vec<(u64, LengthIn)>,
     budget: usize,
 }
@@ -217,23 +221,20 @@ impl Walk<'_> {
                     self.consider(&instruction, &registers);
                     clobber(&mut registers);
                 }
-                FlowControl::ConditionalBranch => {
+                FlowControl::ConditionalBranch if self.body.contains(&instruction.near_branch_target()) => {
                     self.follow(instruction.near_branch_target(), registers.clone());
                 }
+                FlowControl::ConditionalBranch => self.consider(&instruction, &registers),
                 FlowControl::UnconditionalBranch => {
-                    self.consider(&instruction, &registers);
-                    return self.follow_near(address, &instruction, registers);
+                    let inside = instruction.op0_kind() == OpKind::NearBranch64
+                        && self.body.contains(&instruction.near_branch_target());
+                    if inside {
+                        return self.follow(instruction.near_branch_target(), registers);
+                    }
+                    return self.consider(&instruction, &registers);
                 }
                 _ => return,
             }
-        }
-    }
-
-    /// A jump inside the wrapper goes on; one that leaves it was a tail call.
-    fn follow_near(&mut self, from: u64, instruction: &Instruction, registers: Registers) {
-        let target = instruction.near_branch_target();
-        if instruction.op0_kind() == OpKind::NearBranch64 && target.abs_diff(from) < MAX_JUMP {
-            self.follow(target, registers);
         }
     }
 
@@ -289,8 +290,8 @@ impl Walk<'_> {
     }
 }
 
-/// Jumps farther than this leave the wrapper.
-const MAX_JUMP: u64 = 512;
+/// Size of a wrapper whose symbol does not tell it.
+const MAX_WRAPPER: u64 = 256;
 
 /// What one ordinary instruction does to the registers we follow.
 fn step(instruction: &Instruction, registers: &mut Registers) {
@@ -318,3 +319,7 @@ fn clobber(registers: &mut Registers) {
         [Register::RSP, Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
     registers.retain(|register, _| kept.contains(register));
 }
+
+#[cfg(test)]
+#[path = "placement_tests.rs"]
+mod tests;

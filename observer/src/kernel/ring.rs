@@ -106,3 +106,35 @@ fn peer(payload: &[u8]) -> Option<Peer> {
     // SAFETY: as above.
     Some(unsafe { std::mem::transmute_copy(raw) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_long_and_unknown_records_are_refused() {
+        assert!(decode(&[]).is_none());
+        assert!(decode(&[0; HEADER_LEN - 1]).is_none());
+        assert!(decode(&[0; HEADER_LEN]).is_none(), "kind 0");
+        let mut record = [0u8; HEADER_LEN + 4];
+        record[72] = Kind::Data as u8;
+        record[64..68].copy_from_slice(&5u32.to_ne_bytes());
+        assert!(decode(&record).is_none(), "the payload is shorter than it says");
+        record[64..68].copy_from_slice(&4u32.to_ne_bytes());
+        assert!(matches!(decode(&record), Some(Raw::Data { data, .. }) if data.bytes.len() == 4));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let mut state = 1u64;
+        for _ in 0..5000 {
+            let record: Vec<u8> = (0..120)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (state >> 40) as u8
+                })
+                .collect();
+            let _ = decode(&record);
+        }
+    }
+}
