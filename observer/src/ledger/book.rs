@@ -1,6 +1,7 @@
 //! The book of calls: those open, and the last ones that ended.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -48,6 +49,8 @@ pub struct Opening<'a> {
     pub exchange: u64,
     /// Who asks.
     pub identity: &'a Arc<Identity>,
+    /// The peer's address, if known.
+    pub remote: Option<SocketAddr>,
     /// The request head.
     pub head: &'a RequestHead,
     /// The dialect that claims it.
@@ -164,7 +167,7 @@ impl Book {
 }
 
 fn entry(opening: &Opening<'_>) -> Entry {
-    let Opening { conn, exchange, identity, head, row, at } = *opening;
+    let Opening { conn, exchange, identity, remote, head, row, at } = *opening;
     Entry {
         id: id(&conn, exchange),
         conn,
@@ -175,6 +178,7 @@ fn entry(opening: &Opening<'_>) -> Entry {
         operation: row.operation,
         protocol: head.protocol,
         server_address: head.host.clone(),
+        remote,
         request: None,
         response_model: None,
         response_id: None,

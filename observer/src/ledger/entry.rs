@@ -1,5 +1,6 @@
 //! What is known of one call.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Firsts, GapStats, Gaps, Outcome, Stall};
@@ -29,6 +30,8 @@ pub struct Entry {
     pub protocol: &'static str,
     /// Host the request named.
     pub server_address: Option<String>,
+    /// The peer's address, where the socket of this TLS object could be told.
+    pub remote: Option<SocketAddr>,
     /// What the request asked for; `None` until the body was seen.
     pub request: Option<RequestFacts>,
     /// The model that answered, in its own word.

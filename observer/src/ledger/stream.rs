@@ -1,5 +1,7 @@
 //! A live call: turns utterances into the facts of its `Entry`.
 
+use std::net::SocketAddr;
+
 use super::sentence::Sentence;
 use super::timeline::{PointKind, Timeline};
 use super::{Audience, Entry, Happening, Milestone, Outcome, Stall};
@@ -90,6 +92,11 @@ impl Stream {
     #[must_use]
     pub fn entry(&self) -> &Entry {
         &self.entry
+    }
+
+    /// The peer's address became known.
+    pub fn remote(&mut self, peer: SocketAddr) {
+        self.entry.remote = Some(peer);
     }
 
     /// The request's last byte was written.

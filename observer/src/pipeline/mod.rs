@@ -54,6 +54,7 @@ pub struct Counters {
     pub opens: u64,
     pub reads: u64,
     pub writes: u64,
+    pub remotes: u64,
     pub shutdowns: u64,
     pub read_ends: u64,
     pub closes: u64,
@@ -75,12 +76,13 @@ pub struct Counters {
 impl Counters {
     /// Records by kind: the label values of `llm_observer_events_total`.
     #[must_use]
-    pub fn kinds(&self) -> [(&'static str, u64); 8] {
+    pub fn kinds(&self) -> [(&'static str, u64); 9] {
         [
             ("process", self.processes),
             ("open", self.opens),
             ("read", self.reads),
             ("write", self.writes),
+            ("remote", self.remotes),
             ("shutdown", self.shutdowns),
             ("read_end", self.read_ends),
             ("close", self.closes),
@@ -138,8 +140,10 @@ impl<A: Audience> Pipeline<A> {
                 self.admit(*conn, true, *at);
             }
             Record::Data(data) => self.data(data),
-            // The entry's `remote` comes with the socket layer's join.
-            Record::Remote { .. } => {}
+            Record::Remote { conn, peer } => {
+                self.counters.remotes += 1;
+                self.with(conn, |conn, env| conn.state.remote(*peer, env));
+            }
             Record::Shutdown { conn, at } => {
                 self.counters.shutdowns += 1;
                 self.closing(conn, Closing::Local, *at);

@@ -1,5 +1,7 @@
 //! Messages of one connection's parser to the dialect that claimed the exchange, and what it says to the ledger.
 
+use std::net::SocketAddr;
+
 use super::session::Env;
 use crate::dialect::{self, Dialect, Utterance};
 use crate::ledger::{Audience, Happening, Opening, Stream, StreamNo};
@@ -9,7 +11,7 @@ use crate::units::{Moment, Ns};
 /// An exchange that a dialect claimed.
 pub(super) struct Call {
     exchange: ExchangeId,
-    stream: StreamNo,
+    pub(super) stream: StreamNo,
     pub(super) dialect: Box<dyn Dialect>,
 }
 
@@ -22,6 +24,8 @@ pub(super) struct Router<'a, 'e> {
     pub(super) unclaimed: Vec<ExchangeId>,
     /// Added to the parser's exchange ids.
     pub(super) base: u64,
+    /// The peer's address.
+    pub(super) remote: Option<SocketAddr>,
     pub(super) env: &'a mut Env<'e>,
 }
 
@@ -62,6 +66,7 @@ impl Router<'_, '_> {
             conn: self.env.key,
             exchange: self.base.wrapping_add(exchange.0),
             identity: self.env.identity,
+            remote: self.remote,
             head,
             row,
             at: at.read,

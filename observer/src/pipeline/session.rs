@@ -10,6 +10,7 @@
 //! While listening nothing is held but the few bytes that do not tell yet; of a connection that is not tracked, nothing
 //! stays. After `limits::NON_LLM_REQUESTS` requests in a row that nobody claims, a connection is ignored.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::router::{Call, Router};
@@ -47,6 +48,8 @@ pub(super) struct Session {
     /// How the connection is about to end. It ends when the TLS object goes or, if that does not happen, after a while:
     /// what the socket already holds may still be read after the peer has closed.
     closing: Option<(Closing, Ns)>,
+    /// The peer's address.
+    remote: Option<SocketAddr>,
     /// Last bytes in either direction.
     last: Ns,
     /// Reads were left out on purpose: where the next one is, is where it goes on.
@@ -84,6 +87,7 @@ impl Default for Session {
             unclaimed: 0,
             exchanges: 0,
             closing: None,
+            remote: None,
             last: Ns(0),
             jump: false,
             unsure: false,
@@ -121,6 +125,16 @@ impl Session {
         self.closing = self.closing.or(Some((how, at)));
     }
 
+    /// The peer's address became known.
+    pub(super) fn remote(&mut self, peer: SocketAddr, env: &mut Env<'_>) {
+        self.remote = Some(peer);
+        for call in &self.calls {
+            if let Some(stream) = env.book.stream(call.stream) {
+                stream.remote(peer);
+            }
+        }
+    }
+
     pub(super) fn is_closing(&self) -> bool {
         self.closing.is_some() && !matches!(self.stage, Stage::Ignored)
     }
@@ -143,8 +157,14 @@ impl Session {
         let moment = Moment { read: at, arrival: None, call: u64::MAX };
         let stage = std::mem::replace(&mut self.stage, Stage::Listening(Listening::new(false)));
         if let Stage::Speaking(mut parser) = stage {
-            let mut router =
-                Router { calls: &mut self.calls, claimed: false, unclaimed: Vec::new(), base: self.exchanges, env };
+            let mut router = Router {
+                calls: &mut self.calls,
+                claimed: false,
+                unclaimed: Vec::new(),
+                base: self.exchanges,
+                remote: self.remote,
+                env,
+            };
             parser.close(how, moment, &mut router);
             router.abandon(at);
             self.exchanges += limits::EXCHANGE_STEP;
@@ -226,8 +246,14 @@ impl Session {
 
     fn speak(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, env: &mut Env<'_>) {
         let Stage::Speaking(parser) = &mut self.stage else { return };
-        let mut router =
-            Router { calls: &mut self.calls, claimed: false, unclaimed: Vec::new(), base: self.exchanges, env };
+        let mut router = Router {
+            calls: &mut self.calls,
+            claimed: false,
+            unclaimed: Vec::new(),
+            base: self.exchanges,
+            remote: self.remote,
+            env,
+        };
         if direction == Direction::Read && std::mem::take(&mut self.unsure) && in_the_middle(chunk) {
             parser.push(direction, Chunk::Gap { bytes: None, cause: LossCause::LateAttach }, at, &mut router);
         }
@@ -258,8 +284,15 @@ impl Session {
     /// The parser cannot go on. A tracked connection may come back to us with its next request.
     fn bury(&mut self, env: &mut Env<'_>) {
         if self.verdict == Verdict::Track {
-            Router { calls: &mut self.calls, claimed: false, unclaimed: Vec::new(), base: self.exchanges, env }
-                .abandon(self.last);
+            Router {
+                calls: &mut self.calls,
+                claimed: false,
+                unclaimed: Vec::new(),
+                base: self.exchanges,
+                remote: self.remote,
+                env,
+            }
+            .abandon(self.last);
             self.listen();
         } else if matches!(self.stage, Stage::Speaking(_)) {
             self.ignore(env);

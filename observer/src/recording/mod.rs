@@ -11,6 +11,7 @@
 //!      5 = conn | at u64 | clean u8                                             (the peer's end)
 //!      6 = conn | at u64 | read_pos u64 | write_pos u64                         (the TLS object is gone)
 //!      7 = tgid u32 | at u64                                                    (a process ended)
+//!      8 = conn | 16 bytes of an IPv6 or IPv4-mapped address | port u16         (the peer's address)
 //! conn   = handle u64 | start_ns u64 | tgid u32 | generation u32
 //! flags  = 1 born | 2 bytes missing, see cause (index in LossCause::ALL) | 4 payload follows
 //! text   = length u16 | UTF-8 bytes; length 65535: not known
@@ -51,6 +52,7 @@ const SHUTDOWN: u8 = 4;
 const READ_END: u8 = 5;
 const CLOSE: u8 = 6;
 const EXIT: u8 = 7;
+const REMOTE: u8 = 8;
 
 const FLAG_BORN: u8 = 1;
 const FLAG_LOST: u8 = 2;

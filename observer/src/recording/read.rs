@@ -1,10 +1,11 @@
 //! Bytes to records. The bytes may be anybody's: nothing here trusts a length or an index.
 
 use std::io::{self, Read};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::{
-    CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, MAGIC, MAX_FRAME, OPEN, PROCESS, Payload, READ_END,
+    CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, MAGIC, MAX_FRAME, OPEN, PROCESS, Payload, READ_END, REMOTE,
     RecordingError, SHUTDOWN, UNKNOWN, VERSION,
 };
 use crate::identity::{Identity, K8s};
@@ -84,7 +85,7 @@ impl<R: Read> Reader<R> {
         loop {
             let offset = self.offset;
             let Some(kind) = self.next_frame()? else { return Ok(None) };
-            if !(PROCESS..=EXIT).contains(&kind) {
+            if !(PROCESS..=REMOTE).contains(&kind) {
                 self.skipped += 1;
                 continue;
             }
@@ -133,6 +134,10 @@ fn decode(kind: u8, frame: &[u8]) -> Option<Record<'_>> {
         READ_END => Record::ReadEnd { conn: fields.conn()?, at: fields.ns()?, clean: fields.u8()? != 0 },
         CLOSE => {
             Record::Close { conn: fields.conn()?, at: fields.ns()?, read_pos: fields.u64()?, write_pos: fields.u64()? }
+        }
+        REMOTE => {
+            let (conn, addr) = (fields.conn()?, Ipv6Addr::from(fields.array::<16>()?));
+            Record::Remote { conn, peer: SocketAddr::new(addr.to_canonical(), fields.u16()?) }
         }
         EXIT => Record::Exit { tgid: fields.u32()?, at: fields.ns()? },
         _ => return None,

@@ -137,6 +137,7 @@ struct Tape {
     read: Way,
     write: Way,
     bodiless: bool,
+    remote: bool,
 }
 
 /// One direction of it. Bytes understood from one call of the application become one call again.
@@ -168,7 +169,7 @@ impl Tape {
         // Another address for each call, so that calls of one connection do not displace each other.
         let mixed = handle ^ entry.exchange.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let conn = ConnKey { handle: mixed, start_ns, tgid, generation };
-        Tape { conn, read: Way::default(), write: Way::default(), bodiless: true }
+        Tape { conn, read: Way::default(), write: Way::default(), bodiless: true, remote: false }
     }
 
     fn message(&mut self, entry: &Entry, at: Moment, message: &Message<'_>, out: &mut Vec<Line>) {
@@ -188,8 +189,18 @@ impl Tape {
             Message::Event(event) => self.say(Direction::Read, chunk(&block(event)), at, out),
             Message::Comment => self.say(Direction::Read, chunk(":\n\n"), at, out),
             Message::Gap { bytes, cause } => self.gap(*bytes, *cause, at, out),
-            Message::End(how) => self.end(*how, at, out),
+            Message::End(how) => {
+                self.remote(entry, out);
+                self.end(*how, at, out);
+            }
             Message::RequestBody(_) | Message::Body(_) | Message::Note(_) => {}
+        }
+    }
+
+    /// The peer's address, as soon as it is known.
+    fn remote(&mut self, entry: &Entry, out: &mut Vec<Line>) {
+        if let Some(peer) = entry.remote.filter(|_| !std::mem::replace(&mut self.remote, entry.remote.is_some())) {
+            out.push(Line::Plain(Record::Remote { conn: self.conn, peer }));
         }
     }
 

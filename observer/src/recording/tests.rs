@@ -40,6 +40,8 @@ fn samples() -> Vec<Record<'static>> {
         Record::Shutdown { conn, at: Ns(6) },
         Record::ReadEnd { conn, at: Ns(7), clean: true },
         Record::ReadEnd { conn, at: Ns(7), clean: false },
+        Record::Remote { conn, peer: "10.1.2.3:443".parse().unwrap() },
+        Record::Remote { conn, peer: "[2001:db8::1]:65535".parse().unwrap() },
         Record::Close { conn, at: Ns(8), read_pos: 9, write_pos: u64::MAX },
         Record::Exit { tgid: 42, at: Ns(10) },
     ]

@@ -1,10 +1,11 @@
 //! Records to bytes.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 use super::{
-    CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, MAGIC, OPEN, PROCESS, Payload, READ_END, SHUTDOWN, UNKNOWN,
-    VERSION,
+    CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, MAGIC, OPEN, PROCESS, Payload, READ_END, REMOTE, SHUTDOWN,
+    UNKNOWN, VERSION,
 };
 use crate::identity::Identity;
 use crate::record::{ConnKey, Data, Record};
@@ -76,6 +77,16 @@ fn encode(record: &Record<'_>, with_payload: bool, body: &mut Vec<u8>) -> u8 {
             plain(conn, &[at.0], body, READ_END);
             body.push(u8::from(*clean));
             READ_END
+        }
+        Record::Remote { conn, peer } => {
+            let addr = match peer.ip() {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                IpAddr::V6(v6) => v6,
+            };
+            key(conn, body);
+            body.extend_from_slice(&addr.octets());
+            body.extend_from_slice(&peer.port().to_le_bytes());
+            REMOTE
         }
         Record::Close { conn, at, read_pos, write_pos } => plain(conn, &[at.0, *read_pos, *write_pos], body, CLOSE),
         Record::Exit { tgid, at } => {
