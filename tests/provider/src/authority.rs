@@ -9,8 +9,8 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// Makes an authority and a certificate for `localhost` and the loopback addresses (and for `names`); writes the
-/// authority's certificate to `dir/ca.pem`.
+/// Makes an authority and a certificate for `localhost` and the loopback addresses (and for `names`); writes
+/// `dir/ca.pem`, `dir/server.pem` and `dir/server.key`.
 ///
 /// # Errors
 /// If a key cannot be made or the file cannot be written.
@@ -21,8 +21,6 @@ pub fn make(dir: &Path, names: &[String]) -> Result<(PathBuf, Arc<ServerConfig>)
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let ca_cert = ca.self_signed(&ca_key)?;
-    let path = dir.join("ca.pem");
-    fs::write(&path, ca_cert.pem()).with_context(|| format!("cannot write {}", path.display()))?;
 
     let mut subjects = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     subjects.extend_from_slice(names);
@@ -32,6 +30,9 @@ pub fn make(dir: &Path, names: &[String]) -> Result<(PathBuf, Arc<ServerConfig>)
     leaf.use_authority_key_identifier_extension = true;
     let cert = leaf.signed_by(&key, &Issuer::from_params(&ca, &ca_key))?;
 
+    for (name, pem) in [("ca.pem", ca_cert.pem()), ("server.pem", cert.pem()), ("server.key", key.serialize_pem())] {
+        fs::write(dir.join(name), pem).with_context(|| format!("cannot write {name} to {}", dir.display()))?;
+    }
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -39,5 +40,5 @@ pub fn make(dir: &Path, names: &[String]) -> Result<(PathBuf, Arc<ServerConfig>)
         .with_single_cert(vec![cert.der().clone()], key)?;
     // HTTP/1.1 alone: clients that offer HTTP/2 fall back.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok((path, Arc::new(config)))
+    Ok((dir.join("ca.pem"), Arc::new(config)))
 }

@@ -17,7 +17,7 @@ mod words;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -71,6 +71,14 @@ pub struct Provider {
     ca: Option<PathBuf>,
     /// Dropping it ends every connection.
     _runtime: Runtime,
+}
+
+/// Writes `ca.pem`, `server.pem` and `server.key` to `dir`, for servers that are not this provider.
+///
+/// # Errors
+/// If a key cannot be made or a file cannot be written.
+pub fn make_authority(dir: &Path) -> Result<()> {
+    authority::make(dir, &[]).map(drop)
 }
 
 /// What connections share.

@@ -1,0 +1,74 @@
+//! What being observed costs an application, and what it costs those that are not.
+
+use anyhow::{Context, Result};
+use kernel_tests::clients::Clients;
+use kernel_tests::daemon::Daemon;
+
+use crate::pairs::Pairs;
+use crate::table::Table;
+
+/// Each configuration is measured this often, in turn, so that a noisy minute hits all alike.
+const ROUNDS: usize = 4;
+const SECONDS: u32 = 2;
+
+/// Who is watching.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    Nobody,
+    /// Probes at the public symbols, where everybody else puts them.
+    Symbols,
+    /// Where our placement puts them.
+    Placed,
+}
+
+/// A captured TLS write + read pair, three ways side by side.
+pub fn tls(table: &mut Table) -> Result<()> {
+    let [none, symbols, placed] = medians("llm", [Watch::Nobody, Watch::Symbols, Watch::Placed])?;
+    table.show("CPython TLS write + read pair of 256 bytes, no daemon", none / 1e3, "µs");
+    table.show("... with probes at the public symbols", symbols / 1e3, "µs");
+    table.show("... with probes where placement puts them", placed / 1e3, "µs");
+    table.show("added by probes at the public symbols", (symbols - none) / 1e3, "µs a pair");
+    table.at_most("added by probes where placement puts them", (placed - none) / 1e3, "µs a pair", 4.0);
+    Ok(())
+}
+
+/// Programs that make no model calls.
+pub fn others(table: &mut Table) -> Result<()> {
+    let [none, ignored] = medians("ignored", [Watch::Nobody, Watch::Placed])?;
+    table.show("added to a pair of a TLS program that is ignored", (ignored - none) / 1e3, "µs a pair");
+    let [none, watched] = medians("tcp", [Watch::Nobody, Watch::Placed])?;
+    table.show("added to a loopback TCP send + receive of a program without TLS", (watched - none) / 1e3, "µs a pair");
+    table.show("... relative", (watched / none - 1.0) * 100.0, "%");
+    let [none, watched] = medians("cpu", [Watch::Nobody, Watch::Placed])?;
+    table.show("slow-down of a program that only computes", (watched / none - 1.0) * 100.0, "%");
+    Ok(())
+}
+
+/// Nanoseconds a pair for each way of being watched: the median of the rounds.
+fn medians<const N: usize>(mode: &str, ways: [Watch; N]) -> Result<[f64; N]> {
+    let dir = tempfile::tempdir()?;
+    provider::make_authority(dir.path())?;
+    let clients = Clients::set_up()?;
+    let mut rounds: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+    for _ in 0..ROUNDS {
+        for (way, times) in ways.iter().zip(&mut rounds) {
+            let daemon = watch(*way)?;
+            times.push(Pairs::start(&clients, dir.path(), mode, SECONDS)?.go()?.pair_ns);
+            drop(daemon);
+        }
+    }
+    let mut medians = [0.0; N];
+    for (median, times) in medians.iter_mut().zip(&mut rounds) {
+        times.sort_by(f64::total_cmp);
+        *median = *times.get(times.len() / 2).context("no round")?;
+    }
+    Ok(medians)
+}
+
+fn watch(way: Watch) -> Result<Option<Daemon>> {
+    match way {
+        Watch::Nobody => Ok(None),
+        Watch::Symbols => Daemon::start_with(&[], &[("LLM_OBSERVER_PLACEMENT", "symbol")]).map(Some),
+        Watch::Placed => Daemon::start().map(Some),
+    }
+}
