@@ -313,13 +313,13 @@ impl Follow {
             self.suspects.push(data.conn.tgid);
             return;
         }
+        sink(&Record::Data(data));
         if data.direction == Direction::Write && data.offset == 0 {
             let write = Write { entered: data.entered, at: data.at, len: data.call_len };
             if let Some(peer) = self.join.wrote(data.conn, write) {
                 sink(&Record::Remote { conn: data.conn, peer });
             }
         }
-        sink(&Record::Data(data));
     }
 
     /// Tells the pipeline who a process is, before its first record.
