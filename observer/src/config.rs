@@ -1,1 +1,388 @@
-//! config
+//! The configuration: as typed (flags, environment, file), then as meant. Everything is checked here, once.
+//!
+//! Precedence: flag > `LLM_OBSERVER_*` > file > default. clap does the first two, `Settings::new` the rest.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_saphyr::Error as YamlError;
+
+use crate::dialect::{DIALECTS, Extra};
+use crate::export::store::Caps;
+use crate::{ledger, limits};
+
+/// Where `run` listens for `inspect`.
+pub const SOCKET: &str = "/run/llm-observer/inspect.sock";
+
+const PORT: &str = "9464";
+
+/// What is wrong with a file. Each names the file, the line where there is one, and the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path}:{line}: unknown key `{key}`{hint}")]
+    UnknownKey { path: PathBuf, line: u64, key: String, hint: String },
+    #[error("{path}:{line}: {problem}")]
+    Yaml { path: PathBuf, line: u64, problem: String },
+    #[error("{key} {problem}")]
+    Value { key: &'static str, problem: String },
+}
+
+/// The file as typed. Every key is optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    web: Web,
+    inspect: Inspect,
+    /// Processes, executables or cgroups to observe; empty: the whole host.
+    targets: Vec<String>,
+    #[serde(rename = "match")]
+    matching: Vec<TypedExtra>,
+    limits: Limits,
+    qoe: Qoe,
+    kernel: Kernel,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Web {
+    listen_addresses: Vec<String>,
+    config_file: Option<PathBuf>,
+    telemetry_path: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Inspect {
+    socket: Option<PathBuf>,
+}
+
+/// One self-hosted gateway: which requests speak which API.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TypedExtra {
+    api: String,
+    path_suffix: Option<String>,
+    host: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Limits {
+    ended_streams: Option<usize>,
+    connections: Option<usize>,
+    idle_seconds: Option<f64>,
+    label_values: Option<usize>,
+    series: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Qoe {
+    reader_chars_per_second: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Kernel {
+    ring_bytes: Option<u32>,
+}
+
+/// What the command line and the environment say; absent is absent.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    pub config: Option<PathBuf>,
+    pub listen_addresses: Vec<String>,
+    pub web_config: Option<PathBuf>,
+    pub telemetry_path: Option<String>,
+    pub socket: Option<PathBuf>,
+    pub targets: Vec<String>,
+}
+
+/// Everything as meant.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub listen_addresses: Vec<String>,
+    pub web_config: Option<PathBuf>,
+    pub telemetry_path: String,
+    pub socket: PathBuf,
+    /// Empty: the whole host.
+    pub targets: Vec<Target>,
+    pub extras: Vec<Extra>,
+    pub ledger: ledger::Limits,
+    pub connections: usize,
+    pub caps: Caps,
+    /// Reading speed for `llm_stream_qoe_score`, characters a second.
+    pub reader_rate: f64,
+    pub ring_bytes: u32,
+}
+
+/// What to observe, if not everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A process.
+    Pid(u32),
+    /// Every process of this executable: a path, or a name without slashes.
+    Exe(String),
+    /// Every process in this cgroup or below it: a path below /sys/fs/cgroup, as /proc/PID/cgroup shows it.
+    Cgroup(String),
+}
+
+impl Settings {
+    /// Reads the file that `flags` name, if any, and checks everything.
+    pub fn new(flags: Flags) -> Result<Settings, ConfigError> {
+        let file: File = flags.config.as_deref().map(read_yaml).transpose()?.unwrap_or_default();
+        let telemetry_path = flags.telemetry_path.or(file.web.telemetry_path).unwrap_or_else(|| "/metrics".into());
+        if !telemetry_path.starts_with('/') || telemetry_path == "/" {
+            return Err(value("web.telemetry-path", "must begin with / and be more than that"));
+        }
+        let targets = first_of(flags.targets, file.targets);
+        Ok(Settings {
+            listen_addresses: or(first_of(flags.listen_addresses, file.web.listen_addresses), || vec![default_address()]),
+            web_config: flags.web_config.or(file.web.config_file),
+            telemetry_path,
+            socket: flags.socket.or(file.inspect.socket).unwrap_or_else(|| SOCKET.into()),
+            targets: targets.iter().map(|target| Target::parse(target)).collect::<Result<_, _>>()?,
+            extras: file.matching.into_iter().map(TypedExtra::check).collect::<Result<_, _>>()?,
+            ledger: file.limits.ledger()?,
+            connections: at_least_one("limits.connections", file.limits.connections)?.unwrap_or(limits::CONNS),
+            caps: file.limits.caps()?,
+            reader_rate: file.qoe.rate()?,
+            ring_bytes: file.kernel.ring()?,
+        })
+    }
+}
+
+impl Target {
+    /// `PID`, `EXE` or `CGROUP`: digits, a path below a cgroup tree, anything else.
+    fn parse(text: &str) -> Result<Target, ConfigError> {
+        let cgroup = text.strip_prefix("/sys/fs/cgroup").map(|rest| rest.strip_prefix("/unified").unwrap_or(rest));
+        match (text.parse(), cgroup) {
+            _ if text.is_empty() => Err(value("--target", "is empty: give a PID, an executable or a cgroup path")),
+            (Ok(0), _) => Err(value("--target", "0 is no process")),
+            (Ok(pid), _) => Ok(Target::Pid(pid)),
+            (_, Some(path)) => Ok(Target::Cgroup(path.to_owned())),
+            _ if text.contains(".slice") || text.contains(".scope") || text.ends_with(".service") => {
+                Ok(Target::Cgroup(text.to_owned()))
+            }
+            _ => Ok(Target::Exe(text.to_owned())),
+        }
+    }
+}
+
+impl TypedExtra {
+    fn check(self) -> Result<Extra, ConfigError> {
+        let known: Vec<&str> = DIALECTS.iter().map(|row| row.api).collect();
+        if !known.contains(&self.api.as_str()) {
+            return Err(value("match.api", &format!("{:?} is unknown: {}", self.api, known.join(", "))));
+        }
+        if self.path_suffix.is_none() && self.host.is_none() {
+            return Err(value("match", "a rule needs a path_suffix or a host"));
+        }
+        Ok(Extra { path_suffix: self.path_suffix, host: self.host.map(|host| host.to_ascii_lowercase()), api: self.api })
+    }
+}
+
+impl Limits {
+    fn ledger(&self) -> Result<ledger::Limits, ConfigError> {
+        let default = ledger::Limits::default();
+        let idle_ns = match self.idle_seconds {
+            None => default.idle_ns,
+            Some(seconds) if (0.001..=86_400.0).contains(&seconds) => (seconds * 1e9) as u64,
+            Some(_) => return Err(value("limits.idle_seconds", "must be between 0.001 and 86400")),
+        };
+        Ok(ledger::Limits { ended: self.ended_streams.unwrap_or(default.ended), idle_ns })
+    }
+
+    fn caps(&self) -> Result<Caps, ConfigError> {
+        let default = Caps::default();
+        Ok(Caps {
+            values: at_least_one("limits.label_values", self.label_values)?.unwrap_or(default.values),
+            series: at_least_one("limits.series", self.series)?.unwrap_or(default.series),
+        })
+    }
+}
+
+impl Qoe {
+    fn rate(&self) -> Result<f64, ConfigError> {
+        match self.reader_chars_per_second {
+            None => Ok(crate::export::audience::READER_RATE),
+            Some(rate) if rate > 0.0 && rate.is_finite() => Ok(rate),
+            Some(_) => Err(value("qoe.reader_chars_per_second", "must be more than 0")),
+        }
+    }
+}
+
+impl Kernel {
+    fn ring(&self) -> Result<u32, ConfigError> {
+        match self.ring_bytes {
+            None => Ok(observer_common::limits::DEFAULT_RING_BYTES),
+            Some(bytes) if bytes.is_power_of_two() && bytes >= 64 * 1024 => Ok(bytes),
+            Some(_) => Err(value("kernel.ring_bytes", "must be a power of two and at least 65536")),
+        }
+    }
+}
+
+/// Reads a YAML file strictly: an unknown key is refused with its line and the nearest key there is.
+pub fn read_yaml<T: DeserializeOwned + Default>(path: &Path) -> Result<T, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        return Ok(T::default());
+    }
+    serde_saphyr::from_str(&text).map_err(|error| explain(path, &error))
+}
+
+fn explain(path: &Path, error: &YamlError) -> ConfigError {
+    let bare = error.without_snippet();
+    let line = bare.location().map_or(0, |location| location.line());
+    match bare {
+        YamlError::SerdeUnknownField { field, expected, .. } => {
+            let hint = match nearest(field, expected) {
+                Some(key) => format!(": did you mean `{key}`?"),
+                None => format!(": the keys here are {}", expected.join(", ")),
+            };
+            ConfigError::UnknownKey { path: path.into(), line, key: field.clone(), hint }
+        }
+        // The message begins with what is wrong; further lines draw the place.
+        other => {
+            let problem = other.to_string().lines().next().unwrap_or_default().to_owned();
+            ConfigError::Yaml { path: path.into(), line, problem }
+        }
+    }
+}
+
+/// The known key that a typing error away from which `key` is.
+fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    let close = known.iter().map(|candidate| (distance(key, candidate), *candidate)).min()?;
+    (close.0 <= 1 + key.chars().count() / 3).then_some(close.1)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for ((y, above_left), above) in b.iter().zip(&row).zip(row.iter().skip(1)) {
+            let left = next.last().copied().unwrap_or(0);
+            next.push((above_left + usize::from(x != *y)).min(above + 1).min(left + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+/// In a container the port is for the pod's network; on a host only for the host itself.
+fn default_address() -> String {
+    if in_container() { format!(":{PORT}") } else { format!("127.0.0.1:{PORT}") }
+}
+
+fn in_container() -> bool {
+    let marks = ["/.dockerenv", "/run/.containerenv"];
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+        || std::env::var_os("container").is_some()
+        || marks.iter().any(|mark| Path::new(mark).exists())
+}
+
+fn value(key: &'static str, problem: &str) -> ConfigError {
+    ConfigError::Value { key, problem: problem.to_owned() }
+}
+
+fn at_least_one(key: &'static str, number: Option<usize>) -> Result<Option<usize>, ConfigError> {
+    match number {
+        Some(0) => Err(value(key, "must be at least 1")),
+        other => Ok(other),
+    }
+}
+
+fn first_of(flag: Vec<String>, file: Vec<String>) -> Vec<String> {
+    if flag.is_empty() { file } else { flag }
+}
+
+fn or(given: Vec<String>, default: impl FnOnce() -> Vec<String>) -> Vec<String> {
+    if given.is_empty() { default() } else { given }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Result<Settings, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let name = file.path().display().to_string();
+        Settings::new(Flags { config: Some(file.path().into()), ..Default::default() })
+            .map_err(|error| error.to_string().replace(&name, "FILE"))
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        for text in ["", "\n", "# nothing\n"] {
+            let settings = settings(text).unwrap();
+            assert_eq!(settings.socket, Path::new(SOCKET));
+            assert_eq!(settings.telemetry_path, "/metrics");
+            assert!(settings.listen_addresses[0].ends_with(":9464"));
+        }
+    }
+
+    #[test]
+    fn everything_can_be_said() {
+        let settings = settings(
+            "web:\n  listen_addresses: ['127.0.0.1:1', ':2']\n  telemetry_path: /m\ninspect:\n  socket: /tmp/s\n\
+             targets: ['12', /usr/bin/python3, /sys/fs/cgroup/system.slice/a.service]\nmatch:\n\
+             - {api: openai.chat, path_suffix: /ai/complete, host: Gateway.internal}\n\
+             limits: {ended_streams: 7, idle_seconds: 1.5, label_values: 9, series: 10, connections: 11}\n\
+             qoe: {reader_chars_per_second: 30}\nkernel: {ring_bytes: 1048576}\n",
+        )
+        .unwrap();
+        assert_eq!(settings.listen_addresses, ["127.0.0.1:1", ":2"]);
+        let targets = [Target::Pid(12), Target::Exe("/usr/bin/python3".into()), Target::Cgroup("/system.slice/a.service".into())];
+        assert_eq!(settings.targets, targets);
+        assert_eq!(settings.extras[0].host.as_deref(), Some("gateway.internal"));
+        assert_eq!((settings.ledger.ended, settings.ledger.idle_ns), (7, 1_500_000_000));
+        assert_eq!((settings.caps, settings.connections), (Caps { values: 9, series: 10 }, 11));
+        assert_eq!((settings.reader_rate, settings.ring_bytes), (30.0, 1_048_576));
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "web: {listen_addresses: [':1']}\ninspect: {socket: /a}\n").unwrap();
+        let flags = Flags { config: Some(file.path().into()), socket: Some("/b".into()), ..Default::default() };
+        let settings = Settings::new(flags).unwrap();
+        assert_eq!((settings.socket, settings.listen_addresses), ("/b".into(), vec![":1".to_owned()]));
+    }
+
+    #[test]
+    fn unknown_keys_name_file_line_and_the_nearest_key() {
+        let error = settings("web:\n  listen_adresses: [':1']\n").unwrap_err();
+        assert_eq!(error, "FILE:2: unknown key `listen_adresses`: did you mean `listen_addresses`?");
+        let error = settings("inspect: {}\nkubernetes: {}\n").unwrap_err();
+        assert!(error.starts_with("FILE:2: unknown key `kubernetes`: the keys here are web, inspect"), "{error}");
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        for (text, part) in [
+            ("web: 5\n", "FILE:1: "),
+            ("limits: {series: many}\n", "FILE:1: "),
+            ("web: [\n", "FILE:"),
+            ("limits: {series: 0}\n", "limits.series must be at least 1"),
+            ("kernel: {ring_bytes: 100000}\n", "power of two"),
+            ("match: [{api: openai.chat}]\n", "needs a path_suffix or a host"),
+            ("match: [{api: openai.chatty, host: a}]\n", "openai.chat,"),
+            ("qoe: {reader_chars_per_second: 0}\n", "more than 0"),
+            ("limits: {idle_seconds: .nan}\n", "between"),
+            ("web: {telemetry_path: metrics}\n", "begin with /"),
+        ] {
+            let error = settings(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        let error = Settings::new(Flags { config: Some("/nonexistent".into()), ..Default::default() }).unwrap_err();
+        assert!(error.to_string().contains("cannot read /nonexistent"), "{error}");
+    }
+}

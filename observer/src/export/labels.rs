@@ -58,6 +58,12 @@ pub fn port(entry: &Entry) -> &str {
     }
 }
 
+/// The port that the request named, if it named one.
+#[must_use]
+pub fn port_named(entry: &Entry) -> Option<u16> {
+    split(entry.server_address.as_deref().unwrap_or_default()).1?.parse().ok()
+}
+
 /// `host`, `host:port`, `[v6]`, `[v6]:port`; a bare IPv6 address has no port.
 fn split(address: &str) -> (&str, Option<&str>) {
     if let Some((v6, rest)) = address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {

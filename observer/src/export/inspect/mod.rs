@@ -1,0 +1,59 @@
+//! `inspect`: what the daemon knows, over a unix socket, as newline-delimited JSON.
+//!
+//! ```text
+//! client → {"streams":{"since_seconds":900.0,"follow":false}}
+//! daemon → {"row":{…}} …  {"end":{"rows":2}}      or      {"error":"…"}
+//! ```
+//! Answers end with `end`, so that a daemon that dies in the middle cannot pass for a short list.
+
+pub mod client;
+pub mod server;
+pub mod table;
+pub mod view;
+
+use serde::{Deserialize, Serialize};
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Question {
+    /// Open streams and those that ended within `since_seconds`; with `follow`, then every change.
+    Streams {
+        since_seconds: f64,
+        follow: bool,
+    },
+    /// The stream whose id begins with `id`, with its timeline.
+    Stream {
+        id: String,
+    },
+    Processes,
+    Probes,
+}
+
+/// One line of the daemon's answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    Row(Box<serde_json::value::RawValue>),
+    /// Whose fault and what to do, in one sentence.
+    Error(String),
+    End {
+        rows: usize,
+    },
+}
+
+/// What the pipeline's thread answers with: rows, ready to be written.
+pub type Answer = Result<Vec<Row>, String>;
+
+/// One object of an answer.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Row {
+    Stream(Box<view::Stream>),
+    Detail(Box<view::Detail>),
+    Process(view::Process),
+    Probe(view::Probe),
+}
+
+/// Longest question, and longest line of an answer that a client accepts (a stream with its timeline is 100 KB).
+pub const QUESTION_BYTES: u64 = 64 * 1024;

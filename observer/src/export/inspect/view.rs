@@ -1,0 +1,323 @@
+//! The serialisable form of entries, processes and probes: a contract with whoever reads `-o json`. Fields may be added,
+//! never renamed. What was not seen is `null`, never 0.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Wall;
+use crate::coverage::{ProbeRow, ProcessRow};
+use crate::export::labels::{host, port_named};
+use crate::export::own::{probe_state, visibility};
+use crate::ledger::{Entry, Point, Stall};
+use crate::units::Ns;
+
+/// One stream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stream {
+    pub id: String,
+    pub conversation: Option<String>,
+    pub service: String,
+    pub pid: u32,
+    pub comm: String,
+    pub k8s: K8s,
+    pub container_id: Option<String>,
+    pub provider: String,
+    pub server_address: Option<String>,
+    pub server_port: Option<u16>,
+    pub remote: Remote,
+    pub protocol: String,
+    pub api: String,
+    pub operation: String,
+    pub request_model: Option<String>,
+    pub response_model: Option<String>,
+    /// Whether the answer is a stream of events.
+    pub streaming: bool,
+    pub status: Option<u16>,
+    /// `null` while open.
+    pub outcome: Option<String>,
+    /// RFC 3339, UTC, nanoseconds.
+    pub started: String,
+    pub ended: Option<String>,
+    /// So far, while open.
+    pub duration_seconds: f64,
+    /// Since the last sign of progress; `null` once ended.
+    pub idle_seconds: Option<f64>,
+    pub first_seconds: Firsts,
+    pub events: u64,
+    pub keepalives: u64,
+    pub reads: u64,
+    pub chunks: u64,
+    pub visible_chars: u64,
+    pub reasoning_chars: u64,
+    pub tool_chars: u64,
+    pub refusal_chars: u64,
+    pub gaps: Gaps,
+    pub stalls: Vec<StallView>,
+    pub tokens: Tokens,
+    pub finish_reason: Option<String>,
+    pub error_kind: Option<String>,
+    pub attempt: Option<u32>,
+    pub hop_of: Option<String>,
+    pub visibility: String,
+    pub lost: Lost,
+    pub notes: Vec<String>,
+}
+
+/// One stream with its timeline.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Detail {
+    #[serde(flatten)]
+    pub stream: Stream,
+    pub timeline: Vec<PointView>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct K8s {
+    pub namespace: Option<String>,
+    pub workload: Option<String>,
+    pub pod: Option<String>,
+    pub container: Option<String>,
+}
+
+/// The peer's address; only the socket layer knows it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Remote {
+    pub ip: Option<String>,
+    pub port: Option<u16>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Firsts {
+    pub byte: Option<f64>,
+    pub event: Option<f64>,
+    pub emitted: Option<f64>,
+    pub reasoning: Option<f64>,
+    pub visible: Option<f64>,
+    pub tool: Option<f64>,
+    pub audio: Option<f64>,
+    pub sentence: Option<f64>,
+}
+
+/// Seconds between visible chunks.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Gaps {
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+    pub max: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StallView {
+    pub at: String,
+    pub seconds: f64,
+    pub cause: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tokens {
+    pub input: Option<u64>,
+    pub output: Option<u64>,
+    pub cached: Option<u64>,
+    pub cache_write: Option<u64>,
+    pub reasoning: Option<u64>,
+}
+
+/// Bytes of the response that the observer lost: 0 and `null` when nothing was lost, `bytes` `null` when some of the
+/// losses are of unknown size. `cause`: the first one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Lost {
+    pub bytes: Option<u64>,
+    pub cause: Option<String>,
+}
+
+/// One point of a timeline.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PointView {
+    /// Seconds from the first byte of the request to `t_read`.
+    pub seconds: f64,
+    pub t_arrival: Option<String>,
+    pub t_read: String,
+    pub kind: String,
+    pub chars: u32,
+    pub bytes: u32,
+    pub wire_bytes: u32,
+}
+
+/// One process that uses TLS.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Process {
+    pub pid: u32,
+    pub comm: String,
+    pub service: String,
+    pub visibility: String,
+    pub reason: String,
+    pub library: Option<String>,
+    pub hellos: Option<u64>,
+}
+
+/// One probe on one target.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Probe {
+    pub probe: String,
+    pub target: String,
+    pub state: String,
+    pub placement: String,
+    pub hits: Option<u64>,
+    pub reason: String,
+    pub build_id: Option<String>,
+}
+
+impl Stream {
+    /// The view of an entry at `now`.
+    #[must_use]
+    pub fn new(entry: &Entry, now: Ns, wall: &Wall) -> Stream {
+        let owned = |text: &str| text.to_owned();
+        Stream {
+            id: entry.id.clone(),
+            conversation: None,
+            service: entry.identity.service.clone(),
+            pid: entry.identity.pid,
+            comm: entry.identity.comm.clone(),
+            k8s: K8s::new(&entry.identity.k8s),
+            container_id: entry.identity.container_id.clone(),
+            provider: owned(entry.provider),
+            server_address: entry.server_address.as_ref().map(|_| owned(host(entry))),
+            server_port: port_named(entry),
+            remote: Remote::default(),
+            protocol: owned(entry.protocol),
+            api: owned(entry.api),
+            operation: owned(entry.operation),
+            request_model: entry.request.as_ref().and_then(|request| request.model.clone()),
+            response_model: entry.response_model.clone(),
+            streaming: entry.streaming,
+            status: entry.status,
+            outcome: entry.outcome.map(|outcome| owned(outcome.name())),
+            started: wall.rfc3339(entry.started),
+            ended: entry.ended.map(|at| wall.rfc3339(at)),
+            duration_seconds: entry.duration_seconds(now),
+            idle_seconds: entry.idle_seconds(now),
+            first_seconds: Firsts::new(&entry.firsts),
+            events: entry.events,
+            keepalives: entry.keepalives,
+            reads: entry.reads,
+            chunks: entry.chunks,
+            visible_chars: entry.visible_chars,
+            reasoning_chars: entry.reasoning_chars,
+            tool_chars: entry.tool_chars,
+            refusal_chars: entry.refusal_chars,
+            gaps: Gaps::new(entry),
+            stalls: entry.stalls.iter().map(|stall| StallView::new(stall, wall)).collect(),
+            tokens: Tokens::new(entry),
+            finish_reason: entry.finish_reason.clone(),
+            error_kind: entry.error_kind.clone(),
+            attempt: entry.attempt,
+            hop_of: None,
+            visibility: owned("plaintext"),
+            lost: Lost::new(entry),
+            notes: entry.notes.iter().map(|note| owned(note)).collect(),
+        }
+    }
+}
+
+impl Detail {
+    /// The view of an entry and its timeline.
+    #[must_use]
+    pub fn new(entry: &Entry, points: &[Point], now: Ns, wall: &Wall) -> Detail {
+        let timeline = points.iter().map(|point| PointView::new(point, entry.started, wall)).collect();
+        Detail { stream: Stream::new(entry, now, wall), timeline }
+    }
+}
+
+impl K8s {
+    fn new(k8s: &crate::identity::K8s) -> K8s {
+        let crate::identity::K8s { namespace, workload, pod, container } = k8s.clone();
+        K8s { namespace, workload, pod, container }
+    }
+}
+
+impl Firsts {
+    fn new(firsts: &crate::ledger::Firsts) -> Firsts {
+        let crate::ledger::Firsts { byte, event, emitted, reasoning, visible, tool, audio, sentence } = *firsts;
+        Firsts { byte, event, emitted, reasoning, visible, tool, audio, sentence }
+    }
+}
+
+impl Gaps {
+    fn new(entry: &Entry) -> Gaps {
+        match entry.gap_stats() {
+            Some(gaps) => Gaps { p50: Some(gaps.p50), p95: Some(gaps.p95), max: Some(gaps.max) },
+            None => Gaps::default(),
+        }
+    }
+}
+
+impl StallView {
+    fn new(stall: &Stall, wall: &Wall) -> StallView {
+        StallView { at: wall.rfc3339(stall.at), seconds: stall.seconds, cause: stall.cause.map(str::to_owned) }
+    }
+}
+
+impl Tokens {
+    fn new(entry: &Entry) -> Tokens {
+        let usage = entry.usage;
+        Tokens {
+            input: usage.input,
+            output: usage.output,
+            cached: usage.cached,
+            cache_write: usage.cache_write,
+            reasoning: usage.reasoning,
+        }
+    }
+}
+
+impl Lost {
+    fn new(entry: &Entry) -> Lost {
+        let bytes = entry.lost.iter().try_fold(0_u64, |sum, loss| Some(sum.saturating_add(loss.bytes?)));
+        Lost { bytes, cause: entry.lost.first().map(|loss| loss.cause.name().to_owned()) }
+    }
+}
+
+impl PointView {
+    fn new(point: &Point, started: Ns, wall: &Wall) -> PointView {
+        PointView {
+            seconds: point.t_read.seconds_since(started),
+            t_arrival: point.t_arrival.map(|at| wall.rfc3339(at)),
+            t_read: wall.rfc3339(point.t_read),
+            kind: point.kind.to_owned(),
+            chars: point.chars,
+            bytes: point.bytes,
+            wire_bytes: point.wire_bytes,
+        }
+    }
+}
+
+impl Process {
+    /// The view of a row.
+    #[must_use]
+    pub fn new(row: &ProcessRow) -> Process {
+        Process {
+            pid: row.pid,
+            comm: row.comm.clone(),
+            service: row.service.clone(),
+            visibility: visibility(row.visibility).to_owned(),
+            reason: row.reason.to_owned(),
+            library: row.library.clone(),
+            hellos: row.hellos,
+        }
+    }
+}
+
+impl Probe {
+    /// The view of a row.
+    #[must_use]
+    pub fn new(row: &ProbeRow) -> Probe {
+        Probe {
+            probe: row.probe.to_owned(),
+            target: row.target.clone(),
+            state: probe_state(row.state).to_owned(),
+            placement: row.placement.clone(),
+            hits: row.hits,
+            reason: row.reason.clone(),
+            build_id: row.build_id.clone(),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! `--web.config.file`: the YAML of Prometheus' exporter-toolkit, so that the file of one exporter serves another.
+//! What we cannot honour is refused: a security setting must never be skipped in silence.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use serde::Deserialize;
+
+use crate::config::{ConfigError, read_yaml};
+
+/// Headers that the toolkit lets an operator set.
+const HEADERS: [&str; 5] = [
+    "Content-Security-Policy",
+    "Strict-Transport-Security",
+    "X-Content-Type-Options",
+    "X-Frame-Options",
+    "X-XSS-Protection",
+];
+
+/// What is wrong with the file or what it names.
+#[derive(Debug, thiserror::Error)]
+pub enum WebConfigError {
+    #[error(transparent)]
+    File(#[from] ConfigError),
+    #[error("{path}: {key} {problem}")]
+    Key { path: PathBuf, key: &'static str, problem: String },
+}
+
+/// The file as typed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Typed {
+    tls_server_config: Option<TypedTls>,
+    http_server_config: TypedHttp,
+    basic_auth_users: BTreeMap<String, String>,
+    rate_limit: Option<TypedRateLimit>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TypedTls {
+    cert_file: String,
+    key_file: String,
+    client_auth_type: String,
+    client_ca_file: String,
+    client_allowed_sans: Vec<String>,
+    min_version: String,
+    max_version: String,
+    cipher_suites: Vec<String>,
+    prefer_server_cipher_suites: Option<bool>,
+    curve_preferences: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TypedHttp {
+    /// We speak HTTP/1.1 only, which every client of `http2: true` falls back to.
+    http2: Option<bool>,
+    headers: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TypedRateLimit {
+    interval: String,
+    burst: u32,
+}
+
+/// The file as meant.
+#[derive(Clone, Default)]
+pub struct WebConfig {
+    pub tls: Option<Arc<ServerConfig>>,
+    /// User → bcrypt hash. Empty: nobody is asked.
+    pub users: BTreeMap<String, String>,
+    pub headers: Vec<(String, String)>,
+}
+
+impl WebConfig {
+    /// Reads the file and everything it names.
+    pub fn read(path: &Path) -> Result<WebConfig, WebConfigError> {
+        let typed: Typed = read_yaml(path)?;
+        let fault = |key, problem: &str| WebConfigError::Key { path: path.into(), key, problem: problem.to_owned() };
+        let _ = typed.http_server_config.http2;
+        if let Some(limit) = &typed.rate_limit {
+            let _ = (&limit.interval, limit.burst);
+            return Err(fault("rate_limit", "is not supported: remove it, connections are bounded anyway"));
+        }
+        if let Some(name) = typed.http_server_config.headers.keys().find(|name| !HEADERS.contains(&name.as_str())) {
+            return Err(fault("http_server_config.headers", &format!("may not set {name:?}, only {}", HEADERS.join(", "))));
+        }
+        for (user, hash) in &typed.basic_auth_users {
+            if hash.parse::<bcrypt::HashParts>().is_err() {
+                return Err(fault("basic_auth_users", &format!("of {user:?} is no bcrypt hash: make one with `htpasswd -nBC 10 {user}`")));
+            }
+        }
+        let tls = typed.tls_server_config.map(|tls| tls.server(path)).transpose()?;
+        let headers = typed.http_server_config.headers.into_iter().collect();
+        Ok(WebConfig { tls, users: typed.basic_auth_users, headers })
+    }
+}
+
+impl TypedTls {
+    fn server(&self, path: &Path) -> Result<Arc<ServerConfig>, WebConfigError> {
+        let fault = |key, problem: String| WebConfigError::Key { path: path.into(), key, problem };
+        self.refuse_unsupported(&fault)?;
+        let versions = self.versions(&fault)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&versions)
+            .map_err(|error| fault("tls_server_config.min_version", error.to_string()))?;
+        let builder = match self.verifier(path, &fault)? {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let chain = certificates(&beside(path, &self.cert_file)).map_err(|e| fault("tls_server_config.cert_file", e))?;
+        let key = private_key(&beside(path, &self.key_file)).map_err(|e| fault("tls_server_config.key_file", e))?;
+        let config = builder.with_single_cert(chain, key).map_err(|error| fault("tls_server_config", error.to_string()))?;
+        Ok(Arc::new(config))
+    }
+
+    fn refuse_unsupported(&self, fault: &dyn Fn(&'static str, String) -> WebConfigError) -> Result<(), WebConfigError> {
+        let unsupported = [
+            ("tls_server_config.client_allowed_sans", !self.client_allowed_sans.is_empty()),
+            ("tls_server_config.cipher_suites", !self.cipher_suites.is_empty()),
+            ("tls_server_config.curve_preferences", !self.curve_preferences.is_empty()),
+            ("tls_server_config.prefer_server_cipher_suites", self.prefer_server_cipher_suites == Some(false)),
+        ];
+        match unsupported.into_iter().find(|(_, set)| *set) {
+            Some((key, _)) => Err(fault(key, "is not supported: remove it, the safe defaults of rustls are used".into())),
+            None => Ok(()),
+        }
+    }
+
+    fn versions(
+        &self,
+        fault: &dyn Fn(&'static str, String) -> WebConfigError,
+    ) -> Result<Vec<&'static SupportedProtocolVersion>, WebConfigError> {
+        let rank = |key, text: &str, default| match text {
+            "" => Ok(default),
+            "TLS12" => Ok(2),
+            "TLS13" => Ok(3),
+            other => Err(fault(key, format!("is {other:?}: TLS12 and TLS13 are supported"))),
+        };
+        let least = rank("tls_server_config.min_version", &self.min_version, 2)?;
+        let most = rank("tls_server_config.max_version", &self.max_version, 3)?;
+        let all = [(2, &rustls::version::TLS12), (3, &rustls::version::TLS13)];
+        Ok(all.into_iter().filter(|(rank, _)| (least..=most).contains(rank)).map(|(_, version)| version).collect())
+    }
+
+    fn verifier(
+        &self,
+        path: &Path,
+        fault: &dyn Fn(&'static str, String) -> WebConfigError,
+    ) -> Result<Option<Arc<dyn rustls::server::danger::ClientCertVerifier>>, WebConfigError> {
+        let optional = match self.client_auth_type.as_str() {
+            "" | "NoClientCert" if self.client_ca_file.is_empty() => return Ok(None),
+            "VerifyClientCertIfGiven" => true,
+            "RequireAndVerifyClientCert" => false,
+            other => {
+                let problem = format!(
+                    "is {other:?}: NoClientCert (without client_ca_file), VerifyClientCertIfGiven and RequireAndVerifyClientCert are supported"
+                );
+                return Err(fault("tls_server_config.client_auth_type", problem));
+            }
+        };
+        let ca = |problem| fault("tls_server_config.client_ca_file", problem);
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(&beside(path, &self.client_ca_file)).map_err(ca)? {
+            roots.add(certificate).map_err(|error| ca(error.to_string()))?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let builder = if optional { builder.allow_unauthenticated() } else { builder };
+        builder.build().map(Some).map_err(|error| ca(error.to_string()))
+    }
+}
+
+/// Paths in the file are relative to the file.
+fn beside(config: &Path, file: &str) -> PathBuf {
+    config.parent().unwrap_or(Path::new("")).join(file)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain: Result<Vec<_>, _> = rustls_pemfile::certs(&mut open(path)?).collect();
+    let chain = chain.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    if chain.is_empty() {
+        return Err(format!("{} holds no certificate", path.display()));
+    }
+    Ok(chain)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    rustls_pemfile::private_key(&mut open(path)?)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?
+        .ok_or_else(|| format!("{} holds no private key", path.display()))
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, String> {
+    let name = path.display();
+    File::open(path).map(BufReader::new).map_err(|error| format!("{name} cannot be opened: {error}"))
+}
