@@ -142,7 +142,9 @@ impl Settings {
         }
         let targets = first_of(flags.targets, file.targets);
         Ok(Settings {
-            listen_addresses: or(first_of(flags.listen_addresses, file.web.listen_addresses), || vec![default_address()]),
+            listen_addresses: or(first_of(flags.listen_addresses, file.web.listen_addresses), || {
+                vec![default_address()]
+            }),
             web_config: flags.web_config.or(file.web.config_file),
             telemetry_path,
             socket: flags.socket.or(file.inspect.socket).unwrap_or_else(|| SOCKET.into()),
@@ -183,7 +185,11 @@ impl TypedExtra {
         if self.path_suffix.is_none() && self.host.is_none() {
             return Err(value("match", "a rule needs a path_suffix or a host"));
         }
-        Ok(Extra { path_suffix: self.path_suffix, host: self.host.map(|host| host.to_ascii_lowercase()), api: self.api })
+        Ok(Extra {
+            path_suffix: self.path_suffix,
+            host: self.host.map(|host| host.to_ascii_lowercase()),
+            api: self.api,
+        })
     }
 }
 
@@ -340,7 +346,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(settings.listen_addresses, ["127.0.0.1:1", ":2"]);
-        let targets = [Target::Pid(12), Target::Exe("/usr/bin/python3".into()), Target::Cgroup("/system.slice/a.service".into())];
+        let targets =
+            [Target::Pid(12), Target::Exe("/usr/bin/python3".into()), Target::Cgroup("/system.slice/a.service".into())];
         assert_eq!(settings.targets, targets);
         assert_eq!(settings.extras[0].host.as_deref(), Some("gateway.internal"));
         assert_eq!((settings.ledger.ended, settings.ledger.idle_ns), (7, 1_500_000_000));

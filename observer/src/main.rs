@@ -1,2 +1,7 @@
-//! The binary.
-fn main() {}
+//! The binary: parse, run, print the error chain.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    observer::cli::main()
+}

@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn base64_is_read() {
-        for (text, plain) in [("", ""), ("dTpw", "u:p"), ("dTpwdw==", "u:pw"), ("dTpwdw", "u:pw"), ("8J+YgDp4", "😀:x")] {
+        for (text, plain) in [("", ""), ("dTpw", "u:p"), ("dTpwdw==", "u:pw"), ("dTpwdw", "u:pw"), ("8J+YgDp4", "😀:x")]
+        {
             assert_eq!(base64(text).unwrap(), plain.as_bytes());
         }
         assert_eq!(base64("d:"), None);

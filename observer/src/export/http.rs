@@ -89,7 +89,9 @@ pub struct Site {
 /// Why an address cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    #[error("cannot listen on {address}: the port is in use, so stop what uses it or give another --web.listen-address")]
+    #[error(
+        "cannot listen on {address}: the port is in use, so stop what uses it or give another --web.listen-address"
+    )]
     InUse { address: String },
     #[error("cannot listen on {address}: {source}")]
     Io { address: String, source: io::Error },
@@ -100,7 +102,9 @@ pub async fn bind(address: &str) -> Result<TcpListener, ListenError> {
     let bound = match address.strip_prefix(':') {
         // An IPv6 socket takes IPv4 too, where the host has IPv6.
         Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => TcpListener::bind(format!("0.0.0.0:{port}")).await,
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                TcpListener::bind(format!("0.0.0.0:{port}")).await
+            }
             bound => bound,
         },
         None => TcpListener::bind(address).await,

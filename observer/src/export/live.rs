@@ -23,7 +23,11 @@ pub struct Gauges {
     seen: HashMap<Key, Ns>,
 }
 
-#[derive(Clone, Copy, Default)]
+/// Open streams by label set, pod included.
+#[derive(Debug, Default)]
+pub struct Groups(HashMap<Key, Open>);
+
+#[derive(Clone, Copy, Debug, Default)]
 struct Open {
     streams: u64,
     oldest: f64,
@@ -31,24 +35,23 @@ struct Open {
 }
 
 impl Gauges {
-    /// Fills the three gauges from the open entries.
-    pub fn refresh<'a>(&mut self, open: impl Iterator<Item = &'a Entry>, now: Ns, store: &mut Store) {
-        let groups = group(open, now);
-        self.remember(&groups, now);
+    /// Fills the three gauges.
+    pub fn publish(&mut self, open: &Groups, now: Ns, store: &mut Store) {
+        self.remember(open, now);
         for id in [Id::StreamsActive, Id::StreamOldestAge, Id::StreamIdleMax] {
             store.clear(id);
         }
-        for key in self.seen.keys().filter(|key| !groups.contains_key(*key)) {
+        for key in self.seen.keys().filter(|key| !open.0.contains_key(*key)) {
             store.series(Id::StreamsActive, &borrow(key));
         }
-        for (key, open) in &groups {
+        for (key, open) in &open.0 {
             publish(store, &borrow(key), *open);
         }
     }
 
-    fn remember(&mut self, groups: &HashMap<Key, Open>, now: Ns) {
+    fn remember(&mut self, groups: &Groups, now: Ns) {
         self.seen.retain(|_, last| now - *last < ZERO_FOR_NS);
-        for key in groups.keys() {
+        for key in groups.0.keys() {
             // Before the request was seen the model is unknown: that set ends when the model is known, not at 0.
             let known = key.get(1).is_some_and(|model| !model.is_empty());
             if known && (self.seen.len() < REMEMBERED || self.seen.contains_key(key)) {
@@ -58,18 +61,21 @@ impl Gauges {
     }
 }
 
-fn group<'a>(open: impl Iterator<Item = &'a Entry>, now: Ns) -> HashMap<Key, Open> {
-    let mut groups: HashMap<Key, Open> = HashMap::new();
-    for entry in open {
-        let pod = entry.identity.k8s.pod.as_deref().unwrap_or_default();
-        let group = groups.entry(stream_and(entry, pod).map(Box::from)).or_default();
-        group.streams += 1;
-        group.oldest = group.oldest.max(now.seconds_since(entry.started));
-        if entry.events > 0 {
-            group.idle = Some(group.idle.unwrap_or(0.0).max(now.seconds_since(entry.last_activity)));
+impl Groups {
+    /// Groups open entries by their labels.
+    pub fn of<'a>(open: impl Iterator<Item = &'a Entry>, now: Ns) -> Groups {
+        let mut groups: HashMap<Key, Open> = HashMap::new();
+        for entry in open {
+            let pod = entry.identity.k8s.pod.as_deref().unwrap_or_default();
+            let group = groups.entry(stream_and(entry, pod).map(Box::from)).or_default();
+            group.streams += 1;
+            group.oldest = group.oldest.max(now.seconds_since(entry.started));
+            if entry.events > 0 {
+                group.idle = Some(group.idle.unwrap_or(0.0).max(now.seconds_since(entry.last_activity)));
+            }
         }
+        Groups(groups)
     }
-    groups
 }
 
 /// Sums and maxima, since two groups may have been folded into one series.

@@ -92,11 +92,17 @@ impl WebConfig {
             return Err(fault("rate_limit", "is not supported: remove it, connections are bounded anyway"));
         }
         if let Some(name) = typed.http_server_config.headers.keys().find(|name| !HEADERS.contains(&name.as_str())) {
-            return Err(fault("http_server_config.headers", &format!("may not set {name:?}, only {}", HEADERS.join(", "))));
+            return Err(fault(
+                "http_server_config.headers",
+                &format!("may not set {name:?}, only {}", HEADERS.join(", ")),
+            ));
         }
         for (user, hash) in &typed.basic_auth_users {
             if hash.parse::<bcrypt::HashParts>().is_err() {
-                return Err(fault("basic_auth_users", &format!("of {user:?} is no bcrypt hash: make one with `htpasswd -nBC 10 {user}`")));
+                return Err(fault(
+                    "basic_auth_users",
+                    &format!("of {user:?} is no bcrypt hash: make one with `htpasswd -nBC 10 {user}`"),
+                ));
             }
         }
         let tls = typed.tls_server_config.map(|tls| tls.server(path)).transpose()?;
@@ -118,9 +124,11 @@ impl TypedTls {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
-        let chain = certificates(&beside(path, &self.cert_file)).map_err(|e| fault("tls_server_config.cert_file", e))?;
+        let chain =
+            certificates(&beside(path, &self.cert_file)).map_err(|e| fault("tls_server_config.cert_file", e))?;
         let key = private_key(&beside(path, &self.key_file)).map_err(|e| fault("tls_server_config.key_file", e))?;
-        let config = builder.with_single_cert(chain, key).map_err(|error| fault("tls_server_config", error.to_string()))?;
+        let config =
+            builder.with_single_cert(chain, key).map_err(|error| fault("tls_server_config", error.to_string()))?;
         Ok(Arc::new(config))
     }
 
@@ -132,7 +140,9 @@ impl TypedTls {
             ("tls_server_config.prefer_server_cipher_suites", self.prefer_server_cipher_suites == Some(false)),
         ];
         match unsupported.into_iter().find(|(_, set)| *set) {
-            Some((key, _)) => Err(fault(key, "is not supported: remove it, the safe defaults of rustls are used".into())),
+            Some((key, _)) => {
+                Err(fault(key, "is not supported: remove it, the safe defaults of rustls are used".into()))
+            }
             None => Ok(()),
         }
     }

@@ -7,6 +7,7 @@
 //! Answers end with `end`, so that a daemon that dies in the middle cannot pass for a short list.
 
 pub mod client;
+pub mod columns;
 pub mod server;
 pub mod table;
 pub mod view;

@@ -1,0 +1,233 @@
+//! The daemon's loop. One thread owns the kernel side and the pipeline; everyone else asks it by message.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+
+use crate::clock::{self, Wall};
+use crate::coverage::Edge;
+use crate::export::ask::Ask;
+use crate::export::audience::Metrics;
+use crate::export::catalogue::Id;
+use crate::export::http::Health;
+use crate::export::inspect::view::{Detail, Process, Probe, Stream};
+use crate::export::inspect::{Answer, Question, Row};
+use crate::export::live::{Gauges, Groups};
+use crate::export::own;
+use crate::export::store::Snapshot;
+use crate::ledger::{Book, Entry};
+use crate::pipeline::Pipeline;
+use crate::units::Ns;
+
+/// After a drain the ring is left alone for this long: stamps are taken in the kernel, so waiting costs no accuracy,
+/// and one wake-up then serves many records.
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// How often time passes for the pipeline when nothing happens.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How often the kernel side does its housekeeping.
+const EDGE_TICK_NS: u64 = 1_000_000_000;
+
+/// Why the loop was woken.
+enum Wake {
+    Ring,
+    Tick,
+    Request(Ask),
+    Signal,
+}
+
+/// Everything the loop owns.
+pub struct Daemon<E> {
+    edge: E,
+    pipeline: Pipeline<Metrics>,
+    gauges: Gauges,
+    wall: Wall,
+    health: Arc<Health>,
+    edge_ticked: Ns,
+}
+
+/// Where wakes come from.
+struct Sources {
+    rings: Vec<AsyncFd<RawFd>>,
+    rest_until: Instant,
+    tick: Interval,
+    asks: Receiver<Ask>,
+    term: Signal,
+    int: Signal,
+}
+
+impl<E: Edge> Daemon<E> {
+    /// A daemon over a kernel side that is attached already.
+    pub fn new(edge: E, mut pipeline: Pipeline<Metrics>, health: Arc<Health>) -> Daemon<E> {
+        own::start(&mut pipeline.audience_mut().store);
+        Daemon { edge, pipeline, gauges: Gauges::default(), wall: Wall::read(), health, edge_ticked: Ns(0) }
+    }
+
+    /// Runs until SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    /// When the descriptors of the kernel side or the signals cannot be waited for.
+    pub async fn run(mut self, asks: Receiver<Ask>) -> std::io::Result<()> {
+        let mut sources = Sources::new(&self.edge.fds(), asks)?;
+        let mut more = false;
+        self.health.beat(clock::now());
+        self.health.set_ready();
+        loop {
+            match sources.next(more).await {
+                Wake::Ring => more = self.drain(),
+                Wake::Tick => more = self.tick(),
+                Wake::Request(ask) => self.answer(ask),
+                Wake::Signal => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes a bounded batch of records; true when more wait.
+    fn drain(&mut self) -> bool {
+        let Daemon { edge, pipeline, .. } = self;
+        let more = edge.drain(&mut |record| pipeline.record(record));
+        self.decide();
+        more
+    }
+
+    fn decide(&mut self) {
+        for (conn, verdict) in self.pipeline.verdicts() {
+            self.edge.decide(conn, verdict);
+        }
+    }
+
+    fn tick(&mut self) -> bool {
+        // Taken before the drain: the pipeline's time must not run ahead of records still to come.
+        let now = clock::now();
+        let more = self.drain();
+        if !more {
+            self.pipeline.tick(now);
+            self.decide();
+        }
+        if now - self.edge_ticked >= EDGE_TICK_NS {
+            self.edge.tick(now);
+            self.edge_ticked = now;
+        }
+        self.wall.refresh(now);
+        self.health.beat(now);
+        more
+    }
+
+    /// The asker may be gone by now; that is its own affair.
+    fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Scrape(reply) => {
+                let _ = reply.send(self.snapshot());
+            }
+            Ask::Inspect(question, reply) => {
+                let _ = reply.send(self.inspect(&question));
+            }
+        }
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        // What waits in the ring happened before the scrape.
+        self.drain();
+        let now = clock::now();
+        let open = Groups::of(self.pipeline.book().open(), now);
+        let kinds = self.pipeline.counters().kinds();
+        let store = &mut self.pipeline.audience_mut().store;
+        self.gauges.publish(&open, now, store);
+        for (kind, count) in kinds {
+            store.set_to(Id::Events, &[kind], count as f64);
+        }
+        own::edge(store, &self.edge);
+        own::process(store);
+        store.snapshot()
+    }
+
+    fn inspect(&mut self, question: &Question) -> Answer {
+        self.drain();
+        let now = clock::now();
+        let book = self.pipeline.book();
+        match question {
+            Question::Streams { since_seconds, .. } => Ok(streams(book, *since_seconds, now, &self.wall)),
+            Question::Stream { id } => stream(book, id, now, &self.wall).map(|row| vec![row]),
+            Question::Processes => Ok(self.edge.processes().iter().map(|row| Row::Process(Process::new(row))).collect()),
+            Question::Probes => Ok(self.edge.probes().iter().map(|row| Row::Probe(Probe::new(row))).collect()),
+        }
+    }
+}
+
+/// Open streams and those that ended within `since_seconds`, in the order in which they began.
+#[must_use]
+pub fn streams(book: &Book, since_seconds: f64, now: Ns, wall: &Wall) -> Vec<Row> {
+    let recent = |entry: &&Entry| entry.ended.is_none_or(|ended| now.seconds_since(ended) <= since_seconds);
+    let mut entries: Vec<&Entry> = book.ended().filter(recent).chain(book.open()).collect();
+    entries.sort_by_key(|entry| entry.started);
+    entries.into_iter().map(|entry| Row::Stream(Box::new(Stream::new(entry, now, wall)))).collect()
+}
+
+/// The one stream whose id begins with `prefix`, with its timeline.
+fn stream(book: &Book, prefix: &str, now: Ns, wall: &Wall) -> Result<Row, String> {
+    let mut ids: Vec<&str> = book.open().chain(book.ended()).map(|e| e.id.as_str()).filter(|id| id.starts_with(prefix)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    match ids.as_slice() {
+        [] => Err(format!("no stream with an id that begins with {prefix:?}: `llm-observer inspect streams` lists them")),
+        [id] => {
+            let (entry, points) = book.find(id).ok_or("the stream has just been forgotten")?;
+            Ok(Row::Detail(Box::new(Detail::new(entry, &points, now, wall))))
+        }
+        [first, second, ..] => Err(format!("more than one stream begins with {prefix:?} ({first}, {second} …): give more of the id")),
+    }
+}
+
+impl Sources {
+    fn new(fds: &[RawFd], asks: Receiver<Ask>) -> std::io::Result<Sources> {
+        let rings = fds.iter().map(|fd| AsyncFd::with_interest(*fd, Interest::READABLE)).collect::<Result<_, _>>()?;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (term, int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Sources { rings, rest_until: Instant::now(), tick, asks, term, int })
+    }
+
+    /// The next reason to do something. Signals come first, then time and requests, so that a full ring starves nobody.
+    async fn next(&mut self, more: bool) -> Wake {
+        let Sources { rings, rest_until, tick, asks, term, int } = self;
+        tokio::select! {
+            biased;
+            _ = term.recv() => Wake::Signal,
+            _ = int.recv() => Wake::Signal,
+            _ = tick.tick() => Wake::Tick,
+            Some(ask) = asks.recv() => Wake::Request(ask),
+            () = ring(rings, *rest_until, more) => {
+                *rest_until = Instant::now() + PAUSE;
+                Wake::Ring
+            }
+        }
+    }
+}
+
+/// Records wait in a ring, and the ring has rested. At once if the last drain left some.
+async fn ring(rings: &[AsyncFd<RawFd>], rest_until: Instant, more: bool) {
+    if more {
+        return;
+    }
+    sleep_until(rest_until).await;
+    std::future::poll_fn(|context| {
+        let mut ready = Poll::Pending;
+        for ring in rings {
+            // Epoll reports edges: clear first, drain after, and what comes in between is a new edge.
+            if let Poll::Ready(Ok(mut guard)) = ring.poll_read_ready(context) {
+                guard.clear_ready();
+                ready = Poll::Ready(());
+            }
+        }
+        ready
+    })
+    .await;
+}

@@ -1,0 +1,156 @@
+//! `run`: the daemon, put together. Everything that can fail without touching the kernel is done first.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+
+use super::daemon::Daemon;
+use super::lock::Lock;
+use crate::config::{Flags, Settings};
+use crate::coverage::Edge;
+use crate::export::ask::{self, Asker};
+use crate::export::audience::Metrics;
+use crate::export::http::{self, Health, Site};
+use crate::export::inspect::server::Socket;
+use crate::export::text;
+use crate::export::web_config::WebConfig;
+use crate::pipeline::{self, Pipeline};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Configuration file (YAML)
+    #[arg(long, env = "LLM_OBSERVER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to serve metrics on; may be given several times [default: 127.0.0.1:9464, :9464 in a container]
+    #[arg(long = "web.listen-address", env = "LLM_OBSERVER_WEB_LISTEN_ADDRESS", value_name = "ADDR", value_delimiter = ',')]
+    listen_addresses: Vec<String>,
+    /// TLS and authentication for the metrics, in the format of Prometheus' exporter-toolkit
+    #[arg(long = "web.config.file", env = "LLM_OBSERVER_WEB_CONFIG_FILE", value_name = "FILE")]
+    web_config: Option<PathBuf>,
+    /// Path of the metrics [default: /metrics]
+    #[arg(long = "web.telemetry-path", env = "LLM_OBSERVER_WEB_TELEMETRY_PATH", value_name = "PATH")]
+    telemetry_path: Option<String>,
+    /// Socket for `inspect` [default: /run/llm-observer/inspect.sock]
+    #[arg(long = "inspect.socket", env = "LLM_OBSERVER_INSPECT_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Observe only this; may be given several times [default: everything on the host]
+    #[arg(long = "target", env = "LLM_OBSERVER_TARGET", value_name = "PID|EXE|CGROUP", value_delimiter = ',')]
+    targets: Vec<String>,
+    /// Where to look; may be given several times [default: all that this host can do]
+    #[arg(long = "source", env = "LLM_OBSERVER_SOURCE", value_enum, value_delimiter = ',')]
+    sources: Vec<Source>,
+}
+
+/// A capture layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Source {
+    /// What applications read and write inside TLS (probes on TLS libraries)
+    Tls,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    super::log();
+    let settings = Settings::new(args.flags())?;
+    let _ = &args.sources;
+    if let Some(path) = &settings.web_config {
+        WebConfig::read(path)?;
+    }
+    super::edge::may_observe("run")?;
+    let lock = Lock::take()?;
+    let servers = servers()?;
+    let bound = servers.block_on(Bound::bind(&settings))?;
+    let edge = super::edge::start(&settings)?;
+    let ended = serve(edge, bound, settings, &servers);
+    // Dropping the tasks removes the socket's file.
+    servers.shutdown_timeout(std::time::Duration::from_secs(1));
+    drop(lock);
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// Sockets that are ours before anything is attached.
+struct Bound {
+    listeners: Vec<TcpListener>,
+    socket: Socket,
+}
+
+impl Bound {
+    async fn bind(settings: &Settings) -> anyhow::Result<Bound> {
+        let socket = Socket::bind(&settings.socket)?;
+        let mut listeners = Vec::new();
+        for address in &settings.listen_addresses {
+            listeners.push(http::bind(address).await?);
+        }
+        Ok(Bound { listeners, socket })
+    }
+}
+
+/// HTTP and `inspect` have a thread of their own; the pipeline keeps this one.
+fn servers() -> anyhow::Result<Runtime> {
+    let built = Builder::new_multi_thread().worker_threads(1).max_blocking_threads(8).thread_name("servers").enable_all().build();
+    built.context("cannot start the servers' thread")
+}
+
+fn serve(edge: Box<dyn Edge>, bound: Bound, settings: Settings, servers: &Runtime) -> anyhow::Result<()> {
+    let (asker, asks) = ask::channel();
+    let health = Arc::new(Health::default());
+    for listener in &bound.listeners {
+        tracing::info!(address = %listener.local_addr()?, path = settings.telemetry_path, "serving metrics");
+    }
+    tracing::info!(socket = %settings.socket.display(), "answering inspect");
+    let site = site(&settings, asker.clone(), Arc::clone(&health))?;
+    let metrics = Metrics::new(settings.caps, settings.reader_rate);
+    let pipeline = Pipeline::new(pipeline_settings(settings), metrics);
+    let room = http::room();
+    for listener in bound.listeners {
+        servers.spawn(http::serve(listener, Arc::clone(&site), Arc::clone(&room)));
+    }
+    servers.spawn(bound.socket.serve(asker));
+    let own = Builder::new_current_thread().enable_all().build().context("cannot start the pipeline's loop")?;
+    let daemon = Daemon::new(edge, pipeline, health);
+    tracing::info!("observing");
+    own.block_on(daemon.run(asks)).context("the pipeline's loop cannot wait for its events")?;
+    tracing::info!("stopped; probes are detached");
+    Ok(())
+}
+
+fn site(settings: &Settings, asker: Asker, health: Arc<Health>) -> anyhow::Result<Arc<Site>> {
+    let registry = match text::registry(asker) {
+        Ok(registry) => registry,
+        Err(error) => bail!("the metric catalogue is inconsistent (a bug of llm-observer): {error}"),
+    };
+    Ok(Arc::new(Site {
+        registry,
+        health,
+        telemetry_path: settings.telemetry_path.clone(),
+        web_config: settings.web_config.clone(),
+        auth: Default::default(),
+    }))
+}
+
+/// What the pipeline is told of the settings.
+pub fn pipeline_settings(settings: Settings) -> pipeline::Settings {
+    pipeline::Settings {
+        extras: settings.extras,
+        ledger: settings.ledger,
+        conns: settings.connections,
+        ..Default::default()
+    }
+}
+
+impl Args {
+    fn flags(self: &Args) -> Flags {
+        Flags {
+            config: self.config.clone(),
+            listen_addresses: self.listen_addresses.clone(),
+            web_config: self.web_config.clone(),
+            telemetry_path: self.telemetry_path.clone(),
+            socket: self.socket.clone(),
+            targets: self.targets.clone(),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The columns of each table, once: `-o wide` only adds those marked wide.
+
+use super::table::{Cell, Column, Style, Table, Tint, or_dash, short_seconds};
+use super::view::{Detail, PointView, Probe, Process, Stream};
+
+/// One column and how to fill it.
+pub struct Of<T: 'static> {
+    pub column: Column,
+    pub wide: bool,
+    pub show: fn(&T) -> Cell,
+}
+
+/// A table's columns.
+pub type Set<T> = &'static [Of<T>];
+
+const fn text<T>(head: &'static str, show: fn(&T) -> Cell) -> Of<T> {
+    Of { column: Column { head, right: false, least: None }, wide: false, show }
+}
+
+const fn name<T>(head: &'static str, least: usize, show: fn(&T) -> Cell) -> Of<T> {
+    Of { column: Column { head, right: false, least: Some(least) }, wide: false, show }
+}
+
+const fn number<T>(head: &'static str, show: fn(&T) -> Cell) -> Of<T> {
+    Of { column: Column { head, right: true, least: None }, wide: false, show }
+}
+
+const fn wide<T>(of: Of<T>) -> Of<T> {
+    Of { wide: true, ..of }
+}
+
+fn seconds(value: Option<f64>) -> Cell {
+    or_dash(value, short_seconds)
+}
+
+fn words(value: Option<&String>) -> Cell {
+    or_dash(value, Clone::clone)
+}
+
+fn count(value: Option<u64>) -> Cell {
+    or_dash(value, |n| n.to_string())
+}
+
+/// `inspect streams`.
+pub const STREAMS: Set<Stream> = &[
+    text("ID", |s| s.id.as_str().into()),
+    name("SERVICE", 10, |s| s.service.as_str().into()),
+    name("MODEL", 12, |s| words(s.response_model.as_ref().or(s.request_model.as_ref()))),
+    text("OUTCOME", outcome),
+    number("TIME", |s| short_seconds(s.duration_seconds).into()),
+    number("VISIBLE", |s| seconds(s.first_seconds.visible)),
+    number("CHUNKS", |s| s.chunks.to_string().into()),
+    number("CHARS", |s| s.visible_chars.to_string().into()),
+    number("GAP50", |s| seconds(s.gaps.p50)),
+    number("MAXGAP", |s| seconds(s.gaps.max)),
+    wide(text("PROVIDER", |s| s.provider.as_str().into())),
+    wide(text("API", |s| s.api.as_str().into())),
+    wide(text("SERVER", |s| words(s.server_address.as_ref()))),
+    wide(number("PID", |s| s.pid.to_string().into())),
+    wide(text("COMM", |s| s.comm.as_str().into())),
+    wide(text("NAMESPACE", |s| words(s.k8s.namespace.as_ref()))),
+    wide(text("POD", |s| words(s.k8s.pod.as_ref()))),
+    wide(number("STATUS", |s| or_dash(s.status, |status| status.to_string()))),
+    wide(number("BYTE", |s| seconds(s.first_seconds.byte))),
+    wide(number("EMITTED", |s| seconds(s.first_seconds.emitted))),
+    wide(number("REASONING", |s| s.reasoning_chars.to_string().into())),
+    wide(number("STALLS", |s| s.stalls.len().to_string().into())),
+    wide(number("IN", |s| count(s.tokens.input))),
+    wide(number("OUT", |s| count(s.tokens.output))),
+    wide(text("FINISH", |s| words(s.finish_reason.as_ref()))),
+    wide(text("LOST", |s| words(s.lost.cause.as_ref()))),
+    wide(text("STARTED", |s| s.started.as_str().into())),
+];
+
+/// What a stream does now, or how it ended.
+fn outcome(stream: &Stream) -> Cell {
+    let Some(outcome) = &stream.outcome else {
+        let state = if stream.first_seconds.event.is_some() { "streaming" } else { "waiting" };
+        return Cell { text: state.into(), tint: Tint::Good };
+    };
+    let tint = if outcome == "complete" { Tint::None } else { Tint::Bad };
+    Cell { text: outcome.clone(), tint }
+}
+
+/// `inspect processes`.
+pub const PROCESSES: Set<Process> = &[
+    number("PID", |p| p.pid.to_string().into()),
+    name("COMM", 8, |p| p.comm.as_str().into()),
+    name("SERVICE", 10, |p| p.service.as_str().into()),
+    text("VISIBILITY", |p| tinted(&p.visibility, p.visibility == "plaintext")),
+    text("REASON", |p| p.reason.as_str().into()),
+    number("HELLOS", |p| count(p.hellos)),
+    name("LIBRARY", 20, |p| words(p.library.as_ref())),
+];
+
+/// `inspect probes`.
+pub const PROBES: Set<Probe> = &[
+    text("PROBE", |p| p.probe.as_str().into()),
+    text("STATE", |p| tinted(&p.state, p.state == "ok" || p.state == "not_applicable")),
+    text("PLACEMENT", |p| p.placement.as_str().into()),
+    number("HITS", |p| count(p.hits)),
+    name("TARGET", 24, |p| p.target.as_str().into()),
+    wide(text("BUILD-ID", |p| words(p.build_id.as_ref()))),
+    name("REASON", 12, |p| p.reason.as_str().into()),
+];
+
+fn tinted(text: &str, good: bool) -> Cell {
+    Cell { text: text.to_owned(), tint: if good { Tint::Good } else { Tint::Bad } }
+}
+
+const TIMELINE: Set<PointView> = &[
+    number("AT", |p| format!("{:.6}", p.seconds).into()),
+    text("KIND", |p| p.kind.as_str().into()),
+    number("CHARS", |p| p.chars.to_string().into()),
+    number("BYTES", |p| p.bytes.to_string().into()),
+    number("WIRE", |p| p.wire_bytes.to_string().into()),
+    wide(text("READ", |p| p.t_read.as_str().into())),
+    wide(text("ARRIVED", |p| words(p.t_arrival.as_ref()))),
+];
+
+/// `inspect stream ID`: facts, milestones, and the timeline with the silence before each point.
+#[must_use]
+pub fn detail(detail: &Detail, wide: bool, style: Style) -> String {
+    let mut text = facts(&detail.stream, style);
+    if detail.timeline.is_empty() {
+        return text;
+    }
+    let chosen: Vec<_> = TIMELINE.iter().filter(|column| wide || !column.wide).collect();
+    let mut heads: Vec<Column> = chosen.iter().map(|column| column.column).collect();
+    heads.insert(1, Column { head: "SINCE", right: true, least: None });
+    let mut before = None;
+    let rows: Vec<Vec<Cell>> = detail
+        .timeline
+        .iter()
+        .map(|point| {
+            let mut cells: Vec<Cell> = chosen.iter().map(|column| (column.show)(point)).collect();
+            cells.insert(1, seconds(before.map(|before| point.seconds - before)));
+            before = Some(point.seconds);
+            cells
+        })
+        .collect();
+    text.push('\n');
+    text.push_str(&Table::new(heads, style).render(&rows));
+    text
+}
+
+fn facts(stream: &Stream, style: Style) -> String {
+    let columns = vec![Column { head: "STREAM", right: false, least: None }, Column { head: "", right: false, least: None }];
+    let row = |name: &str, cell: Cell| vec![name.into(), cell];
+    let firsts = &stream.first_seconds;
+    let tokens = &stream.tokens;
+    let show = |value: Option<f64>| seconds(value).text;
+    let rows = vec![
+        row("id", stream.id.as_str().into()),
+        row("service", format!("{} (pid {}, {})", stream.service, stream.pid, stream.comm).into()),
+        row("call", format!("{} {} at {}", stream.provider, stream.api, words(stream.server_address.as_ref()).text).into()),
+        row("model", format!("{} → {}", words(stream.request_model.as_ref()).text, words(stream.response_model.as_ref()).text).into()),
+        row("started", stream.started.as_str().into()),
+        row("outcome", outcome(stream)),
+        row("finish", words(stream.finish_reason.as_ref())),
+        row("duration", short_seconds(stream.duration_seconds).into()),
+        row(
+            "first",
+            format!(
+                "byte {}, event {}, emitted {}, reasoning {}, visible {}, tool {}, sentence {}",
+                show(firsts.byte),
+                show(firsts.event),
+                show(firsts.emitted),
+                show(firsts.reasoning),
+                show(firsts.visible),
+                show(firsts.tool),
+                show(firsts.sentence)
+            )
+            .into(),
+        ),
+        row("chunks", format!("{} of {} events in {} reads", stream.chunks, stream.events, stream.reads).into()),
+        row("characters", format!("{} visible, {} reasoning, {} tool", stream.visible_chars, stream.reasoning_chars, stream.tool_chars).into()),
+        row("gaps", format!("p50 {}, p95 {}, max {}", show(stream.gaps.p50), show(stream.gaps.p95), show(stream.gaps.max)).into()),
+        row("stalls", stream.stalls.len().to_string().into()),
+        row("tokens", format!("{} in, {} out, {} cached, {} reasoning", count(tokens.input).text, count(tokens.output).text, count(tokens.cached).text, count(tokens.reasoning).text).into()),
+        row("lost", or_dash(stream.lost.cause.as_ref(), |cause| format!("{} bytes ({cause})", count(stream.lost.bytes).text))),
+        row("notes", if stream.notes.is_empty() { "-".into() } else { stream.notes.join(", ").into() }),
+    ];
+    Table::new(columns, style).render(&rows)
+}
