@@ -5,6 +5,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -196,11 +197,12 @@ impl TypedExtra {
 impl Limits {
     fn ledger(&self) -> Result<ledger::Limits, ConfigError> {
         let default = ledger::Limits::default();
-        let idle_ns = match self.idle_seconds {
-            None => default.idle_ns,
-            Some(seconds) if (0.001..=86_400.0).contains(&seconds) => (seconds * 1e9) as u64,
+        let idle = match self.idle_seconds {
+            None => Duration::from_nanos(default.idle_ns),
+            Some(seconds) if (0.001..=86_400.0).contains(&seconds) => Duration::from_secs_f64(seconds),
             Some(_) => return Err(value("limits.idle_seconds", "must be between 0.001 and 86400")),
         };
+        let idle_ns = u64::try_from(idle.as_nanos()).unwrap_or(default.idle_ns);
         Ok(ledger::Limits { ended: self.ended_streams.unwrap_or(default.ended), idle_ns })
     }
 

@@ -17,7 +17,7 @@ use crate::export::ask::Ask;
 use crate::export::audience::Metrics;
 use crate::export::catalogue::Id;
 use crate::export::http::Health;
-use crate::export::inspect::view::{Detail, Process, Probe, Stream};
+use crate::export::inspect::view::{Detail, Probe, Process, Stream};
 use crate::export::inspect::{Answer, Question, Row};
 use crate::export::live::{Gauges, Groups};
 use crate::export::own;
@@ -45,8 +45,8 @@ enum Wake {
 }
 
 /// Everything the loop owns.
-pub struct Daemon<E> {
-    edge: E,
+pub struct Daemon {
+    edge: Box<dyn Edge>,
     pipeline: Pipeline<Metrics>,
     gauges: Gauges,
     wall: Wall,
@@ -64,9 +64,9 @@ struct Sources {
     int: Signal,
 }
 
-impl<E: Edge> Daemon<E> {
+impl Daemon {
     /// A daemon over a kernel side that is attached already.
-    pub fn new(edge: E, mut pipeline: Pipeline<Metrics>, health: Arc<Health>) -> Daemon<E> {
+    pub fn new(edge: Box<dyn Edge>, mut pipeline: Pipeline<Metrics>, health: Arc<Health>) -> Daemon {
         own::start(&mut pipeline.audience_mut().store);
         Daemon { edge, pipeline, gauges: Gauges::default(), wall: Wall::read(), health, edge_ticked: Ns(0) }
     }
@@ -144,7 +144,7 @@ impl<E: Edge> Daemon<E> {
         for (kind, count) in kinds {
             store.set_to(Id::Events, &[kind], count as f64);
         }
-        own::edge(store, &self.edge);
+        own::edge(store, self.edge.as_ref());
         own::process(store);
         store.snapshot()
     }
@@ -156,7 +156,9 @@ impl<E: Edge> Daemon<E> {
         match question {
             Question::Streams { since_seconds, .. } => Ok(streams(book, *since_seconds, now, &self.wall)),
             Question::Stream { id } => stream(book, id, now, &self.wall).map(|row| vec![row]),
-            Question::Processes => Ok(self.edge.processes().iter().map(|row| Row::Process(Process::new(row))).collect()),
+            Question::Processes => {
+                Ok(self.edge.processes().iter().map(|row| Row::Process(Process::new(row))).collect())
+            }
             Question::Probes => Ok(self.edge.probes().iter().map(|row| Row::Probe(Probe::new(row))).collect()),
         }
     }
@@ -173,20 +175,29 @@ pub fn streams(book: &Book, since_seconds: f64, now: Ns, wall: &Wall) -> Vec<Row
 
 /// The one stream whose id begins with `prefix`, with its timeline.
 fn stream(book: &Book, prefix: &str, now: Ns, wall: &Wall) -> Result<Row, String> {
-    let mut ids: Vec<&str> = book.open().chain(book.ended()).map(|e| e.id.as_str()).filter(|id| id.starts_with(prefix)).collect();
+    let mut ids: Vec<&str> =
+        book.open().chain(book.ended()).map(|e| e.id.as_str()).filter(|id| id.starts_with(prefix)).collect();
     ids.sort_unstable();
     ids.dedup();
     match ids.as_slice() {
-        [] => Err(format!("no stream with an id that begins with {prefix:?}: `llm-observer inspect streams` lists them")),
+        [] => {
+            Err(format!("no stream with an id that begins with {prefix:?}: `llm-observer inspect streams` lists them"))
+        }
         [id] => {
             let (entry, points) = book.find(id).ok_or("the stream has just been forgotten")?;
             Ok(Row::Detail(Box::new(Detail::new(entry, &points, now, wall))))
         }
-        [first, second, ..] => Err(format!("more than one stream begins with {prefix:?} ({first}, {second} …): give more of the id")),
+        [first, second, ..] => {
+            Err(format!("more than one stream begins with {prefix:?} ({first}, {second} …): give more of the id"))
+        }
     }
 }
 
 impl Sources {
+    #[expect(
+        deprecated,
+        reason = "the descriptors belong to the edge, which lives as long as the daemon that waits for them"
+    )]
     fn new(fds: &[RawFd], asks: Receiver<Ask>) -> std::io::Result<Sources> {
         let rings = fds.iter().map(|fd| AsyncFd::with_interest(*fd, Interest::READABLE)).collect::<Result<_, _>>()?;
         let mut tick = interval(TICK);

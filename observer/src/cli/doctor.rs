@@ -48,7 +48,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// What a running daemon sees and does not see. No daemon is no fault of the host.
 fn daemon(socket: &Socket) -> Vec<Check> {
-    let answers = rows::<Process>(socket, &Question::Processes).and_then(|p| Ok((p, rows::<Probe>(socket, &Question::Probes)?)));
+    let answers =
+        rows::<Process>(socket, &Question::Processes).and_then(|p| Ok((p, rows::<Probe>(socket, &Question::Probes)?)));
     match answers {
         Ok((processes, probes)) => vec![coverage(&processes), probed(&probes)],
         Err(ClientError::NoDaemon(_)) => {
@@ -66,8 +67,13 @@ fn daemon(socket: &Socket) -> Vec<Check> {
 
 fn coverage(processes: &[Process]) -> Check {
     // Who never spoke TLS to the outside has nothing to hide.
-    let blind: Vec<&Process> = processes.iter().filter(|p| p.visibility != "plaintext" && p.hellos != Some(0)).collect();
-    let found = format!("{} of {} processes that use TLS are seen in plaintext", processes.len() - blind.len(), processes.len());
+    let blind: Vec<&Process> =
+        processes.iter().filter(|p| p.visibility != "plaintext" && p.hellos != Some(0)).collect();
+    let found = format!(
+        "{} of {} processes that use TLS are seen in plaintext",
+        processes.len() - blind.len(),
+        processes.len()
+    );
     let Some(first) = blind.first() else { return ok("coverage", found) };
     Check {
         name: "coverage",
@@ -117,10 +123,18 @@ fn json(checks: &[Check]) -> anyhow::Result<String> {
 fn table(checks: &[Check]) -> String {
     let head = |head| Column { head, right: false, least: None };
     let mut table = Table::new(vec![head("CHECK"), head("STATUS"), head("FOUND")], output::style());
-    let rows: Vec<Vec<Cell>> = checks.iter().map(|c| vec![c.name.into(), tinted(c.severity), c.found.as_str().into()]).collect();
+    let rows: Vec<Vec<Cell>> =
+        checks.iter().map(|c| vec![c.name.into(), tinted(c.severity), c.found.as_str().into()]).collect();
     let mut text = table.render(&rows);
     for check in checks.iter().filter(|check| check.severity != Severity::Ok) {
-        text.push_str(&format!("\n{}: lost: {}\n{:width$}  fix: {}\n", check.name, check.lost, "", check.fix, width = check.name.len()));
+        text.push_str(&format!(
+            "\n{}: lost: {}\n{:width$}  fix: {}\n",
+            check.name,
+            check.lost,
+            "",
+            check.fix,
+            width = check.name.len()
+        ));
     }
     text
 }

@@ -174,4 +174,3 @@ fn array(rows: &[Box<RawValue>]) -> String {
     let rows: Vec<&str> = rows.iter().map(|row| row.get()).collect();
     if rows.is_empty() { "[]\n".into() } else { format!("[\n{}\n]\n", rows.join(",\n")) }
 }
-

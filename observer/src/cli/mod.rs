@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Flags, SOCKET};
+use crate::config::SOCKET;
 use output::Closed;
 
 /// What a host's LLM traffic really does, seen from the kernel.
@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
 
 fn verb(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
-        Verb::Run(args) => run::run(args),
+        Verb::Run(args) => run::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Record(args) => record::run(&args),
@@ -121,7 +121,11 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
-        let unit = if after.starts_with("ms") { "ms" } else { after.get(..after.chars().next().map_or(0, char::len_utf8)).unwrap_or_default() };
+        let unit = if after.starts_with("ms") {
+            "ms"
+        } else {
+            after.get(..after.chars().next().map_or(0, char::len_utf8)).unwrap_or_default()
+        };
         let scale = match unit {
             "ms" => 0.001,
             "s" | "" => 1.0,
@@ -147,7 +151,15 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, seconds) in [("90s", 90.0), ("15m", 900.0), ("1h30m", 5400.0), ("2d", 172_800.0), ("5", 5.0), ("250ms", 0.25), ("1.5s", 1.5)] {
+        for (text, seconds) in [
+            ("90s", 90.0),
+            ("15m", 900.0),
+            ("1h30m", 5400.0),
+            ("2d", 172_800.0),
+            ("5", 5.0),
+            ("250ms", 0.25),
+            ("1.5s", 1.5),
+        ] {
             assert_eq!(duration(text).unwrap().as_secs_f64(), seconds, "{text}");
         }
         for text in ["", "m", "5x", "-1s", "1e400s", "5é", "99999999999999999999d"] {

@@ -27,7 +27,12 @@ pub struct Args {
     #[arg(long, env = "LLM_OBSERVER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address to serve metrics on; may be given several times [default: 127.0.0.1:9464, :9464 in a container]
-    #[arg(long = "web.listen-address", env = "LLM_OBSERVER_WEB_LISTEN_ADDRESS", value_name = "ADDR", value_delimiter = ',')]
+    #[arg(
+        long = "web.listen-address",
+        env = "LLM_OBSERVER_WEB_LISTEN_ADDRESS",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
     listen_addresses: Vec<String>,
     /// TLS and authentication for the metrics, in the format of Prometheus' exporter-toolkit
     #[arg(long = "web.config.file", env = "LLM_OBSERVER_WEB_CONFIG_FILE", value_name = "FILE")]
@@ -53,7 +58,7 @@ enum Source {
     Tls,
 }
 
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     super::log();
     let settings = Settings::new(args.flags())?;
     let _ = &args.sources;
@@ -91,7 +96,12 @@ impl Bound {
 
 /// HTTP and `inspect` have a thread of their own; the pipeline keeps this one.
 fn servers() -> anyhow::Result<Runtime> {
-    let built = Builder::new_multi_thread().worker_threads(1).max_blocking_threads(8).thread_name("servers").enable_all().build();
+    let built = Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(8)
+        .thread_name("servers")
+        .enable_all()
+        .build();
     built.context("cannot start the servers' thread")
 }
 
@@ -143,7 +153,7 @@ pub fn pipeline_settings(settings: Settings) -> pipeline::Settings {
 }
 
 impl Args {
-    fn flags(self: &Args) -> Flags {
+    fn flags(&self) -> Flags {
         Flags {
             config: self.config.clone(),
             listen_addresses: self.listen_addresses.clone(),

@@ -103,7 +103,8 @@ mod tests {
     fn deliver(points: &[(f64, u32)]) -> Delivery {
         let mut delivery = Delivery::default();
         for (at, chars) in points {
-            delivery.chunk(Ns(1_000_000_000 + (at * 1e9) as u64), *chars);
+            let at = std::time::Duration::from_secs_f64(1.0 + at).as_nanos();
+            delivery.chunk(Ns(u64::try_from(at).unwrap()), *chars);
         }
         delivery
     }

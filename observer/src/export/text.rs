@@ -57,7 +57,7 @@ impl<S: Source> Collector for Catalogue<S> {
             .iter()
             .zip(snapshot.families)
             .filter(|(_, series)| !series.is_empty())
-            .map(|(m, s)| family(m, s))
+            .map(|(m, s)| family(m, &s))
             .collect()
     }
 }
@@ -73,7 +73,7 @@ fn description(metric: &Metric) -> Option<Desc> {
     Desc::new(metric.name.to_owned(), metric.help.to_owned(), labels, std::collections::HashMap::new()).ok()
 }
 
-fn family(metric: &Metric, series: Vec<(Labels, Value)>) -> MetricFamily {
+fn family(metric: &Metric, series: &[(Labels, Value)]) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(metric.name.to_owned());
     family.set_help(metric.help.to_owned());
@@ -91,7 +91,7 @@ fn sample(metric: &Metric, labels: &Labels, value: &Value) -> proto::Metric {
     let mut sample = proto::Metric::from_label(pairs);
     match (value, metric.kind) {
         (Value::Buckets { counts, sum }, Kind::Histogram(bounds)) => {
-            sample.set_histogram(histogram(bounds, counts, *sum))
+            sample.set_histogram(histogram(bounds, counts, *sum));
         }
         (Value::Number(number), Kind::Gauge) => {
             let mut gauge = Gauge::default();

@@ -25,8 +25,8 @@ const fn number<T>(head: &'static str, show: fn(&T) -> Cell) -> Of<T> {
     Of { column: Column { head, right: true, least: None }, wide: false, show }
 }
 
-const fn wide<T>(of: Of<T>) -> Of<T> {
-    Of { wide: true, ..of }
+const fn wide<T>(of: &Of<T>) -> Of<T> {
+    Of { column: of.column, wide: true, show: of.show }
 }
 
 fn seconds(value: Option<f64>) -> Cell {
@@ -53,23 +53,23 @@ pub const STREAMS: Set<Stream> = &[
     number("CHARS", |s| s.visible_chars.to_string().into()),
     number("GAP50", |s| seconds(s.gaps.p50)),
     number("MAXGAP", |s| seconds(s.gaps.max)),
-    wide(text("PROVIDER", |s| s.provider.as_str().into())),
-    wide(text("API", |s| s.api.as_str().into())),
-    wide(text("SERVER", |s| words(s.server_address.as_ref()))),
-    wide(number("PID", |s| s.pid.to_string().into())),
-    wide(text("COMM", |s| s.comm.as_str().into())),
-    wide(text("NAMESPACE", |s| words(s.k8s.namespace.as_ref()))),
-    wide(text("POD", |s| words(s.k8s.pod.as_ref()))),
-    wide(number("STATUS", |s| or_dash(s.status, |status| status.to_string()))),
-    wide(number("BYTE", |s| seconds(s.first_seconds.byte))),
-    wide(number("EMITTED", |s| seconds(s.first_seconds.emitted))),
-    wide(number("REASONING", |s| s.reasoning_chars.to_string().into())),
-    wide(number("STALLS", |s| s.stalls.len().to_string().into())),
-    wide(number("IN", |s| count(s.tokens.input))),
-    wide(number("OUT", |s| count(s.tokens.output))),
-    wide(text("FINISH", |s| words(s.finish_reason.as_ref()))),
-    wide(text("LOST", |s| words(s.lost.cause.as_ref()))),
-    wide(text("STARTED", |s| s.started.as_str().into())),
+    wide(&text("PROVIDER", |s| s.provider.as_str().into())),
+    wide(&text("API", |s| s.api.as_str().into())),
+    wide(&text("SERVER", |s| words(s.server_address.as_ref()))),
+    wide(&number("PID", |s| s.pid.to_string().into())),
+    wide(&text("COMM", |s| s.comm.as_str().into())),
+    wide(&text("NAMESPACE", |s| words(s.k8s.namespace.as_ref()))),
+    wide(&text("POD", |s| words(s.k8s.pod.as_ref()))),
+    wide(&number("STATUS", |s| or_dash(s.status, |status| status.to_string()))),
+    wide(&number("BYTE", |s| seconds(s.first_seconds.byte))),
+    wide(&number("EMITTED", |s| seconds(s.first_seconds.emitted))),
+    wide(&number("REASONING", |s| s.reasoning_chars.to_string().into())),
+    wide(&number("STALLS", |s| s.stalls.len().to_string().into())),
+    wide(&number("IN", |s| count(s.tokens.input))),
+    wide(&number("OUT", |s| count(s.tokens.output))),
+    wide(&text("FINISH", |s| words(s.finish_reason.as_ref()))),
+    wide(&text("LOST", |s| words(s.lost.cause.as_ref()))),
+    wide(&text("STARTED", |s| s.started.as_str().into())),
 ];
 
 /// What a stream does now, or how it ended.
@@ -100,7 +100,7 @@ pub const PROBES: Set<Probe> = &[
     text("PLACEMENT", |p| p.placement.as_str().into()),
     number("HITS", |p| count(p.hits)),
     name("TARGET", 24, |p| p.target.as_str().into()),
-    wide(text("BUILD-ID", |p| words(p.build_id.as_ref()))),
+    wide(&text("BUILD-ID", |p| words(p.build_id.as_ref()))),
     name("REASON", 12, |p| p.reason.as_str().into()),
 ];
 
@@ -114,8 +114,8 @@ const TIMELINE: Set<PointView> = &[
     number("CHARS", |p| p.chars.to_string().into()),
     number("BYTES", |p| p.bytes.to_string().into()),
     number("WIRE", |p| p.wire_bytes.to_string().into()),
-    wide(text("READ", |p| p.t_read.as_str().into())),
-    wide(text("ARRIVED", |p| words(p.t_arrival.as_ref()))),
+    wide(&text("READ", |p| p.t_read.as_str().into())),
+    wide(&text("ARRIVED", |p| words(p.t_arrival.as_ref()))),
 ];
 
 /// `inspect stream ID`: facts, milestones, and the timeline with the silence before each point.
@@ -145,7 +145,8 @@ pub fn detail(detail: &Detail, wide: bool, style: Style) -> String {
 }
 
 fn facts(stream: &Stream, style: Style) -> String {
-    let columns = vec![Column { head: "STREAM", right: false, least: None }, Column { head: "", right: false, least: None }];
+    let columns =
+        vec![Column { head: "STREAM", right: false, least: None }, Column { head: "", right: false, least: None }];
     let row = |name: &str, cell: Cell| vec![name.into(), cell];
     let firsts = &stream.first_seconds;
     let tokens = &stream.tokens;
@@ -153,8 +154,15 @@ fn facts(stream: &Stream, style: Style) -> String {
     let rows = vec![
         row("id", stream.id.as_str().into()),
         row("service", format!("{} (pid {}, {})", stream.service, stream.pid, stream.comm).into()),
-        row("call", format!("{} {} at {}", stream.provider, stream.api, words(stream.server_address.as_ref()).text).into()),
-        row("model", format!("{} → {}", words(stream.request_model.as_ref()).text, words(stream.response_model.as_ref()).text).into()),
+        row(
+            "call",
+            format!("{} {} at {}", stream.provider, stream.api, words(stream.server_address.as_ref()).text).into(),
+        ),
+        row(
+            "model",
+            format!("{} → {}", words(stream.request_model.as_ref()).text, words(stream.response_model.as_ref()).text)
+                .into(),
+        ),
         row("started", stream.started.as_str().into()),
         row("outcome", outcome(stream)),
         row("finish", words(stream.finish_reason.as_ref())),
@@ -174,11 +182,35 @@ fn facts(stream: &Stream, style: Style) -> String {
             .into(),
         ),
         row("chunks", format!("{} of {} events in {} reads", stream.chunks, stream.events, stream.reads).into()),
-        row("characters", format!("{} visible, {} reasoning, {} tool", stream.visible_chars, stream.reasoning_chars, stream.tool_chars).into()),
-        row("gaps", format!("p50 {}, p95 {}, max {}", show(stream.gaps.p50), show(stream.gaps.p95), show(stream.gaps.max)).into()),
+        row(
+            "characters",
+            format!(
+                "{} visible, {} reasoning, {} tool",
+                stream.visible_chars, stream.reasoning_chars, stream.tool_chars
+            )
+            .into(),
+        ),
+        row(
+            "gaps",
+            format!("p50 {}, p95 {}, max {}", show(stream.gaps.p50), show(stream.gaps.p95), show(stream.gaps.max))
+                .into(),
+        ),
         row("stalls", stream.stalls.len().to_string().into()),
-        row("tokens", format!("{} in, {} out, {} cached, {} reasoning", count(tokens.input).text, count(tokens.output).text, count(tokens.cached).text, count(tokens.reasoning).text).into()),
-        row("lost", or_dash(stream.lost.cause.as_ref(), |cause| format!("{} bytes ({cause})", count(stream.lost.bytes).text))),
+        row(
+            "tokens",
+            format!(
+                "{} in, {} out, {} cached, {} reasoning",
+                count(tokens.input).text,
+                count(tokens.output).text,
+                count(tokens.cached).text,
+                count(tokens.reasoning).text
+            )
+            .into(),
+        ),
+        row(
+            "lost",
+            or_dash(stream.lost.cause.as_ref(), |cause| format!("{} bytes ({cause})", count(stream.lost.bytes).text)),
+        ),
         row("notes", if stream.notes.is_empty() { "-".into() } else { stream.notes.join(", ").into() }),
     ];
     Table::new(columns, style).render(&rows)

@@ -139,7 +139,7 @@ fn shorten(text: &str, width: usize, column: &Column, style: Style) -> String {
 /// A duration for people: `850µs 12ms 3.1s 4m10s 2h05m 3d04h`.
 #[must_use]
 pub fn short_seconds(seconds: f64) -> String {
-    let whole = seconds.max(0.0) as u64;
+    let whole = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
     match seconds {
         s if s < 0.001 => format!("{:.0}µs", s * 1e6),
         s if s < 1.0 => format!("{:.0}ms", s * 1e3),
@@ -191,7 +191,7 @@ mod tests {
     fn colour_only_when_asked_and_no_escape_from_clients() {
         let bad = vec![Cell { text: "\x1b[2Jx".into(), tint: Tint::Bad }];
         let column = vec![Column { head: "A", right: false, least: None }];
-        let plain = Table::new(column.clone(), Style::default()).render(&[bad.clone()]);
+        let plain = Table::new(column.clone(), Style::default()).render(std::slice::from_ref(&bad));
         assert!(!plain.contains('\x1b'), "{plain:?}");
         let colour = Table::new(column, Style { colour: true, width: None }).render(&[bad]);
         assert!(colour.contains("\x1b[31m·[2Jx\x1b[0m"), "{colour:?}");
@@ -202,7 +202,7 @@ mod tests {
         for (seconds, text) in [
             (0.00085, "850µs"),
             (0.012, "12ms"),
-            (3.14, "3.1s"),
+            (3.13, "3.1s"),
             (250.0, "4m10s"),
             (7500.0, "2h05m"),
             (273_600.0, "3d04h"),
