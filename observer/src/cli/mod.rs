@@ -11,6 +11,7 @@ mod record;
 mod replay;
 mod run;
 mod version;
+mod wake;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,10 +1,117 @@
-//! Comes with the recording format.
+//! `replay FILE...`: the same pipeline on recorded records, in virtual time.
 
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-#[derive(Debug, clap::Args)]
-pub struct Args {}
+use anyhow::{Context, bail};
+use clap::ValueEnum;
 
-pub fn run(_: &Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("recordings are not in this build yet")
+use super::daemon::streams;
+use super::{output, run::pipeline_settings};
+use crate::clock::Wall;
+use crate::config::{Flags, Settings};
+use crate::export::audience::Metrics;
+use crate::export::catalogue::Id;
+use crate::export::inspect::table::Table;
+use crate::export::inspect::{Row, columns};
+use crate::export::live::{Gauges, Groups};
+use crate::export::text;
+use crate::pipeline::Pipeline;
+use crate::recording::{Reader, replay};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Recordings, each of one host and run; they are replayed one after the other
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: View,
+    /// Configuration file (YAML), for its match, limits and qoe sections
+    #[arg(long, env = "LLM_OBSERVER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum View {
+    /// The table of `inspect streams`
+    #[default]
+    Streams,
+    /// What `/metrics` would say at the end
+    Metrics,
+    /// Findings of detectors
+    Findings,
+    /// Streams as JSON, one array
+    Json,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.output == View::Findings {
+        bail!("`replay -o findings` needs detectors, which this version does not have: ask for metrics, streams or json");
+    }
+    let settings = Settings::new(Flags { config: args.config.clone(), ..Default::default() })?;
+    let (caps, rate) = (settings.caps, settings.reader_rate);
+    let mut pipeline_settings = pipeline_settings(settings);
+    // Every call of a recording is wanted, not the latest of a daemon's long life.
+    pipeline_settings.ledger.ended = pipeline_settings.ledger.ended.max(1_000_000);
+    let mut pipeline = Pipeline::new(pipeline_settings.clone(), Metrics::new(caps, rate));
+    let mut rows = Vec::new();
+    for (index, file) in args.files.iter().enumerate() {
+        if index > 0 {
+            // Another recording is another time: connections and open streams of the last one end with it, its sums stay.
+            let metrics = std::mem::replace(pipeline.audience_mut(), Metrics::new(caps, rate));
+            pipeline = Pipeline::new(pipeline_settings.clone(), metrics);
+        }
+        let wall = feed(file, &mut pipeline)?;
+        rows.extend(streams(pipeline.book(), f64::INFINITY, pipeline.now(), &wall));
+    }
+    output::print(&match args.output {
+        View::Metrics => metrics(&mut pipeline)?,
+        View::Json => json(&rows)?,
+        View::Streams | View::Findings => table(&rows),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Replays one file. A damaged end is reported, what came before it counts.
+fn feed(path: &Path, pipeline: &mut Pipeline<Metrics>) -> anyhow::Result<Wall> {
+    let name = path.display();
+    let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+    let mut reader = Reader::new(BufReader::new(file)).with_context(|| format!("cannot replay {name}"))?;
+    let wall = Wall::fixed(i128::from(reader.wall()));
+    match replay(&mut reader, pipeline) {
+        Ok(done) if done.cut => eprintln!("llm-observer: {name} ends in the middle of a record; all before it was replayed"),
+        Ok(_) => {}
+        Err(error) => eprintln!("llm-observer: {name}: {}", super::chain(&error)),
+    }
+    Ok(wall)
+}
+
+fn metrics(pipeline: &mut Pipeline<Metrics>) -> anyhow::Result<String> {
+    let now = pipeline.now();
+    let open = Groups::of(pipeline.book().open(), now);
+    let kinds = pipeline.counters().kinds();
+    let store = &mut pipeline.audience_mut().store;
+    Gauges::default().publish(&open, now, store);
+    for (kind, count) in kinds {
+        store.set_to(Id::Events, &[kind], count as f64);
+    }
+    Ok(String::from_utf8(text::encode_once(store.snapshot())?)?)
+}
+
+fn json(rows: &[Row]) -> anyhow::Result<String> {
+    let lines = rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+    Ok(if lines.is_empty() { "[]\n".into() } else { format!("[\n{}\n]\n", lines.join(",\n")) })
+}
+
+fn table(rows: &[Row]) -> String {
+    let chosen: Vec<_> = columns::STREAMS.iter().filter(|column| !column.wide).collect();
+    let cells: Vec<_> = rows
+        .iter()
+        .filter_map(|row| if let Row::Stream(stream) = row { Some(stream) } else { None })
+        .map(|stream| chosen.iter().map(|column| (column.show)(stream)).collect())
+        .collect();
+    Table::new(chosen.iter().map(|column| column.column).collect(), output::style()).render(&cells)
 }

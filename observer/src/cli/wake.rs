@@ -1,0 +1,92 @@
+//! Why a loop over a kernel side wakes: one enum, one wait.
+
+use std::os::fd::RawFd;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+
+use crate::export::ask::Ask;
+
+/// After a drain the ring is left alone for this long: stamps are taken in the kernel, so waiting costs no accuracy,
+/// and one wake-up then serves many records.
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// How often time passes for the pipeline when nothing happens.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Why the loop was woken.
+pub enum Wake {
+    /// Records wait.
+    Ring,
+    /// Time passed.
+    Tick,
+    /// Somebody asks.
+    Request(Ask),
+    /// SIGTERM or SIGINT.
+    Signal,
+}
+
+/// Where wakes come from.
+pub struct Sources {
+    rings: Vec<AsyncFd<RawFd>>,
+    rest_until: Instant,
+    tick: Interval,
+    asks: Receiver<Ask>,
+    term: Signal,
+    int: Signal,
+}
+
+impl Sources {
+    #[expect(
+        deprecated,
+        reason = "the descriptors belong to the edge, which lives as long as the daemon that waits for them"
+    )]
+    pub fn new(fds: &[RawFd], asks: Receiver<Ask>) -> std::io::Result<Sources> {
+        let rings = fds.iter().map(|fd| AsyncFd::with_interest(*fd, Interest::READABLE)).collect::<Result<_, _>>()?;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (term, int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Sources { rings, rest_until: Instant::now(), tick, asks, term, int })
+    }
+
+    /// The next reason to do something. Signals come first, then time and requests, so that a full ring starves nobody.
+    pub async fn next(&mut self, more: bool) -> Wake {
+        let Sources { rings, rest_until, tick, asks, term, int } = self;
+        tokio::select! {
+            biased;
+            _ = term.recv() => Wake::Signal,
+            _ = int.recv() => Wake::Signal,
+            _ = tick.tick() => Wake::Tick,
+            Some(ask) = asks.recv() => Wake::Request(ask),
+            () = ring(rings, *rest_until, more) => {
+                *rest_until = Instant::now() + PAUSE;
+                Wake::Ring
+            }
+        }
+    }
+}
+
+/// Records wait in a ring, and the ring has rested. At once if the last drain left some.
+async fn ring(rings: &[AsyncFd<RawFd>], rest_until: Instant, more: bool) {
+    if more {
+        return;
+    }
+    sleep_until(rest_until).await;
+    std::future::poll_fn(|context| {
+        let mut ready = Poll::Pending;
+        for ring in rings {
+            // Epoll reports edges: clear first, drain after, and what comes in between is a new edge.
+            if let Poll::Ready(Ok(mut guard)) = ring.poll_read_ready(context) {
+                guard.clear_ready();
+                ready = Poll::Ready(());
+            }
+        }
+        ready
+    })
+    .await;
+}
