@@ -56,7 +56,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let wall = i64::try_from(Wall::read().offset()).unwrap_or_default();
     let recorder = Recorder::new(BufWriter::new(file), args.payload.meant(), wall, pipeline_settings(settings))?;
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the loop")?;
-    let recorded = runtime.block_on(record(edge, recorder, args.duration)).with_context(|| format!("cannot record to {name}"))?;
+    let recorded =
+        runtime.block_on(record(edge, recorder, args.duration)).with_context(|| format!("cannot record to {name}"))?;
     eprintln!("{recorded} records in {name}; see them with `llm-observer replay {name}`");
     Ok(ExitCode::SUCCESS)
 }
@@ -120,7 +121,10 @@ fn warn(args: &Args) {
         Payload::Sse => "model names and the shape of every answer (its text masked letter by letter)",
         Payload::Full => "everything in clear: API keys, prompts and answers of every program on this host",
     };
-    eprintln!("warning: {} will hold {holds}; it is readable by its owner only, so keep it that way", args.file.display());
+    eprintln!(
+        "warning: {} will hold {holds}; it is readable by its owner only, so keep it that way",
+        args.file.display()
+    );
 }
 
 impl Payload {

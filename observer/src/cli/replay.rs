@@ -49,7 +49,9 @@ enum View {
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.output == View::Findings {
-        bail!("`replay -o findings` needs detectors, which this version does not have: ask for metrics, streams or json");
+        bail!(
+            "`replay -o findings` needs detectors, which this version does not have: ask for metrics, streams or json"
+        );
     }
     let settings = Settings::new(Flags { config: args.config.clone(), ..Default::default() })?;
     let (caps, rate) = (settings.caps, settings.reader_rate);
@@ -82,7 +84,9 @@ fn feed(path: &Path, pipeline: &mut Pipeline<Metrics>) -> anyhow::Result<Wall> {
     let mut reader = Reader::new(BufReader::new(file)).with_context(|| format!("cannot replay {name}"))?;
     let wall = Wall::fixed(i128::from(reader.wall()));
     match replay(&mut reader, pipeline) {
-        Ok(done) if done.cut => eprintln!("llm-observer: {name} ends in the middle of a record; all before it was replayed"),
+        Ok(done) if done.cut => {
+            eprintln!("llm-observer: {name} ends in the middle of a record; all before it was replayed")
+        }
         Ok(_) => {}
         Err(error) => eprintln!("llm-observer: {name}: {}", super::chain(&error)),
     }

@@ -78,7 +78,7 @@ pub struct K8s {
     pub container: Option<String>,
 }
 
-/// The peer's address; only the socket layer knows it.
+/// The peer's address, where the socket hook saw the connection.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Remote {
     pub ip: Option<String>,
@@ -182,7 +182,7 @@ impl Stream {
             provider: owned(entry.provider),
             server_address: entry.server_address.as_ref().map(|_| owned(host(entry))),
             server_port: port_named(entry),
-            remote: Remote::default(),
+            remote: Remote { ip: entry.remote.map(|peer| peer.ip().to_string()), port: entry.remote.map(|peer| peer.port()) },
             protocol: owned(entry.protocol),
             api: owned(entry.api),
             operation: owned(entry.operation),
