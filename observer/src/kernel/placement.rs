@@ -34,6 +34,17 @@ pub enum Strategy {
     Symbol,
 }
 
+impl Strategy {
+    /// What `LLM_OBSERVER_PLACEMENT` asks for: `auto` (default) or `symbol`. For measuring and for trouble, not for daily use.
+    #[must_use]
+    pub fn from_env() -> Self {
+        match std::env::var("LLM_OBSERVER_PLACEMENT").as_deref() {
+            Ok("symbol") => Self::Symbol,
+            _ => Self::Auto,
+        }
+    }
+}
+
 /// The places for a library's functions: each call of a public function passes exactly one of them.
 #[must_use]
 pub fn places(image: &Image, strategy: Strategy) -> Vec<Place> {

@@ -31,7 +31,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ring_bytes: observer_common::limits::DEFAULT_RING_BYTES, strategy: Strategy::Auto }
+        Self { ring_bytes: observer_common::limits::DEFAULT_RING_BYTES, strategy: Strategy::from_env() }
     }
 }
 
@@ -65,6 +65,8 @@ struct Follow {
     /// Sockets whose end was reported without waiting for the TLS object's.
     end_told: HashSet<ConnKey>,
     newest: Ns,
+    /// The TLS object of the latest record: bursts come from one, and need not be looked up again.
+    last: Option<ConnKey>,
     /// Processes whose captures cannot be right: their targets fall back.
     suspects: Vec<u32>,
 }
@@ -158,6 +160,7 @@ impl Session {
 
     fn forget_process(&mut self, tgid: u32) {
         self.follow.join.exited(tgid);
+        self.follow.last = None;
         self.follow.introduced.retain(|(known, _)| *known != tgid);
         for conn in self.follow.live.remove(&tgid).unwrap_or_default() {
             let id = WireConnId(ConnId { handle: conn.handle, tgid, reserved: 0 });
@@ -256,6 +259,7 @@ impl Follow {
             made: VecDeque::new(),
             end_told: HashSet::new(),
             newest: Ns(0),
+            last: None,
             suspects: Vec::new(),
         }
     }
@@ -270,6 +274,7 @@ impl Follow {
     fn replaced(&mut self, pid: u32) {
         self.processes.replaced(pid);
         self.introduced.retain(|(known, _)| *known != pid);
+        self.last = None;
     }
 
     fn handle(&mut self, raw: Raw<'_>, sink: &mut dyn FnMut(&Record<'_>), ended: &mut Vec<u32>) {
@@ -290,6 +295,7 @@ impl Follow {
                 if let Some(live) = self.live.get_mut(&conn.tgid) {
                     live.remove(&conn);
                 }
+                self.last = None;
                 sink(&Record::Close { conn, at, read_pos, write_pos });
             }
             Raw::Exit { tgid, at } => {
@@ -325,6 +331,10 @@ impl Follow {
     /// Tells the pipeline who a process is, before its first record.
     fn introduce(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
         self.newest = self.newest.max(at);
+        if self.last == Some(conn) {
+            return;
+        }
+        self.last = Some(conn);
         self.live.entry(conn.tgid).or_default().insert(conn);
         if self.introduced.insert((conn.tgid, conn.start_ns)) {
             let identity = self.processes.identify(conn.tgid);
