@@ -66,6 +66,18 @@ impl Script {
         script
     }
 
+    /// The same, of another life of the TLS object.
+    #[must_use]
+    pub fn generation(mut self, generation: u32) -> Self {
+        self.conn.generation = generation;
+        for owned in &mut self.records {
+            if let Record::Open { conn, .. } = &mut owned.record {
+                conn.generation = generation;
+            }
+        }
+        self
+    }
+
     /// Which connection.
     #[must_use]
     pub fn key(&self) -> ConnKey {

@@ -312,7 +312,7 @@ fn chunk(body: &str) -> String {
 
 /// Without what would break a request line.
 fn word(text: &str) -> String {
-    text.chars().filter(|c| c.is_ascii_graphic()).collect()
+    text.chars().filter(char::is_ascii_graphic).collect()
 }
 
 /// Without what would break a header.
