@@ -24,8 +24,8 @@ const VERDICT: &str = "GUEST-VERDICT: ";
 /// The target that static programs are built for; naming it keeps build scripts dynamic.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Runs the named kernels, all without names; one verdict line each, and an error when any is not `ok`.
-pub fn run(versions: &[String]) -> Result<()> {
+/// Runs the named kernels, all without names; one verdict line each, then the sum; false when any is not `ok`.
+pub fn run(versions: &[String]) -> Result<bool> {
     let kernels = chosen(versions)?;
     setup::run(Scope::Matrix)?;
     let programs = build()?;
@@ -39,10 +39,7 @@ pub fn run(versions: &[String]) -> Result<()> {
     }
     let failed = verdicts.iter().filter(|(_, verdict)| verdict.is_err()).count();
     println!("{} passed, {failed} failed, 0 skipped", verdicts.len() - failed);
-    if failed > 0 {
-        bail!("{failed} of {} kernels failed", verdicts.len());
-    }
-    Ok(())
+    Ok(failed == 0)
 }
 
 fn chosen(versions: &[String]) -> Result<Vec<(&'static str, &'static str)>> {

@@ -42,14 +42,16 @@ enum Verb {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
-        Verb::Setup => setup::run(setup::Scope::Everything),
+        Verb::Setup => setup::run(setup::Scope::Everything).map(|()| true),
         Verb::Test => test::run(),
-        Verb::Demo => demo::run(),
+        Verb::Demo => demo::run().map(|()| true),
         Verb::Kernels { versions } => kernels::run(&versions),
-        Verb::Bench => bench::run(),
+        Verb::Bench => bench::run().map(|()| true),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        // What failed has been said; the sum stays the last line.
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

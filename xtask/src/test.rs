@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use self::count::Count;
 use crate::bpf_build;
@@ -30,8 +30,8 @@ struct Tier {
     barred: Option<String>,
 }
 
-/// Sets up, runs all tiers, prints the table and the sum; an error when anything failed.
-pub fn run() -> Result<()> {
+/// Sets up, runs all tiers, prints the table and, alone on the last line, the sum; false when anything failed.
+pub fn run() -> Result<bool> {
     let ready = setup::run(Scope::Tests);
     if let Err(error) = &ready {
         eprintln!("error: {error:#}\nonly the tiers that need no set-up are run");
@@ -46,10 +46,7 @@ pub fn run() -> Result<()> {
     println!("\n{}", rows.join("\n"));
     println!("kernel matrix       not part of this command: `cargo xtask kernels`\n");
     println!("{sum}");
-    if ready.is_err() || sum.failed > 0 {
-        bail!("not everything passed, see above");
-    }
-    Ok(())
+    Ok(ready.is_ok() && sum.failed == 0)
 }
 
 fn tiers(ready: bool) -> Vec<Tier> {

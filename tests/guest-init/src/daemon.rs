@@ -54,6 +54,17 @@ impl Daemon {
         })
     }
 
+    /// No probe of the table is missing on this kernel: every row is `ok`, or does not apply.
+    pub fn every_probe_is_well(&self) -> Result<()> {
+        let probes = self.inspect("probes")?;
+        let state = |row: &&Value| row.get("state").and_then(Value::as_str).unwrap_or("none").to_owned();
+        let well = |row: &&Value| matches!(state(row).as_str(), "ok" | "not_applicable");
+        let ill: Vec<_> =
+            probes.as_array().into_iter().flatten().filter(|row| !well(row)).map(Value::to_string).collect();
+        ensure!(ill.is_empty(), "{}", ill.join(", "));
+        Ok(())
+    }
+
     /// Asks it to end and waits for it; it must end well.
     pub fn stop(self, patience: Duration) -> Result<()> {
         let id = self.child().id();

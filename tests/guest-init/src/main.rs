@@ -56,6 +56,7 @@ fn check(errors: &mut Vec<String>) -> Result<String> {
     daemon.wait_for_probe("libssl", PATIENCE)?;
     exchange(&provider)?;
     let seen = compare(&daemon, &provider, MODEL);
+    gather("probes", daemon.every_probe_is_well());
     gather("stop", daemon.stop(PATIENCE).and_then(|()| nothing_left(before)));
     gather("kill -9", killed(before));
     seen
