@@ -41,7 +41,7 @@ impl Failure<'_> {
     #[must_use]
     pub fn kind(&self) -> Option<&str> {
         let Words { code, class, metadata } = &self.words;
-        let class = class.0.as_deref().or_else(|| metadata.0.as_ref()?.error_type.0.as_deref());
+        let class = class.0.as_deref().or_else(|| metadata.0.as_deref()?.error_type.0.as_deref());
         kind(code.0.as_deref(), class)
     }
 }

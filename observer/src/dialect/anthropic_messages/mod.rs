@@ -50,12 +50,11 @@ impl Speech for Messages {
                 let message = event.message.0.unwrap_or_default();
                 self.named.say(message.id.word(), message.model.word(), out);
                 // The output count is a placeholder here: a stream that breaks would seem to have cost one token.
-                let tokens =
-                    message.usage.0.map(|tokens| types::Tokens { output_tokens: Default::default(), ..tokens });
-                self.count(tokens, out);
+                let tokens = message.usage.0.unwrap_or_default();
+                self.count(&types::Tokens { output_tokens: loose::Count::default(), ..*tokens }, out);
             }
             ("message_delta", delta, _) => {
-                self.count(event.usage.0, out);
+                self.count(&event.usage.0.unwrap_or_default(), out);
                 if let Some(reason) = delta.as_ref().and_then(|delta| delta.stop_reason.word()) {
                     out(Utterance::Finish { reason: Cow::Borrowed(cap(reason)) });
                 }
@@ -71,17 +70,16 @@ impl Speech for Messages {
 
 impl Messages {
     /// Takes over the counts that are there and tells the sums.
-    fn count(&mut self, tokens: Option<types::Tokens>, out: &mut dyn FnMut(Utterance<'_>)) {
-        let Some(new) = tokens else { return };
+    fn count(&mut self, new: &types::Tokens, out: &mut dyn FnMut(Utterance<'_>)) {
         let old = self.usage;
         self.usage = Usage {
             input: new.input_tokens.0.or(old.input),
             output: new.output_tokens.0.or(old.output),
             cached: new.cache_read_input_tokens.0.or(old.cached),
             cache_write: new.cache_creation_input_tokens.0.or(old.cache_write),
-            reasoning: new.output_tokens_details.0.and_then(|d| d.thinking_tokens.0).or(old.reasoning),
+            reasoning: new.output_tokens_details.0.as_deref().and_then(|d| d.thinking_tokens.0).or(old.reasoning),
         };
-        if self.usage != Usage::default() {
+        if self.usage != old {
             out(Utterance::Usage(self.usage.with_cache()));
         }
     }

@@ -61,7 +61,7 @@ pub struct Delta<'a> {
 }
 
 /// `input_tokens` leaves out both kinds of cached tokens; thinking tokens are part of the output's. All cumulative.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Tokens {
     pub input_tokens: Count,
@@ -71,7 +71,7 @@ pub struct Tokens {
     pub output_tokens_details: Object<Details>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Details {
     pub thinking_tokens: Count,

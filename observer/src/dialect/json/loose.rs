@@ -74,9 +74,10 @@ pub struct Text<'a>(pub Option<Cow<'a, str>>);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Count(pub Option<u64>);
 
-/// An object.
-#[derive(Clone, Copy, Debug)]
-pub struct Object<T>(pub Option<T>);
+/// An object. Boxed, because most of those that an event may have are absent: inline, an event would be kilobytes that are
+/// moved from level to level.
+#[derive(Debug)]
+pub struct Object<T>(pub Option<Box<T>>);
 
 /// An array; items past `limits::EVENT_ITEMS` are left out.
 #[derive(Debug)]
@@ -215,7 +216,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
         impl<'de, T: Deserialize<'de>> Visitor<'de> for Objects<T> {
             type Value = Object<T>;
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(|object| Object(Some(object)))
+                T::deserialize(MapAccessDeserializer::new(map)).map(|object| Object(Some(Box::new(object))))
             }
             forget!(expecting, unit, bool, number, str, seq);
         }

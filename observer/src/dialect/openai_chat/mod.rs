@@ -48,7 +48,7 @@ impl Speech for Chat {
         let chunk = loose::read::<loose::Object<Chunk<'_>>>(data, &mut spare)?.0.unwrap_or_default();
         let groq = chunk.x_groq.0.unwrap_or_default();
         self.named.say(chunk.id.word().or(groq.id.word()), chunk.model.word(), out);
-        for choice in chunk.choices.items.iter().filter_map(|choice| choice.0.as_ref()) {
+        for choice in chunk.choices.items.iter().filter_map(|choice| choice.0.as_deref()) {
             say_choice(choice, out);
         }
         let usage = chunk.usage.0.or(groq.usage.0).map(|tokens| tokens.usage()).unwrap_or_default();
@@ -81,7 +81,7 @@ fn say_delta(delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     say(DeltaKind::Reasoning, if one.word().is_some() || other.0.is_none() { one } else { other }, out);
     say(DeltaKind::Visible, &delta.content, out);
     say(DeltaKind::Refusal, &delta.refusal, out);
-    for call in delta.tool_calls.items.iter().filter_map(|call| call.0.as_ref()) {
+    for call in delta.tool_calls.items.iter().filter_map(|call| call.0.as_deref()) {
         for function in [&call.function.0, &call.custom.0].into_iter().flatten() {
             say_call(function, out);
         }

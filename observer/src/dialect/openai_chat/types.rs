@@ -120,8 +120,8 @@ struct Details {
 
 impl Tokens {
     pub fn usage(&self) -> Usage {
-        let prompt = self.prompt_tokens_details.0.as_ref();
-        let completion = self.completion_tokens_details.0.as_ref();
+        let prompt = self.prompt_tokens_details.0.as_deref();
+        let completion = self.completion_tokens_details.0.as_deref();
         Usage {
             input: self.prompt_tokens.0,
             output: self.completion_tokens.0,

@@ -63,9 +63,9 @@ impl Speech for Responses {
             self.named.say(response.id.word(), response.model.word(), out);
         }
         match class {
-            "response.output_item.added" => say_item(event.item.0.as_ref(), out),
+            "response.output_item.added" => say_item(event.item.0.as_deref(), out),
             "response.completed" | "response.incomplete" | "response.failed" => {
-                say_last(class, event.response.0.unwrap_or_default(), out);
+                say_last(class, &event.response.0.unwrap_or_default(), out);
             }
             "error" => {
                 let kind = event.error.kind().or_else(|| error::kind(event.code.0.as_deref(), None));
@@ -89,7 +89,7 @@ impl Speech for Responses {
             _ => {}
         });
         if let Some(class @ ("response.completed" | "response.incomplete" | "response.failed")) = class.as_deref() {
-            say_last(class, Response::default(), out);
+            say_last(class, &Response::default(), out);
         }
     }
 }
@@ -118,8 +118,8 @@ fn say_item(item: Option<&Item<'_>>, out: &mut dyn FnMut(Utterance<'_>)) {
 }
 
 /// The last event: how it ended, and what it cost.
-fn say_last(class: &str, response: Response<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-    let usage = response.usage.0.map(|tokens| tokens.usage()).unwrap_or_default();
+fn say_last(class: &str, response: &Response<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    let usage = response.usage.0.as_deref().map(types::Tokens::usage).unwrap_or_default();
     if usage != Usage::default() {
         out(Utterance::Usage(usage));
     }
@@ -127,7 +127,8 @@ fn say_last(class: &str, response: Response<'_>, out: &mut dyn FnMut(Utterance<'
         out(Utterance::Error { kind: response.error.kind().map(Cow::Borrowed) });
     } else {
         let status = response.status.word().or(class.strip_prefix("response.")).unwrap_or(class);
-        let reason = response.incomplete_details.0.as_ref().and_then(|details| details.reason.word()).unwrap_or(status);
+        let reason =
+            response.incomplete_details.0.as_deref().and_then(|details| details.reason.word()).unwrap_or(status);
         out(Utterance::Finish { reason: Cow::Borrowed(cap(reason)) });
     }
     out(Utterance::End);

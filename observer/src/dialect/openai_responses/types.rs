@@ -77,8 +77,8 @@ struct Details {
 
 impl Tokens {
     pub fn usage(&self) -> Usage {
-        let input = self.input_tokens_details.0.as_ref();
-        let output = self.output_tokens_details.0.as_ref();
+        let input = self.input_tokens_details.0.as_deref();
+        let output = self.output_tokens_details.0.as_deref();
         Usage {
             input: self.input_tokens.0,
             output: self.output_tokens.0,
