@@ -44,7 +44,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When the descriptors of the kernel side or the signals cannot be waited for.
-    pub async fn run(mut self, asks: Receiver<Ask>) -> std::io::Result<()> {
+    pub async fn run(&mut self, asks: Receiver<Ask>) -> std::io::Result<()> {
         let mut sources = Sources::new(&self.edge.fds(), asks)?;
         let mut more = false;
         self.health.beat(clock::now());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Only root can make files here, so nobody else can keep the daemon from starting. The kernel drops the lock with the
 /// process, however it ends.
-const PATH: &str = "/run/llm-observer/lock";
+pub const PATH: &str = "/run/llm-observer/lock";
 
 /// Why the lock cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +23,7 @@ pub struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 
 impl Lock {
     /// Takes the lock of this host.
-    pub fn take() -> Result<Lock, LockError> {
-        let path = Path::new(PATH);
+    pub fn take(path: &Path) -> Result<Lock, LockError> {
         let io = |error| LockError::Io(path.into(), error);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(io)?;

@@ -10,6 +10,7 @@ mod output;
 mod record;
 mod replay;
 mod run;
+mod target;
 mod version;
 mod wake;
 

@@ -85,7 +85,7 @@ fn feed(path: &Path, pipeline: &mut Pipeline<Metrics>) -> anyhow::Result<Wall> {
     let wall = Wall::fixed(i128::from(reader.wall()));
     match replay(&mut reader, pipeline) {
         Ok(done) if done.cut => {
-            eprintln!("llm-observer: {name} ends in the middle of a record; all before it was replayed")
+            eprintln!("llm-observer: {name} ends in the middle of a record; all before it was replayed");
         }
         Ok(_) => {}
         Err(error) => eprintln!("llm-observer: {name}: {}", super::chain(&error)),

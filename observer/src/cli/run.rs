@@ -8,11 +8,12 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 use super::daemon::Daemon;
 use super::lock::Lock;
+use crate::clock;
 use crate::config::{Flags, Settings};
-use crate::coverage::Edge;
 use crate::export::ask::{self, Asker};
 use crate::export::audience::Metrics;
 use crate::export::http::{self, Health, Site};
@@ -49,6 +50,9 @@ pub struct Args {
     /// Where to look; may be given several times [default: all that this host can do]
     #[arg(long = "source", env = "LLM_OBSERVER_SOURCE", value_enum, value_delimiter = ',')]
     sources: Vec<Source>,
+    /// Held while a daemon runs; tests that run several side by side give each its own
+    #[arg(long = "lock.file", env = "LLM_OBSERVER_LOCK_FILE", default_value = super::lock::PATH, hide = true)]
+    lock_file: PathBuf,
 }
 
 /// A capture layer.
@@ -61,18 +65,15 @@ enum Source {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     super::log();
     let settings = Settings::new(args.flags())?;
-    let _ = &args.sources;
     if let Some(path) = &settings.web_config {
         WebConfig::read(path)?;
     }
     super::edge::may_observe("run")?;
-    let lock = Lock::take()?;
+    let lock = Lock::take(&args.lock_file)?;
     let servers = servers()?;
     let bound = servers.block_on(Bound::bind(&settings))?;
-    let edge = super::edge::start(&settings)?;
-    let ended = serve(edge, bound, settings, &servers);
-    // Dropping the tasks removes the socket's file.
-    servers.shutdown_timeout(std::time::Duration::from_secs(1));
+    let ended = serve(bound, settings, &servers);
+    servers.shutdown_background();
     drop(lock);
     ended.map(|()| ExitCode::SUCCESS)
 }
@@ -94,6 +95,19 @@ impl Bound {
     }
 }
 
+impl Bound {
+    /// Serves everything on the servers' thread; the handle is that of `inspect`.
+    fn serve(self, asker: Asker, site: &Arc<Site>, servers: &Runtime) -> anyhow::Result<JoinHandle<()>> {
+        let room = http::room();
+        for listener in self.listeners {
+            tracing::info!(address = %listener.local_addr()?, path = site.telemetry_path, "serving metrics");
+            servers.spawn(http::serve(listener, Arc::clone(site), Arc::clone(&room)));
+        }
+        tracing::info!(socket = %self.socket.path().display(), "answering inspect");
+        Ok(servers.spawn(self.socket.serve(asker)))
+    }
+}
+
 /// HTTP and `inspect` have a thread of their own; the pipeline keeps this one.
 fn servers() -> anyhow::Result<Runtime> {
     let built = Builder::new_multi_thread()
@@ -105,27 +119,26 @@ fn servers() -> anyhow::Result<Runtime> {
     built.context("cannot start the servers' thread")
 }
 
-fn serve(edge: Box<dyn Edge>, bound: Bound, settings: Settings, servers: &Runtime) -> anyhow::Result<()> {
+/// Serves first, so that `/readyz` can say that it is not ready yet; then attaches, and observes until a signal.
+fn serve(bound: Bound, settings: Settings, servers: &Runtime) -> anyhow::Result<()> {
     let (asker, asks) = ask::channel();
     let health = Arc::new(Health::default());
-    for listener in &bound.listeners {
-        tracing::info!(address = %listener.local_addr()?, path = settings.telemetry_path, "serving metrics");
-    }
-    tracing::info!(socket = %settings.socket.display(), "answering inspect");
+    health.beat(clock::now());
     let site = site(&settings, asker.clone(), Arc::clone(&health))?;
+    let serving = bound.serve(asker, &site, servers)?;
     let metrics = Metrics::new(settings.caps, settings.reader_rate);
+    let edge = super::target::narrow(super::edge::start(&settings)?, settings.targets.clone());
     let pipeline = Pipeline::new(pipeline_settings(settings), metrics);
-    let room = http::room();
-    for listener in bound.listeners {
-        servers.spawn(http::serve(listener, Arc::clone(&site), Arc::clone(&room)));
-    }
-    servers.spawn(bound.socket.serve(asker));
     let own = Builder::new_current_thread().enable_all().build().context("cannot start the pipeline's loop")?;
-    let daemon = Daemon::new(edge, pipeline, health);
+    let mut daemon = Daemon::new(edge, pipeline, health);
     tracing::info!("observing");
-    own.block_on(daemon.run(asks)).context("the pipeline's loop cannot wait for its events")?;
-    tracing::info!("stopped; probes are detached");
-    Ok(())
+    let ended = own.block_on(daemon.run(asks)).context("the pipeline's loop cannot wait for its events");
+    // The socket's file goes with its task. Detaching takes a second or two: nobody should ask meanwhile.
+    serving.abort();
+    servers.block_on(async { serving.await.err() });
+    drop(daemon);
+    tracing::info!("stopped; nothing is left attached");
+    ended
 }
 
 fn site(settings: &Settings, asker: Asker, health: Arc<Health>) -> anyhow::Result<Arc<Site>> {

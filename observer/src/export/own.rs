@@ -55,13 +55,7 @@ fn probes(store: &mut Store, rows: &[ProbeRow]) {
     store.clear(Id::ProbeState);
     store.clear(Id::ProbeHits);
     for row in rows {
-        for state in [ProbeState::Ok, ProbeState::Unsupported, ProbeState::NotApplicable, ProbeState::Broken] {
-            store.raise_to(
-                Id::ProbeState,
-                &[row.probe, &row.target, probe_state(state)],
-                f64::from(row.state == state),
-            );
-        }
+        store.set_to(Id::ProbeState, &[row.probe, &row.target, probe_state(row.state)], 1.0);
         if let Some(hits) = row.hits {
             store.add_to(Id::ProbeHits, &[row.probe, &row.target], hits as f64);
         }

@@ -53,6 +53,13 @@ impl Reader {
         Some((start_ns(&stat)?, Identity::new(pid, comm, exe, cgroup, names)))
     }
 
+    /// The cgroup paths of `pid`, one for each hierarchy; none when the process is gone.
+    #[must_use]
+    pub fn cgroups(&self, pid: u32) -> Vec<String> {
+        let text = text(&self.proc.join(pid.to_string()).join("cgroup")).unwrap_or_default();
+        text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).map(str::to_owned).collect()
+    }
+
     fn names(&mut self, id: Option<&str>) -> ContainerNames {
         let Some(id) = id else { return ContainerNames::default() };
         if let Some(names) = self.containers.get(id) {

@@ -63,6 +63,12 @@ impl Socket {
         Ok(Socket { listener, path: path.into(), inode })
     }
 
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Serves until the process ends. Never returns an error: a client's fault is the client's.
     pub async fn serve(self, asker: Asker) {
         let room = Arc::new(Semaphore::new(CLIENTS));

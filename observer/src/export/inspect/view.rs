@@ -182,7 +182,10 @@ impl Stream {
             provider: owned(entry.provider),
             server_address: entry.server_address.as_ref().map(|_| owned(host(entry))),
             server_port: port_named(entry),
-            remote: Remote { ip: entry.remote.map(|peer| peer.ip().to_string()), port: entry.remote.map(|peer| peer.port()) },
+            remote: Remote {
+                ip: entry.remote.map(|peer| peer.ip().to_string()),
+                port: entry.remote.map(|peer| peer.port()),
+            },
             protocol: owned(entry.protocol),
             api: owned(entry.api),
             operation: owned(entry.operation),

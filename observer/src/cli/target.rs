@@ -1,0 +1,194 @@
+//! `--target`: a kernel side that shows only the chosen processes. Connections of others are decided `Ignore` at once, so
+//! that they cost one look-up in the kernel from then on.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::os::fd::RawFd;
+
+use observer_common::record::Verdict;
+
+use crate::config::Target;
+use crate::coverage::{Edge, KernelCounters, ProbeRow, ProcessRow};
+use crate::identity::{Identity, Reader};
+use crate::record::{ConnKey, Record};
+use crate::units::Ns;
+
+/// The filter.
+pub struct Targeted {
+    edge: Box<dyn Edge>,
+    targets: Vec<Target>,
+    /// Processes that records may be of.
+    wanted: HashSet<u32>,
+    refused: Vec<ConnKey>,
+    reader: RefCell<Reader>,
+}
+
+/// `edge` itself, if everything on the host is meant.
+pub fn narrow(edge: Box<dyn Edge>, targets: Vec<Target>) -> Box<dyn Edge> {
+    if targets.is_empty() {
+        return edge;
+    }
+    let (wanted, refused, reader) = (HashSet::new(), Vec::new(), RefCell::default());
+    Box::new(Targeted { edge, targets, wanted, refused, reader })
+}
+
+impl Edge for Targeted {
+    fn fds(&self) -> Vec<RawFd> {
+        self.edge.fds()
+    }
+
+    fn drain(&mut self, sink: &mut dyn FnMut(&Record<'_>)) -> bool {
+        let Targeted { edge, targets, wanted, refused, reader } = self;
+        let more = edge.drain(&mut |record| {
+            if let Record::Process { tgid, identity, .. } = record {
+                if fits(targets, identity, &reader.borrow().cgroups(*tgid)) {
+                    wanted.insert(*tgid);
+                } else {
+                    // A pid is used again.
+                    wanted.remove(tgid);
+                }
+            }
+            match owner(record) {
+                (tgid, _) if wanted.contains(&tgid) => sink(record),
+                (_, Some(conn)) => refused.push(conn),
+                (_, None) => {}
+            }
+            if let Record::Exit { tgid, .. } = record {
+                wanted.remove(tgid);
+            }
+        });
+        for conn in self.refused.drain(..) {
+            self.edge.decide(conn, Verdict::Ignore);
+        }
+        more
+    }
+
+    fn decide(&mut self, conn: ConnKey, verdict: Verdict) {
+        self.edge.decide(conn, verdict);
+    }
+
+    fn tick(&mut self, now: Ns) {
+        self.edge.tick(now);
+    }
+
+    fn processes(&self) -> Vec<ProcessRow> {
+        let mut rows = self.edge.processes();
+        rows.retain(|row| {
+            let mut reader = self.reader.borrow_mut();
+            reader.read(row.pid).is_some_and(|(_, identity)| fits(&self.targets, &identity, &reader.cgroups(row.pid)))
+        });
+        rows
+    }
+
+    fn probes(&self) -> Vec<ProbeRow> {
+        self.edge.probes()
+    }
+
+    fn counters(&self) -> KernelCounters {
+        self.edge.counters()
+    }
+}
+
+/// The process a record is of, and its connection where a verdict about it is due.
+fn owner(record: &Record<'_>) -> (u32, Option<ConnKey>) {
+    match record {
+        Record::Process { tgid, .. } | Record::Exit { tgid, .. } => (*tgid, None),
+        Record::Open { conn, .. } => (conn.tgid, Some(*conn)),
+        Record::Data(data) => (data.conn.tgid, Some(data.conn)),
+        Record::Remote { conn, .. }
+        | Record::Shutdown { conn, .. }
+        | Record::ReadEnd { conn, .. }
+        | Record::Close { conn, .. } => (conn.tgid, None),
+    }
+}
+
+fn fits(targets: &[Target], identity: &Identity, cgroups: &[String]) -> bool {
+    targets.iter().any(|target| match target {
+        Target::Pid(pid) => *pid == identity.pid,
+        Target::Exe(exe) => identity
+            .exe
+            .as_deref()
+            .is_some_and(|path| path == exe || (!exe.contains('/') && path.rsplit('/').next() == Some(exe))),
+        Target::Cgroup(wanted) => cgroups.iter().any(|path| below(path, wanted)),
+    })
+}
+
+/// `path` is `wanted` or lies below it; a name without slashes is any component.
+fn below(path: &str, wanted: &str) -> bool {
+    let wanted = wanted.trim_end_matches('/');
+    if !wanted.contains('/') {
+        return path.split('/').any(|part| part == wanted);
+    }
+    path.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn targets_choose() {
+        let identity = Identity { pid: 7, exe: Some("/usr/bin/python3.11".into()), ..Default::default() };
+        let cgroups = ["/system.slice/agent.service/payload".to_owned()];
+        let fits = |target| fits(&[target], &identity, &cgroups);
+        assert!(fits(Target::Pid(7)) && !fits(Target::Pid(8)));
+        assert!(fits(Target::Exe("/usr/bin/python3.11".into())) && fits(Target::Exe("python3.11".into())));
+        assert!(!fits(Target::Exe("python3".into())) && !fits(Target::Exe("bin/python3.11".into())));
+        for (cgroup, expected) in [
+            ("/system.slice", true),
+            ("/system.slice/agent.service/", true),
+            ("agent.service", true),
+            ("/system", false),
+            ("agent", false),
+        ] {
+            assert_eq!(fits(Target::Cgroup(cgroup.into())), expected, "{cgroup}");
+        }
+    }
+
+    /// Two processes speak; one is asked for.
+    #[test]
+    fn others_are_ignored_and_their_records_stay_away() {
+        let decided = Arc::new(Mutex::new(Vec::new()));
+        let edge = Box::new(Fake { decided: Arc::clone(&decided) });
+        let mut edge = narrow(edge, vec![Target::Pid(1)]);
+        let mut seen = Vec::new();
+        edge.drain(&mut |record| seen.push(owner(record).0));
+        assert_eq!(seen, [1, 1, 1]);
+        let decided = decided.lock().unwrap().clone();
+        assert_eq!(decided, [(2, Verdict::Ignore)]);
+    }
+
+    struct Fake {
+        decided: Arc<Mutex<Vec<(u32, Verdict)>>>,
+    }
+
+    impl Edge for Fake {
+        fn fds(&self) -> Vec<RawFd> {
+            Vec::new()
+        }
+        fn drain(&mut self, sink: &mut dyn FnMut(&Record<'_>)) -> bool {
+            for tgid in [1, 2] {
+                let identity = Arc::new(Identity { pid: tgid, ..Default::default() });
+                sink(&Record::Process { tgid, start_ns: 0, identity });
+                sink(&Record::Open { conn: ConnKey { tgid, ..Default::default() }, at: Ns(1) });
+                sink(&Record::Exit { tgid, at: Ns(2) });
+            }
+            false
+        }
+        fn decide(&mut self, conn: ConnKey, verdict: Verdict) {
+            self.decided.lock().unwrap().push((conn.tgid, verdict));
+        }
+        fn tick(&mut self, _: Ns) {}
+        fn processes(&self) -> Vec<ProcessRow> {
+            Vec::new()
+        }
+        fn probes(&self) -> Vec<ProbeRow> {
+            Vec::new()
+        }
+        fn counters(&self) -> KernelCounters {
+            KernelCounters::default()
+        }
+    }
+}
