@@ -120,9 +120,12 @@ impl Session {
         !matches!(self.stage, Stage::Ignored)
     }
 
-    /// One side said goodbye.
+    /// One side said goodbye. The earlier goodbye counts, in whatever order they are heard of: a socket's end may be told
+    /// only when its TLS object goes.
     pub(super) fn closing(&mut self, how: Closing, at: Ns) {
-        self.closing = self.closing.or(Some((how, at)));
+        if self.closing.is_none_or(|(_, earlier)| at < earlier) {
+            self.closing = Some((how, at));
+        }
     }
 
     /// The peer's address became known.
