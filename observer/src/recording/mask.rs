@@ -1,7 +1,7 @@
 //! Texts made unreadable, character by character: counts, sentence ends and JSON structure stay.
 
 /// Members whose values are names of the API and numbers of its making, not somebody's words.
-const PLAIN: [&str; 14] = [
+const PLAIN: [&str; 15] = [
     "type",
     "object",
     "role",
@@ -11,6 +11,7 @@ const PLAIN: [&str; 14] = [
     "stop_reason",
     "status",
     "code",
+    "error_type",
     "reason",
     "service_tier",
     "system_fingerprint",
@@ -21,16 +22,19 @@ const PLAIN: [&str; 14] = [
 const PLAIN_MAX: usize = 64;
 
 /// An event's data: JSON keeps its structure, member names and the values of `PLAIN`; `[DONE]` stays; of anything else,
-/// and of all other strings, only the shape of the text.
-pub(super) fn text(data: &[u8]) -> String {
-    let data = String::from_utf8_lossy(data);
-    if data.trim() == "[DONE]" {
-        return "[DONE]".into();
+/// and of all other strings, only the shape of the text. What was no UTF-8 still is none.
+pub(super) fn text(data: &[u8]) -> Vec<u8> {
+    let known = String::from_utf8_lossy(data);
+    let mut masked = match known.trim() {
+        "[DONE]" => "[DONE]".to_owned(),
+        text if text.starts_with(['{', '[']) => json(&known),
+        _ => known.chars().map(shape).collect(),
     }
-    if !data.trim_start().starts_with(['{', '[']) {
-        return data.chars().map(shape).collect();
+    .into_bytes();
+    if std::str::from_utf8(data).is_err() {
+        masked.push(0xff);
     }
-    json(&data)
+    masked
 }
 
 /// An event's name.
@@ -152,7 +156,7 @@ mod tests {
             ("{secret: 1e5, true}", "{xxxxxx: 1e5, true}"),
         ];
         for (data, want) in cases {
-            let got = text(data.as_bytes());
+            let got = String::from_utf8(text(data.as_bytes())).unwrap();
             assert_eq!(got, want);
             assert!(!got.contains("secret") && !got.contains("sk-1") && !got.contains("Bob"), "{got}");
         }
@@ -161,7 +165,7 @@ mod tests {
     #[test]
     fn bytes_of_any_kind_do_no_harm() {
         for data in [&b"\xff\xfe{\"\\"[..], b"{\"\\u12", b"\"\"\"\"", b"", b"\\", b"{\"a\":\"\\ud800"] {
-            let _ = text(data);
+            assert_eq!(std::str::from_utf8(&text(data)).is_ok(), std::str::from_utf8(data).is_ok());
         }
         assert_eq!(name("message_start"), "message_start");
         assert_eq!(name("my secret"), "x");

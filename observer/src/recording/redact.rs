@@ -180,14 +180,14 @@ impl Tape {
             }
             Message::RequestEnd { .. } => {
                 let body = entry.request.as_ref().map(facts).unwrap_or_default();
-                self.say(Direction::Write, chunk(&body) + "0\r\n\r\n", at, out);
+                self.say(Direction::Write, [&chunk(body.as_bytes())[..], b"0\r\n\r\n"].concat(), at, out);
             }
             Message::Response(head) => {
                 self.bodiless = matches!(head.status, 204 | 304);
                 self.say(Direction::Read, response(head), at, out);
             }
             Message::Event(event) => self.say(Direction::Read, chunk(&block(event)), at, out),
-            Message::Comment => self.say(Direction::Read, chunk(":\n\n"), at, out),
+            Message::Comment => self.say(Direction::Read, chunk(b":\n\n"), at, out),
             Message::Gap { bytes, cause } => self.gap(*bytes, *cause, at, out),
             Message::End(how) => {
                 self.remote(entry, out);
@@ -204,15 +204,15 @@ impl Tape {
         }
     }
 
-    fn say(&mut self, direction: Direction, text: String, at: Moment, out: &mut Vec<Line>) {
-        self.say_and_lose(direction, text, at, None, out);
+    fn say(&mut self, direction: Direction, text: impl Into<Vec<u8>>, at: Moment, out: &mut Vec<Line>) {
+        self.say_and_lose(direction, text.into(), at, None, out);
     }
 
     /// `lost`: so many bytes are missing after the text.
     fn say_and_lose(
         &mut self,
         direction: Direction,
-        text: String,
+        text: Vec<u8>,
         at: Moment,
         lost: Option<(u32, LossCause)>,
         out: &mut Vec<Line>,
@@ -240,21 +240,21 @@ impl Tape {
             bytes: &[],
         };
         way.pos += len;
-        out.push(Line::Data(data, text.into_bytes()));
+        out.push(Line::Data(data, text));
     }
 
     /// A hole inside an HTTP chunk, so that the framing survives; an empty line after it, so that the next event does.
     fn gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment, out: &mut Vec<Line>) {
         let bytes = u32::try_from(bytes.unwrap_or(1)).unwrap_or(u32::MAX).clamp(1, 1 << 30);
-        self.say_and_lose(Direction::Read, format!("{bytes:x}\r\n"), at, Some((bytes, cause)), out);
-        self.say(Direction::Read, String::from("\r\n") + &chunk("\n\n"), at, out);
+        self.say_and_lose(Direction::Read, format!("{bytes:x}\r\n").into_bytes(), at, Some((bytes, cause)), out);
+        self.say(Direction::Read, [b"\r\n", &chunk(b"\n\n")[..]].concat(), at, out);
     }
 
     fn end(&mut self, how: End, at: Moment, out: &mut Vec<Line>) {
         let conn = self.conn;
         let mut lost = 0;
         match how {
-            End::Complete if !self.bodiless => self.say(Direction::Read, "0\r\n\r\n".into(), at, out),
+            End::Complete if !self.bodiless => self.say(Direction::Read, "0\r\n\r\n", at, out),
             End::PeerClosed => out.push(Line::Plain(Record::ReadEnd { conn, at: at.read, clean: true })),
             End::Reset => out.push(Line::Plain(Record::ReadEnd { conn, at: at.read, clean: false })),
             End::ProcessExit => return,
@@ -298,16 +298,17 @@ fn facts(facts: &RequestFacts) -> String {
     serde_json::Value::Object(fields).to_string()
 }
 
-fn block(event: &Event<'_>) -> String {
-    let mut text = event.name.map(|name| format!("event: {}\n", mask::name(name))).unwrap_or_default();
-    for line in mask::text(event.data).split('\n') {
-        text += &format!("data: {line}\n");
+fn block(event: &Event<'_>) -> Vec<u8> {
+    let mut text = event.name.map(|name| format!("event: {}\n", mask::name(name))).unwrap_or_default().into_bytes();
+    for line in mask::text(event.data).split(|&byte| byte == b'\n') {
+        text.extend([b"data: ", line, b"\n"].concat());
     }
-    text + "\n"
+    text.push(b'\n');
+    text
 }
 
-fn chunk(body: &str) -> String {
-    format!("{:x}\r\n{body}\r\n", body.len())
+fn chunk(body: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", body.len()).as_bytes(), body, b"\r\n"].concat()
 }
 
 /// Without what would break a request line.
