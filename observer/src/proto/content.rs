@@ -272,3 +272,27 @@ fn step_zstd(decoder: &mut Zstd<'static>, input: &[u8], out: &mut [u8], at_end: 
     *at_end = status.remaining == 0;
     Some(Step { used: status.bytes_read, made: status.bytes_written })
 }
+
+/// Fuzz target: whatever the bytes, no panic, and no more output than the caps allow. The first byte picks two codings, the second
+/// the size of the pieces.
+pub fn fuzz(data: &[u8]) {
+    const ALL: [Coding; 4] = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
+    let [pick, size, stream @ ..] = data else { return };
+    let coding = |number: u8| ALL.get(usize::from(number % 4)).copied();
+    let second = (pick & 0x80 != 0).then(|| coding(pick >> 2)).flatten();
+    let codings: Vec<_> = coding(*pick).into_iter().chain(second).collect();
+    let mut decoder = Decoder::new(&codings);
+    for piece in stream.chunks(1 + usize::from(*size)) {
+        let mut made = 0;
+        let result = decoder.push(piece, &mut |bytes| made += bytes.len());
+        assert!(made <= DECODED_PER_PIECE, "{made} bytes of {}", piece.len());
+        assert!(decoder.held() <= super::check::HELD);
+        if result.is_err() {
+            return;
+        }
+    }
+    let _ = decoder.finish();
+}
+
+#[cfg(test)]
+mod tests;

@@ -289,6 +289,21 @@ pub fn media_type(raw: &[u8]) -> String {
     value(raw.get(..end).unwrap_or(raw).trim_ascii()).to_ascii_lowercase()
 }
 
+/// Fuzz target: a request target of any shape, and no secret parameter left in what is kept.
+pub fn fuzz(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let got = target(&text, &mut Credential::default(), &Salt::default());
+    assert!(got.path.len() <= PATH && !got.path.contains('?'));
+    for parameter in got.query.iter().flat_map(|query| query.split('&')) {
+        let name = parameter.split('=').next().unwrap_or_default().to_ascii_lowercase();
+        assert!(!SECRET_PARAMETER.iter().any(|part| name.contains(part)), "{name} was kept");
+    }
+    for name in text.split_whitespace().map(str::to_ascii_lowercase) {
+        let secret = SECRET_HEADER.iter().any(|part| name.contains(part));
+        assert!(!secret || !(kept_request(&name) || kept_response(&name)), "{name} is kept");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@
 )]
 
 pub mod body;
+pub mod check;
 pub mod content;
 pub mod headers;
 pub mod http1;

@@ -402,3 +402,30 @@ impl Balance {
         self.depth == 0 && !self.in_string
     }
 }
+
+/// Fuzz target: a stream must come out the same whole and cut. The first bytes say where to cut; no input may panic.
+pub fn fuzz(data: &[u8]) {
+    let Some((cuts, stream)) = data.split_at_checked(4) else { return };
+    let run = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut scanner, mut said) = (Scanner::default(), Vec::new());
+        let mut out = |message: Message<'_>| said.push(format!("{message:?}"));
+        for piece in pieces {
+            scanner.push(piece, &mut out);
+        }
+        scanner.finish(&mut out);
+        said
+    };
+    let whole = run(&mut std::iter::once(stream));
+    let mut sizes = cuts.iter().cycle();
+    let mut rest = stream;
+    let cut = run(&mut std::iter::from_fn(|| {
+        let size = 1 + usize::from(*sizes.next()? & 31);
+        let (piece, tail) = rest.split_at_checked(size).unwrap_or((rest, &[]));
+        rest = tail;
+        (!piece.is_empty()).then_some(piece)
+    }));
+    assert_eq!(whole, cut);
+}
+
+#[cfg(test)]
+mod tests;

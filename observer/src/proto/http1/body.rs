@@ -70,7 +70,8 @@ pub(super) struct Chunked {
     at: At,
     /// Length of the line in progress.
     line: usize,
-    /// The place was found again by its looks. Until a chunk's end proves it, what does not fit is no error of the peer.
+    /// The place was found again by its looks. Until a chunk's end proves it, its data is not believed, and what does not
+    /// fit is no error of the peer.
     unsure: bool,
 }
 
@@ -120,7 +121,10 @@ impl Chunked {
             match &mut self.at {
                 At::Done => return Ok(Step::Done),
                 At::Data(0) => self.at = At::DataEnd,
-                At::Data(left) => return Ok(take(input, left)),
+                At::Data(left) => match take(input, left) {
+                    Step::Data(_) if self.unsure => {}
+                    step => return Ok(step),
+                },
                 At::Hunt(Hunt::Any) => match memchr::memchr(b'\r', input) {
                     Some(at) => {
                         *input = input.get(at + 1..).unwrap_or_default();
@@ -130,9 +134,16 @@ impl Chunked {
                 },
                 _ => {}
             }
+            if matches!(self.at, At::Data(_)) {
+                continue;
+            }
             let Some((&byte, rest)) = input.split_first() else { return Ok(Step::More) };
             *input = rest;
             match self.byte(byte) {
+                Ok(At::Data(size)) if self.unsure => {
+                    self.unsure = !proven(input, size);
+                    self.at = At::Data(size);
+                }
                 Ok(at) => self.at = at,
                 Err(_) if self.unsure => self.at = At::Hunt(Hunt::after(byte)),
                 Err(reason) => return Err(reason),
@@ -210,6 +221,16 @@ impl Hunt {
             },
             _ => Hunt::after(byte),
         })
+    }
+}
+
+/// Whether a chunk of this size lies whole in the piece, with what must follow it.
+fn proven(input: &[u8], size: u64) -> bool {
+    let after = usize::try_from(size).ok().and_then(|size| input.get(size..)).unwrap_or_default();
+    match after {
+        [b'\r', b'\n'] => true,
+        [b'\r', b'\n', next, ..] => hex(*next).is_some(),
+        _ => false,
     }
 }
 

@@ -1,0 +1,118 @@
+//! The writing half: requests.
+
+use super::body::{Framing, Step};
+use super::{Exchange, Http1, State, head, sniff};
+use crate::limits::HTTP1_PIPELINE;
+use crate::proto::body::Body;
+use crate::proto::{ExchangeId, Message, Note, Sink};
+use crate::units::{LossCause, Moment};
+
+impl Http1 {
+    pub(super) fn requests(&mut self, mut input: &[u8], at: Moment, sink: &mut dyn Sink) {
+        if self.requests.begins_call(at) && sniff::looks_like_request(input) != Some(false) && self.requests.try_here()
+        {
+            self.end_request(at, sink);
+        }
+        while !self.dead {
+            match &mut self.requests.state {
+                State::Skip => return,
+                State::Head => match self.requests.head.take(&mut input, at) {
+                    Ok(None) => return,
+                    Ok(Some(bytes)) => {
+                        let parsed = head::request(bytes, &self.salt);
+                        self.requests.head.clear();
+                        self.begin_request(parsed, at, sink);
+                    }
+                    Err(reason) => self.bad_request(reason, at, sink),
+                },
+                State::Body(framing, body) => match framing.next(&mut input) {
+                    Ok(Step::More) => return,
+                    Ok(Step::Done) => self.end_request(at, sink),
+                    Ok(Step::Data(bytes)) => {
+                        let id = ExchangeId(self.writing);
+                        if self.open.back().is_some_and(|open| open.id == id && !open.ignored) {
+                            body.push(bytes, &mut |message| sink.message(id, at, message));
+                        }
+                    }
+                    Err(reason) => self.bad_request(reason, at, sink),
+                },
+            }
+        }
+    }
+
+    fn begin_request(&mut self, parsed: Result<head::Request, &'static str>, at: Moment, sink: &mut dyn Sink) {
+        let request = match parsed {
+            Ok(_) if self.open.len() >= HTTP1_PIPELINE => return self.bad_request("pipeline_too_long", at, sink),
+            Ok(request) => request,
+            Err(reason) => return self.bad_request(reason, at, sink),
+        };
+        let id = ExchangeId(self.next);
+        self.writing = self.next;
+        self.next += 1;
+        self.open.push_back(Exchange {
+            id,
+            head_only: request.head.method == "HEAD",
+            tunnel: request.head.method == "CONNECT",
+            ignored: false,
+            writing: true,
+        });
+        let body = Body::request(request.codings.as_deref());
+        let unknown_coding = request.codings.is_none();
+        self.requests.begin_body(request.framing, body);
+        sink.message(id, self.requests.head.began, Message::Request(&request.head));
+        if unknown_coding {
+            sink.message(id, at, Message::Note(Note { protocol: "content", reason: "unknown_coding" }));
+        }
+    }
+
+    /// The request being written is over, complete or not.
+    pub(super) fn end_request(&mut self, at: Moment, sink: &mut dyn Sink) {
+        let id = ExchangeId(self.writing);
+        let state = std::mem::take(&mut self.requests.state);
+        let lost = std::mem::take(&mut self.requests.damaged);
+        if let Some(open) = self.open.back_mut().filter(|open| open.id == id && open.writing) {
+            open.writing = false;
+            let mut lost = lost;
+            if let State::Body(_, mut body) = state {
+                body.finish(&mut |message| sink.message(id, at, message));
+                lost |= body.blind();
+            }
+            sink.message(id, at, Message::RequestEnd { lost });
+        }
+    }
+
+    pub(super) fn request_gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment, sink: &mut dyn Sink) {
+        let id = ExchangeId(self.writing);
+        match &mut self.requests.state {
+            State::Skip => {}
+            State::Head => {
+                self.note(ExchangeId::CONNECTION, at, "lost_request_head", sink);
+                self.requests.skip();
+            }
+            State::Body(framing, body) => {
+                self.requests.damaged = true;
+                let in_place = framing.gap(bytes);
+                body.gap(bytes, cause, &mut |message| sink.message(id, at, message));
+                if !in_place {
+                    self.end_request(at, sink);
+                    self.requests.skip();
+                } else if matches!(framing, Framing::Length(0)) {
+                    self.end_request(at, sink);
+                }
+            }
+        }
+    }
+
+    fn bad_request(&mut self, reason: &'static str, at: Moment, sink: &mut dyn Sink) {
+        if self.requests.trial || self.requests.damaged {
+            // Our own loss is no error of the peer.
+            self.end_request(at, sink);
+            return self.requests.skip();
+        }
+        let id = match self.requests.state {
+            State::Body(..) => ExchangeId(self.writing),
+            State::Head | State::Skip => ExchangeId::CONNECTION,
+        };
+        self.give_up(id, reason, at, sink);
+    }
+}

@@ -1,0 +1,162 @@
+//! The reading half: responses.
+
+use super::body::{Framing, Step};
+use super::{Http1, State, head, sniff};
+use crate::proto::body::Body;
+use crate::proto::{End, ExchangeId, Message, Note, Sink};
+use crate::units::{LossCause, Moment};
+
+impl Http1 {
+    pub(super) fn responses(&mut self, mut input: &[u8], at: Moment, sink: &mut dyn Sink) {
+        if self.responses.begins_call(at)
+            && sniff::looks_like(input, b"HTTP/1.") != Some(false)
+            && self.answer_may_begin()
+            && self.responses.try_here()
+        {
+            self.end_response(End::Lost, at, sink);
+        }
+        while !self.dead {
+            match &mut self.responses.state {
+                State::Skip => return,
+                State::Head if self.open.is_empty() => return self.unasked(input, at, sink),
+                State::Head => match self.responses.head.take(&mut input, at) {
+                    Ok(None) => return,
+                    Ok(Some(bytes)) => {
+                        let asked = self.open.front();
+                        let parsed = head::response(bytes, |status| {
+                            asked.is_some_and(|open| open.head_only || (open.tunnel && (200..300).contains(&status)))
+                        });
+                        self.responses.head.clear();
+                        self.begin_response(parsed, at, sink);
+                    }
+                    Err(reason) => self.bad_response(reason, at, sink),
+                },
+                State::Body(framing, body) => match framing.next(&mut input) {
+                    Ok(Step::More) => return,
+                    Ok(Step::Done) => self.end_response(End::Complete, at, sink),
+                    Ok(Step::Data(bytes)) => {
+                        if let Some(open) = self.open.front().filter(|open| !open.ignored) {
+                            body.push(bytes, &mut |message| sink.message(open.id, at, message));
+                        }
+                    }
+                    Err(reason) => self.bad_response(reason, at, sink),
+                },
+            }
+        }
+    }
+
+    /// Whether an answer may begin here, given that something like its first bytes came at the beginning of a call: where
+    /// the place is lost, if any request waits; in a body with a hole, if a request waits *behind* the one answered.
+    fn answer_may_begin(&self) -> bool {
+        match self.responses.state {
+            State::Skip => !self.open.is_empty(),
+            State::Head => false,
+            State::Body(..) => self.open.len() > 1,
+        }
+    }
+
+    /// Bytes that answer nothing: line ends, a server's parting word (408), or the rest of an exchange that is over for us.
+    fn unasked(&mut self, input: &[u8], at: Moment, sink: &mut dyn Sink) {
+        if input.iter().all(u8::is_ascii_whitespace) {
+            return;
+        }
+        self.note(ExchangeId::CONNECTION, at, "unasked_response", sink);
+        self.responses.skip();
+    }
+
+    fn begin_response(&mut self, parsed: Result<head::Response, &'static str>, at: Moment, sink: &mut dyn Sink) {
+        let response = match parsed {
+            Ok(response) => response,
+            Err(reason) => return self.bad_response(reason, at, sink),
+        };
+        let Some(open) = self.open.front() else { return };
+        let (id, tunnel) = (open.id, open.tunnel);
+        let status = response.head.status;
+        if matches!(status, 100..=199) && status != 101 {
+            return; // an interim answer: the final one follows
+        }
+        let body = Body::response(response.head.content_type.as_deref(), response.codings.as_deref());
+        self.responses.begin_body(response.framing, body);
+        sink.message(id, self.responses.head.began, Message::Response(&response.head));
+        if let Some(reason) = response.odd {
+            self.note(id, at, reason, sink);
+        }
+        if response.codings.is_none() {
+            sink.message(id, at, Message::Note(Note { protocol: "content", reason: "unknown_coding" }));
+        }
+        if status == 101 || (tunnel && (200..300).contains(&status)) {
+            self.note(id, at, if status == 101 { "upgraded" } else { "tunnel" }, sink);
+            self.end_response(End::Complete, at, sink);
+            self.die();
+        }
+    }
+
+    /// The oldest exchange is over.
+    pub(super) fn end_response(&mut self, end: End, at: Moment, sink: &mut dyn Sink) {
+        self.responses.head.clear();
+        self.responses.damaged = false;
+        let state = std::mem::take(&mut self.responses.state);
+        if self.open.len() == 1 && self.open.front().is_some_and(|open| open.writing) {
+            // The answer is over before the request is: the rest of the request is only framed.
+            self.end_request_early(at, sink);
+        }
+        let Some(open) = self.open.pop_front() else { return };
+        let mut end = end;
+        if let State::Body(_, mut body) = state {
+            if end == End::Complete && !open.ignored {
+                body.finish(&mut |message| sink.message(open.id, at, message));
+            }
+            if body.blind() {
+                end = End::Lost;
+            }
+        }
+        sink.message(open.id, at, Message::End(end));
+    }
+
+    /// Says that the request being written will not be seen whole; its bytes are still framed.
+    fn end_request_early(&mut self, at: Moment, sink: &mut dyn Sink) {
+        if let Some(open) = self.open.back_mut().filter(|open| open.writing) {
+            open.writing = false;
+            sink.message(open.id, at, Message::RequestEnd { lost: true });
+        }
+    }
+
+    pub(super) fn response_gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment, sink: &mut dyn Sink) {
+        let asked = self.open.front().map(|open| open.id);
+        match (&mut self.responses.state, asked) {
+            (State::Skip, _) => {}
+            (State::Head, None) => self.responses.skip(),
+            (State::Head, Some(id)) => {
+                sink.message(id, at, Message::Gap { bytes, cause });
+                self.note(id, at, "lost_response_head", sink);
+                self.end_response(End::Lost, at, sink);
+                self.responses.skip();
+            }
+            (State::Body(framing, body), id) => {
+                self.responses.damaged = true;
+                let in_place = framing.gap(bytes);
+                let id = id.unwrap_or(ExchangeId::CONNECTION);
+                body.gap(bytes, cause, &mut |message| sink.message(id, at, message));
+                if !in_place {
+                    self.end_response(End::Lost, at, sink);
+                    self.responses.skip();
+                } else if matches!(framing, Framing::Length(0)) {
+                    self.end_response(End::Complete, at, sink);
+                }
+            }
+        }
+    }
+
+    fn bad_response(&mut self, reason: &'static str, at: Moment, sink: &mut dyn Sink) {
+        if self.responses.trial {
+            return self.responses.skip();
+        }
+        if self.responses.damaged {
+            // Our own loss is no error of the peer.
+            self.end_response(End::Lost, at, sink);
+            return self.responses.skip();
+        }
+        let id = self.open.front().map_or(ExchangeId::CONNECTION, |open| open.id);
+        self.give_up(id, reason, at, sink);
+    }
+}

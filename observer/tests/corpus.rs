@@ -1,0 +1,40 @@
+//! The fuzzers' corpus, replayed on stable. A target is a row; its inputs are in `tests/fuzz/corpus/<target>/`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use std::path::Path;
+
+use observer::proto;
+
+const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("content", proto::content::fuzz),
+    ("exchange", proto::http1::fuzz_exchange),
+    ("http1", proto::http1::fuzz),
+    ("sse", proto::sse::fuzz),
+    ("target", proto::headers::fuzz),
+];
+
+#[test]
+fn every_input_of_the_corpus_is_survived() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus");
+    for (target, fuzz) in TARGETS {
+        let folder = root.join(target);
+        let inputs = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let mut count = 0;
+        for path in inputs.map(|entry| entry.unwrap().path()) {
+            println!("{}", path.display()); // shown if the next line panics
+            fuzz(&std::fs::read(&path).unwrap());
+            count += 1;
+        }
+        assert!(count > 0, "no input for {target}");
+    }
+}
+
+#[test]
+fn every_folder_of_the_corpus_has_a_target() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz");
+    for entry in std::fs::read_dir(root.join("corpus")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(TARGETS.iter().any(|(target, _)| *target == name), "{name} is replayed by nothing");
+        assert!(root.join(format!("fuzz_targets/{name}.rs")).is_file(), "{name} has no fuzz target");
+    }
+}
