@@ -19,6 +19,7 @@ mod table;
 mod testing;
 
 use std::borrow::Cow;
+use std::fmt;
 
 use self::exchange::Named;
 use self::table::path_ends;
@@ -27,7 +28,7 @@ use crate::limits;
 use crate::proto::{Event, ResponseHead};
 
 /// What the provider said.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Utterance<'a> {
     /// The response began and named itself (any of the two may come later or never).
     Start { response_id: Option<Cow<'a, str>>, model: Option<Cow<'a, str>> },
@@ -52,6 +53,26 @@ pub enum Utterance<'a> {
     Other,
     /// The event could not be understood (bad JSON, bad UTF-8): counted by reason.
     Malformed(&'static str),
+}
+
+/// Names and counts only: nobody's words must reach a log.
+impl fmt::Debug for Utterance<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start { response_id, model } => {
+                f.debug_struct("Start").field("response_id", response_id).field("model", model).finish()
+            }
+            Self::Delta { kind, text } => write!(f, "Delta({kind:?}, {} bytes)", text.len()),
+            Self::Whole { kind, chars } => write!(f, "Whole({kind:?}, {chars} chars)"),
+            Self::Usage(usage) => usage.fmt(f),
+            Self::Finish { reason } => f.debug_tuple("Finish").field(reason).finish(),
+            Self::Error { kind } => f.debug_tuple("Error").field(kind).finish(),
+            Self::End => f.write_str("End"),
+            Self::KeepAlive => f.write_str("KeepAlive"),
+            Self::Other => f.write_str("Other"),
+            Self::Malformed(reason) => f.debug_tuple("Malformed").field(reason).finish(),
+        }
+    }
 }
 
 /// What kind of output a delta is.

@@ -27,6 +27,10 @@ struct Ear {
 }
 
 impl Audience for Ear {
+    fn overhear(&mut self, _: &Entry, _: crate::units::Moment, message: &crate::proto::Message<'_>) {
+        self.debug.push_str(&format!("{message:?}"));
+    }
+
     fn hear(&mut self, happening: Happening<'_>) {
         self.debug.push_str(&format!("{happening:?}"));
         match happening {

@@ -21,6 +21,8 @@ pub mod sse;
 
 pub use headers::Salt;
 
+use std::fmt;
+
 use crate::conn::Chunk;
 use crate::units::{Direction, LossCause, Moment};
 
@@ -34,7 +36,6 @@ impl ExchangeId {
 }
 
 /// What a protocol parser says. Borrowed from the parser's buffer for the length of the call.
-#[derive(Debug)]
 pub enum Message<'a> {
     /// A request began. `Moment` is that of the head's *first* byte.
     Request(&'a RequestHead),
@@ -59,8 +60,26 @@ pub enum Message<'a> {
     End(End),
 }
 
+/// Names and sizes only: payload must not reach a log.
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Request(head) => f.debug_tuple("Request").field(head).finish(),
+            Message::RequestBody(bytes) => write!(f, "RequestBody({} bytes)", bytes.len()),
+            Message::RequestEnd { lost } => f.debug_struct("RequestEnd").field("lost", lost).finish(),
+            Message::Response(head) => f.debug_tuple("Response").field(head).finish(),
+            Message::Event(event) => event.fmt(f),
+            Message::Comment => f.write_str("Comment"),
+            Message::Body(bytes) => write!(f, "Body({} bytes)", bytes.len()),
+            Message::Gap { bytes, cause } => f.debug_struct("Gap").field("bytes", bytes).field("cause", cause).finish(),
+            Message::Note(note) => note.fmt(f),
+            Message::End(end) => f.debug_tuple("End").field(end).finish(),
+        }
+    }
+}
+
 /// One unit of a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Event<'a> {
     /// The `event:` field, if there was one.
     pub name: Option<&'a str>,
@@ -70,6 +89,18 @@ pub struct Event<'a> {
     pub wire_bytes: usize,
     /// The event was larger than `limits::SSE_EVENT`: `data` is only its beginning.
     pub truncated: bool,
+}
+
+/// Sizes only: payload must not reach a log.
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Event { name: _, data, wire_bytes, truncated } = self;
+        f.debug_struct("Event")
+            .field("data", &data.len())
+            .field("wire_bytes", wire_bytes)
+            .field("truncated", truncated)
+            .finish()
+    }
 }
 
 /// How the protocol says that an exchange ended.

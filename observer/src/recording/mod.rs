@@ -107,5 +107,13 @@ pub enum RecordingError {
     Io(#[from] io::Error),
 }
 
+/// For fuzzing: a recording of anything, through everything. Nothing may panic.
+pub fn fuzz(data: &[u8]) {
+    let mut pipeline = crate::pipeline::Pipeline::new(crate::pipeline::Settings::default(), ());
+    if let Ok(mut reader) = Reader::new(data) {
+        let _ = replay(&mut reader, &mut pipeline);
+    }
+}
+
 #[cfg(test)]
 mod tests;

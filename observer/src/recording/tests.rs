@@ -138,10 +138,7 @@ proptest! {
             *byte = with;
         }
         bytes.append(&mut noise);
-        let mut pipeline = crate::pipeline::Pipeline::new(crate::pipeline::Settings::default(), ());
-        if let Ok(mut reader) = Reader::new(&bytes[..]) {
-            let _ = replay(&mut reader, &mut pipeline);
-        }
+        fuzz(&bytes);
     }
 }
 
