@@ -163,25 +163,24 @@ impl Image {
     }
 }
 
-/// The dynamic symbols first: they cannot be stripped.
+/// The dynamic symbols first: they cannot be stripped. The full table is worth reading only in executables, which carry TLS
+/// without exporting it; in libraries what others call is exported.
 fn find_functions(elf: &Elf<'_>) -> HashMap<&'static str, Symbol> {
-    for kind in [SHT_DYNSYM, SHT_SYMTAB] {
-        let found = find_in(elf, kind).unwrap_or_default();
-        if !found.is_empty() {
-            return found;
-        }
-    }
-    HashMap::new()
+    let found = find_in(elf, SHT_DYNSYM).unwrap_or_default();
+    let executable = elf.section_by_name(".interp").is_some() || elf.section_by_name(".dynamic").is_none();
+    if found.is_empty() && executable { find_in(elf, SHT_SYMTAB).unwrap_or_default() } else { found }
 }
 
-/// Finds the names in the string table first (one search, no walk over 100,000 symbols where there is nothing to find).
+/// Finds the names in the string table first: one search, and no walk over 100,000 symbols where there is nothing to find.
 fn find_in(elf: &Elf<'_>, kind: u32) -> Option<HashMap<&'static str, Symbol>> {
     let (endian, data) = (elf.endian(), elf.data());
     let sections = elf.elf_section_table();
     let table = sections.symbols(endian, data, kind).ok()?;
-    let strings = sections.section(table.string_section()).ok()?.data(endian, data).ok()?;
-    let wanted: HashMap<u32, &'static str> =
-        FUNCTIONS.iter().filter_map(|f| Some((offset_of(strings, f.symbol)?, f.symbol))).collect();
+    let section = sections.section(table.string_section()).ok()?;
+    if section.sh_size(endian) > MAX_STRINGS {
+        return None;
+    }
+    let wanted = offsets_of_names(section.data(endian, data).ok()?);
     if wanted.is_empty() {
         return None;
     }
@@ -196,13 +195,24 @@ fn find_in(elf: &Elf<'_>, kind: u32) -> Option<HashMap<&'static str, Symbol>> {
     )
 }
 
-/// Where `name` stands in a string table. Linkers merge tails ("my_SSL_read" ends in "SSL_read"), so it need not follow a NUL.
-fn offset_of(strings: &[u8], name: &str) -> Option<u32> {
-    let needle = [name.as_bytes(), b"\0"].concat();
-    let whole = [b"\0", needle.as_slice()].concat();
-    let at = memmem::find(strings, &whole).map(|at| at + 1).or_else(|| memmem::find(strings, &needle))?;
-    u32::try_from(at).ok()
+/// Largest string table searched, bytes: a browser's is 60 MiB; beyond it the search would delay the probes of others.
+const MAX_STRINGS: u64 = 128 << 20;
+
+/// Where the functions' names stand in a string table: a symbol's `st_name` → name. Linkers merge tails, so a name need not
+/// follow a NUL.
+fn offsets_of_names(strings: &[u8]) -> HashMap<u32, &'static str> {
+    memmem::find_iter(strings, b"SSL_")
+        .filter_map(|at| {
+            let rest = strings.get(at..)?;
+            let name = rest.get(..rest.iter().take(MAX_NAME).position(|byte| *byte == 0)?)?;
+            let function = FUNCTIONS.iter().find(|f| f.symbol.as_bytes() == name)?;
+            Some((u32::try_from(at).ok()?, function.symbol))
+        })
+        .collect()
 }
+
+/// Longer than any name of the table.
+const MAX_NAME: usize = 32;
 
 fn segments(elf: &Elf<'_>) -> Vec<Segment> {
     let (endian, data) = (elf.endian(), elf.data());

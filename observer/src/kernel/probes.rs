@@ -35,39 +35,19 @@ pub struct Function {
     pub probe: &'static str,
     pub role: Role,
     pub length: LengthIn,
-    /// A library without it cannot be observed.
-    pub required: bool,
 }
 
 /// The functions of OpenSSL and its relatives (LibreSSL, BoringSSL and AWS-LC export the same names). CPython calls only the
 /// `_ex` pair, curl and Node the plain one.
 pub const FUNCTIONS: &[Function] = &[
-    Function { symbol: "SSL_read", probe: "ssl_read", role: Role::Read, length: LengthIn::Result, required: true },
-    Function { symbol: "SSL_read_ex", probe: "ssl_read_ex", role: Role::Read, length: LengthIn::Rcx, required: false },
-    Function { symbol: "SSL_write", probe: "ssl_write", role: Role::Write, length: LengthIn::Result, required: true },
-    Function {
-        symbol: "SSL_write_ex",
-        probe: "ssl_write_ex",
-        role: Role::Write,
-        length: LengthIn::Rcx,
-        required: false,
-    },
-    Function {
-        symbol: "SSL_write_ex2",
-        probe: "ssl_write_ex2",
-        role: Role::Write,
-        length: LengthIn::R8,
-        required: false,
-    },
-    Function { symbol: "SSL_new", probe: "ssl_new", role: Role::Birth, length: LengthIn::Result, required: false },
-    Function {
-        symbol: "SSL_shutdown",
-        probe: "ssl_shutdown",
-        role: Role::Shutdown,
-        length: LengthIn::Result,
-        required: false,
-    },
-    Function { symbol: "SSL_free", probe: "ssl_free", role: Role::Free, length: LengthIn::Result, required: false },
+    Function { symbol: "SSL_read", probe: "ssl_read", role: Role::Read, length: LengthIn::Result },
+    Function { symbol: "SSL_read_ex", probe: "ssl_read_ex", role: Role::Read, length: LengthIn::Rcx },
+    Function { symbol: "SSL_write", probe: "ssl_write", role: Role::Write, length: LengthIn::Result },
+    Function { symbol: "SSL_write_ex", probe: "ssl_write_ex", role: Role::Write, length: LengthIn::Rcx },
+    Function { symbol: "SSL_write_ex2", probe: "ssl_write_ex2", role: Role::Write, length: LengthIn::R8 },
+    Function { symbol: "SSL_new", probe: "ssl_new", role: Role::Birth, length: LengthIn::Result },
+    Function { symbol: "SSL_shutdown", probe: "ssl_shutdown", role: Role::Shutdown, length: LengthIn::Result },
+    Function { symbol: "SSL_free", probe: "ssl_free", role: Role::Free, length: LengthIn::Result },
 ];
 
 /// The entry and return programs for a role and a place of the length.

@@ -115,12 +115,12 @@ impl Session {
         Ok(session)
     }
 
-    /// Every process of the host, from /proc.
+    /// Every process of the host, from /proc. What is called after TLS comes first: the rest takes longer to look at.
     fn scan(&mut self) {
-        for pid in procmaps::pids() {
-            for mapping in procmaps::executable(pid) {
-                self.follow.mapped(&mapping, &mut self.ebpf);
-            }
+        let all: Vec<Mapping> = procmaps::pids().into_iter().flat_map(procmaps::executable).collect();
+        let (likely, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|mapping| mapping.path.contains("ssl"));
+        for mapping in likely.iter().chain(&others) {
+            self.follow.mapped(mapping, &mut self.ebpf);
         }
     }
 
