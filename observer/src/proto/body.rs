@@ -55,11 +55,14 @@ impl Body {
         }
     }
 
-    /// Bytes are missing. Plain text goes on; a compressed stream does not survive it.
+    /// Bytes are missing. A response's plain text goes on; a compressed stream does not survive it, nor does a request:
+    /// behind a hole in its JSON, a word inside a message cannot be told from a field.
     pub fn gap(&mut self, bytes: Option<u64>, cause: LossCause, out: &mut dyn FnMut(Message<'_>)) {
-        if !matches!(self.kind, Kind::Request) {
-            out(Message::Gap { bytes, cause });
+        if matches!(self.kind, Kind::Request) {
+            self.blind = true;
+            return;
         }
+        out(Message::Gap { bytes, cause });
         if let Kind::Events(scanner) = &mut self.kind {
             scanner.gap();
         }
