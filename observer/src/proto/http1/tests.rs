@@ -153,8 +153,9 @@ fn a_gap_inside_a_body_of_known_length_is_counted_down() {
     talk.write("POST /v1 HTTP/1.1\r\nContent-Length: 10\r\n\r\nab").gap(Direction::Write, Some(6)).write("cd");
     talk.read("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab").gap(Direction::Read, Some(8));
     let said = talk.said();
-    assert_eq!(said[1..4], ["1: > ab", "1: > cd", "1: request end, lost true"]);
-    assert_eq!(said[4..], ["1: status 200", "1: < ab", "1: gap Some(8)", "1: Complete"]);
+    // What lies behind a hole in a request is counted down, but not said.
+    assert_eq!(said[1..3], ["1: > ab", "1: request end, lost true"]);
+    assert_eq!(said[3..], ["1: status 200", "1: < ab", "1: gap Some(8)", "1: Complete"]);
     assert_eq!(plain(&mut talk), PLAIN);
 }
 
