@@ -22,6 +22,9 @@ static TURN: Mutex<()> = Mutex::new(());
 /// Longest time from start to ready: on a busy host every process's maps are read first.
 const READY: Duration = Duration::from_secs(30);
 
+/// How long to wait for a daemon of another test program (or a user's own) to end.
+const OTHERS_TURN: Duration = Duration::from_secs(300);
+
 /// A running daemon; it is told to stop when dropped.
 pub struct Daemon {
     child: Child,
@@ -46,37 +49,10 @@ impl Daemon {
     /// As `start`.
     pub fn start_with(args: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let binary = places::daemon()?;
-        let dir = tempfile::tempdir()?;
-        let web = free_port()?;
-        let child = Command::new(&binary)
-            .arg("run")
-            .arg("--inspect.socket")
-            .arg(dir.path().join("inspect.sock"))
-            .arg(format!("--web.listen-address={web}"))
-            .args(args)
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(File::create(dir.path().join("stdout"))?)
-            .stderr(File::create(dir.path().join("stderr"))?)
-            .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
-        let mut daemon = Self { child, binary, dir, web, _turn: turn };
-        daemon.wait_until_ready()?;
-        Ok(daemon)
-    }
-
-    fn wait_until_ready(&mut self) -> Result<()> {
-        let mut exited = None;
-        let ready = wait_for("the daemon's readiness", READY, || {
-            exited = self.child.try_wait().ok().flatten();
-            (exited.is_some() || self.get("/-/ready").is_ok_and(|(status, _)| status == 200)).then_some(())
-        });
-        match (exited, ready) {
-            (Some(status), _) => bail!("the daemon ended with {status}; its log:\n{}", self.log()),
-            (None, Err(error)) => bail!("{error}; its log:\n{}", self.log()),
-            (None, Ok(())) => Ok(()),
-        }
+        let mut starting = Starting { binary: places::daemon()?, args, environment, said: false };
+        let (child, dir, web) =
+            wait_for("the end of another daemon on this host", OTHERS_TURN, || starting.attempt())??;
+        Ok(Self { child, binary: starting.binary, dir, web, _turn: turn })
     }
 
     /// Its process id.
@@ -94,7 +70,7 @@ impl Daemon {
     /// What it wrote to standard output and standard error so far.
     #[must_use]
     pub fn log(&self) -> String {
-        ["stdout", "stderr"].map(|name| read_lossy(&self.dir.path().join(name))).concat()
+        log(&self.dir)
     }
 
     /// Its socket.
@@ -172,23 +148,11 @@ impl Daemon {
     /// # Errors
     /// If it cannot be fetched.
     pub fn metrics(&self) -> Result<String> {
-        let (status, body) = self.get("/metrics")?;
+        let (status, body) = get(self.web, "/metrics")?;
         if status != 200 {
             bail!("/metrics answered {status}: {body}");
         }
         Ok(body)
-    }
-
-    fn get(&self, path: &str) -> Result<(u16, String)> {
-        let mut socket = TcpStream::connect(self.web)?;
-        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-        let mut answer = Vec::new();
-        socket.read_to_end(&mut answer)?;
-        let answer = String::from_utf8_lossy(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no HTTP status")?;
-        Ok((status, dechunk(head, body)))
     }
 
     /// Ends it with `signal` and waits.
@@ -210,6 +174,89 @@ impl Drop for Daemon {
             let _ = self.child.wait();
         }
     }
+}
+
+/// A daemon being started.
+struct Starting<'a> {
+    binary: PathBuf,
+    args: &'a [&'a str],
+    environment: &'a [(&'a str, &'a str)],
+    /// It was said that another daemon is in the way.
+    said: bool,
+}
+
+impl Starting<'_> {
+    /// Starts one and waits until it is ready; `None`: another one observes the host.
+    fn attempt(&mut self) -> Option<Result<(Child, TempDir, SocketAddr)>> {
+        let started = self.start().and_then(|(mut child, dir, web)| match ready(&mut child, &dir, web) {
+            Ok(()) => Ok((child, dir, web)),
+            Err(error) => {
+                // Not ready is not ended: nothing may be left behind.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        });
+        let error = match started {
+            Ok(parts) => return Some(Ok(parts)),
+            Err(error) => error,
+        };
+        if !error.to_string().contains("already observes this host") {
+            return Some(Err(error));
+        }
+        if !std::mem::replace(&mut self.said, true) {
+            eprintln!("waiting for another daemon on this host to end");
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        None
+    }
+
+    fn start(&self) -> Result<(Child, TempDir, SocketAddr)> {
+        let dir = tempfile::tempdir()?;
+        let web = free_port()?;
+        let child = Command::new(&self.binary)
+            .arg("run")
+            .arg("--inspect.socket")
+            .arg(dir.path().join("inspect.sock"))
+            .arg(format!("--web.listen-address={web}"))
+            .args(self.args)
+            .envs(self.environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(File::create(dir.path().join("stdout"))?)
+            .stderr(File::create(dir.path().join("stderr"))?)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.binary.display()))?;
+        Ok((child, dir, web))
+    }
+}
+
+fn ready(child: &mut Child, dir: &TempDir, web: SocketAddr) -> Result<()> {
+    let mut exited = None;
+    let ready = wait_for("the daemon's readiness", READY, || {
+        exited = child.try_wait().ok().flatten();
+        (exited.is_some() || get(web, "/-/ready").is_ok_and(|(status, _)| status == 200)).then_some(())
+    });
+    match (exited, ready) {
+        (Some(status), _) => bail!("the daemon ended with {status}; its log:\n{}", log(dir)),
+        (None, Err(error)) => bail!("{error}; its log:\n{}", log(dir)),
+        (None, Ok(())) => Ok(()),
+    }
+}
+
+fn log(dir: &TempDir) -> String {
+    ["stdout", "stderr"].map(|name| read_lossy(&dir.path().join(name))).concat()
+}
+
+fn get(web: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let mut socket = TcpStream::connect(web)?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no HTTP status")?;
+    Ok((status, dechunk(head, body)))
 }
 
 /// Sends a signal to a child that has not been waited for (so the id is still its own).
