@@ -16,14 +16,11 @@ use tempfile::TempDir;
 use crate::ledger::{Ledger, Probe, Process};
 use crate::{places, wait_for};
 
-/// A host has one daemon: tests of one program take turns.
+/// Tests of one program take turns: two daemons' probes would slow the clients, and disturb the times.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Longest time from start to ready: on a busy host every process's maps are read first.
 const READY: Duration = Duration::from_secs(30);
-
-/// How long to wait for a daemon of another test program (or a user's own) to end.
-const OTHERS_TURN: Duration = Duration::from_secs(300);
 
 /// A running daemon; it is told to stop when dropped.
 pub struct Daemon {
@@ -49,10 +46,30 @@ impl Daemon {
     /// As `start`.
     pub fn start_with(args: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut starting = Starting { binary: places::daemon()?, args, environment, said: false };
-        let (child, dir, web) =
-            wait_for("the end of another daemon on this host", OTHERS_TURN, || starting.attempt())??;
-        Ok(Self { child, binary: starting.binary, dir, web, _turn: turn })
+        let binary = places::daemon()?;
+        let dir = tempfile::tempdir()?;
+        let web = free_port()?;
+        let child = run_command(&binary, dir.path(), web, args)?
+            .envs(environment.iter().copied())
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let mut daemon = Self { child, binary, dir, web, _turn: turn };
+        // Dropped, and so stopped, if it does not get ready.
+        daemon.wait_until_ready()?;
+        Ok(daemon)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let mut exited = None;
+        let ready = wait_for("the daemon's readiness", READY, || {
+            exited = self.child.try_wait().ok().flatten();
+            (exited.is_some() || get(self.web, "/-/ready").is_ok_and(|(status, _)| status == 200)).then_some(())
+        });
+        match (exited, ready) {
+            (Some(status), _) => bail!("the daemon ended with {status}; its log:\n{}", self.log()),
+            (None, Err(error)) => bail!("{error}; its log:\n{}", self.log()),
+            (None, Ok(())) => Ok(()),
+        }
     }
 
     /// Its process id.
@@ -70,13 +87,19 @@ impl Daemon {
     /// What it wrote to standard output and standard error so far.
     #[must_use]
     pub fn log(&self) -> String {
-        log(&self.dir)
+        ["stdout", "stderr"].map(|name| read_lossy(&self.dir.path().join(name))).concat()
     }
 
     /// Its socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("inspect.sock")
+    }
+
+    /// The file that keeps a second daemon out.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.dir.path().join("lock")
     }
 
     /// Runs `llm-observer inspect ARGS`.
@@ -176,75 +199,13 @@ impl Drop for Daemon {
     }
 }
 
-/// A daemon being started.
-struct Starting<'a> {
-    binary: PathBuf,
-    args: &'a [&'a str],
-    environment: &'a [(&'a str, &'a str)],
-    /// It was said that another daemon is in the way.
-    said: bool,
-}
-
-impl Starting<'_> {
-    /// Starts one and waits until it is ready; `None`: another one observes the host.
-    fn attempt(&mut self) -> Option<Result<(Child, TempDir, SocketAddr)>> {
-        let started = self.start().and_then(|(mut child, dir, web)| match ready(&mut child, &dir, web) {
-            Ok(()) => Ok((child, dir, web)),
-            Err(error) => {
-                // Not ready is not ended: nothing may be left behind.
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(error)
-            }
-        });
-        let error = match started {
-            Ok(parts) => return Some(Ok(parts)),
-            Err(error) => error,
-        };
-        if !error.to_string().contains("already observes this host") {
-            return Some(Err(error));
-        }
-        if !std::mem::replace(&mut self.said, true) {
-            eprintln!("waiting for another daemon on this host to end");
-        }
-        std::thread::sleep(Duration::from_secs(1));
-        None
-    }
-
-    fn start(&self) -> Result<(Child, TempDir, SocketAddr)> {
-        let dir = tempfile::tempdir()?;
-        let web = free_port()?;
-        let child = Command::new(&self.binary)
-            .arg("run")
-            .arg("--inspect.socket")
-            .arg(dir.path().join("inspect.sock"))
-            .arg(format!("--web.listen-address={web}"))
-            .args(self.args)
-            .envs(self.environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(File::create(dir.path().join("stdout"))?)
-            .stderr(File::create(dir.path().join("stderr"))?)
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.binary.display()))?;
-        Ok((child, dir, web))
-    }
-}
-
-fn ready(child: &mut Child, dir: &TempDir, web: SocketAddr) -> Result<()> {
-    let mut exited = None;
-    let ready = wait_for("the daemon's readiness", READY, || {
-        exited = child.try_wait().ok().flatten();
-        (exited.is_some() || get(web, "/-/ready").is_ok_and(|(status, _)| status == 200)).then_some(())
-    });
-    match (exited, ready) {
-        (Some(status), _) => bail!("the daemon ended with {status}; its log:\n{}", log(dir)),
-        (None, Err(error)) => bail!("{error}; its log:\n{}", log(dir)),
-        (None, Ok(())) => Ok(()),
-    }
-}
-
-fn log(dir: &TempDir) -> String {
-    ["stdout", "stderr"].map(|name| read_lossy(&dir.path().join(name))).concat()
+/// `run` with everything of its own, the host's lock too: daemons of other test programs, or the user's, may be there.
+fn run_command(binary: &Path, dir: &Path, web: SocketAddr, args: &[&str]) -> Result<Command> {
+    let mut command = Command::new(binary);
+    command.arg("run").arg("--inspect.socket").arg(dir.join("inspect.sock"));
+    command.arg("--lock.file").arg(dir.join("lock")).arg(format!("--web.listen-address={web}")).args(args);
+    command.stdin(Stdio::null()).stdout(File::create(dir.join("stdout"))?).stderr(File::create(dir.join("stderr"))?);
+    Ok(command)
 }
 
 fn get(web: SocketAddr, path: &str) -> Result<(u16, String)> {

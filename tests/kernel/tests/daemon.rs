@@ -63,9 +63,15 @@ fn a_second_daemon_is_refused_and_harms_nothing() {
     let rig = Rig::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let other_socket = dir.path().join("other.sock");
-    let same_socket = rig.daemon.socket();
-    for (what, socket) in [("its own socket", &other_socket), ("the first one's socket", &same_socket)] {
-        let output = run_to_end(&["--inspect.socket", socket.to_str().unwrap(), "--web.listen-address", "127.0.0.1:0"]);
+    let other_lock = dir.path().join("lock");
+    let cases = [
+        ("the first one's lock", rig.daemon.lock(), other_socket.clone(), "127.0.0.1:0".to_owned()),
+        ("the first one's socket", other_lock.clone(), rig.daemon.socket(), "127.0.0.1:0".to_owned()),
+        ("the first one's port", other_lock, other_socket, rig.daemon.web().to_string()),
+    ];
+    for (what, lock, socket, web) in cases {
+        let [lock, socket] = [&lock, &socket].map(|path| path.to_str().unwrap());
+        let output = run_to_end(&["--lock.file", lock, "--inspect.socket", socket, "--web.listen-address", &web]);
         assert_refused(what, &output);
     }
     let models = ["scenario:text#still".to_owned()];
