@@ -1,11 +1,12 @@
 //! The fuzzers' corpus, replayed on stable. A target is a row; its inputs are in `tests/fuzz/corpus/<target>/`.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::path::Path;
 
 use observer::proto;
 
-const TARGETS: &[(&str, fn(&[u8]))] = &[
+type Fuzz = fn(&[u8]);
+
+const TARGETS: &[(&str, Fuzz)] = &[
     ("content", proto::content::fuzz),
     ("exchange", proto::http1::fuzz_exchange),
     ("http1", proto::http1::fuzz),

@@ -408,7 +408,10 @@ pub fn fuzz(data: &[u8]) {
     let Some((cuts, stream)) = data.split_at_checked(4) else { return };
     let run = |pieces: &mut dyn Iterator<Item = &[u8]>| {
         let (mut scanner, mut said) = (Scanner::default(), Vec::new());
-        let mut out = |message: Message<'_>| said.push(format!("{message:?}"));
+        let mut out = |message: Message<'_>| match message {
+            Message::Event(event) => said.push(format!("{event:?} {:?} {:?}", event.name, event.data)),
+            other => said.push(format!("{other:?}")),
+        };
         for piece in pieces {
             scanner.push(piece, &mut out);
         }

@@ -16,8 +16,8 @@ fn decode(codings: &[Coding], pieces: &[&[u8]]) -> Result<Vec<u8>, Note> {
 
 fn encode(coding: Coding, bytes: &[u8]) -> Vec<u8> {
     match coding {
-        Coding::Gzip => write_all(GzEncoder::new(Vec::new(), Compression::default()), bytes, GzEncoder::finish),
-        Coding::Deflate => write_all(ZlibEncoder::new(Vec::new(), Compression::default()), bytes, ZlibEncoder::finish),
+        Coding::Gzip => write_all(GzEncoder::new(Vec::new(), Compression::fast()), bytes, GzEncoder::finish),
+        Coding::Deflate => write_all(ZlibEncoder::new(Vec::new(), Compression::fast()), bytes, ZlibEncoder::finish),
         Coding::Zstd => zstd::encode_all(bytes, 3).unwrap(),
         Coding::Brotli => stored_brotli(bytes),
     }
@@ -125,7 +125,7 @@ fn a_flush_makes_an_event_visible_even_byte_by_byte() {
 
 #[test]
 fn bombs_are_stopped() {
-    let zeros = vec![0; 20 << 20];
+    let zeros = vec![0; 9 << 20];
     for coding in [Coding::Gzip, Coding::Deflate, Coding::Zstd] {
         let bomb = encode(coding, &zeros);
         for size in [bomb.len(), 16_384, 100] {
