@@ -16,8 +16,8 @@ fn decode(codings: &[Coding], pieces: &[&[u8]]) -> Result<Vec<u8>, Note> {
 
 fn encode(coding: Coding, bytes: &[u8]) -> Vec<u8> {
     match coding {
-        Coding::Gzip => write_all(GzEncoder::new(Vec::new(), Compression::fast()), bytes, GzEncoder::finish),
-        Coding::Deflate => write_all(ZlibEncoder::new(Vec::new(), Compression::fast()), bytes, ZlibEncoder::finish),
+        Coding::Gzip => write_all(GzEncoder::new(Vec::new(), Compression::default()), bytes, GzEncoder::finish),
+        Coding::Deflate => write_all(ZlibEncoder::new(Vec::new(), Compression::default()), bytes, ZlibEncoder::finish),
         Coding::Zstd => zstd::encode_all(bytes, 3).unwrap(),
         Coding::Brotli => stored_brotli(bytes),
     }

@@ -47,7 +47,7 @@ pub fn fuzz_exchange(data: &[u8]) {
     let cut = exchange(response, 1 + usize::from(*cut & 63));
     // Where a bomb is stopped, and how corrupt input is cut short, depends on the pieces.
     let undecodable = |said: &[Said]| {
-        said.iter().any(|Said(_, message, _)| message.ends_with("/bomb)") || message.ends_with("/corrupt)"))
+        said.iter().any(|Said(_, message, _)| message.contains("\"bomb\"") || message.contains("\"corrupt\""))
     };
     if !undecodable(&whole) && !undecodable(&cut) {
         assert_eq!(whole, cut);
