@@ -71,6 +71,9 @@ pub const FLAG_TRUNCATED: u8 = 4;
 /// `Header::flags`: `WireEnd` was a reset.
 pub const FLAG_RST: u8 = 8;
 
+/// `Header::flags`: the call's length came through a pointer (the `_ex` functions and those inside the plain ones).
+pub const FLAG_EX: u8 = 16;
+
 /// The fixed head of every ring record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -188,6 +191,10 @@ pub struct Way {
     pub tid: u32,
     /// The thread group.
     pub tgid: u32,
+    /// `FLAG_EX` if the callee wrote the length through a pointer.
+    pub ex: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// A call in progress.
@@ -263,7 +270,7 @@ pub mod counter {
     pub const TABLE_FULL: u32 = 3;
 }
 
-const _: () = assert!(core::mem::size_of::<ConnState>() == 160);
+const _: () = assert!(core::mem::size_of::<ConnState>() == 176);
 const _: () = assert!(core::mem::size_of::<Call>() == 48);
 const _: () = assert!(core::mem::size_of::<Peer>() == 24);
 const _: () = assert!(core::mem::size_of::<SockState>() == 32);

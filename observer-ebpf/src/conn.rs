@@ -49,5 +49,5 @@ static FRESH: ConnState = ConnState {
     start_ns: 0,
     generation: 0,
     born: 0,
-    ways: [Way { pos: 0, call_pos: 0, entered_ns: 0, stamp_ns: 0, buf: 0, num: 0, moved: 0, wanted: 0, tid: 0, tgid: 0 }; 2],
+    ways: [Way { pos: 0, call_pos: 0, entered_ns: 0, stamp_ns: 0, buf: 0, num: 0, moved: 0, wanted: 0, tid: 0, tgid: 0, ex: 0, reserved: 0 }; 2],
 };

@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use observer_common::limits::{MAX_PIECE, MAX_PIECES};
-use observer_common::record::{Call, ConnId, ConnState, DIR_READ, DIR_WRITE, FLAG_TRUNCATED, Verdict, Way, counter};
+use observer_common::record::{Call, ConnId, ConnState, DIR_READ, DIR_WRITE, FLAG_EX, FLAG_TRUNCATED, Verdict, Way, counter};
 
 use crate::emit::{self, Fate, Piece};
 use crate::maps::{CALLS, CONNS, count};
@@ -177,6 +177,7 @@ unsafe fn begin(way: &mut Way, call: *const Call, moved: u64) {
     unsafe {
         way.buf = (*call).buf;
         way.num = (*call).num;
+        way.ex = if (*call).len_ptr == 0 { 0 } else { FLAG_EX as u32 };
         way.entered_ns = (*call).entered_ns;
         way.stamp_ns = bpf_ktime_get_boot_ns();
     }
@@ -214,7 +215,7 @@ fn send_call(handle: u64, state: *mut ConnState, dir: u8) {
 #[inline(always)]
 fn piece(state: *const ConnState, way: &Way, sent: u64, len: u64) -> Piece {
     // SAFETY: a map value.
-    let born = unsafe { (*state).born } as u8;
+    let born = unsafe { (*state).born } as u8 | way.ex as u8;
     let last = sent + len >= way.wanted;
     let flags = if last && way.wanted < way.moved { born | FLAG_TRUNCATED } else { born };
     Piece { offset: sent as u32, len: len as u32, flags }

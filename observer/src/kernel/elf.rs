@@ -58,6 +58,7 @@ enum Source {
     #[default]
     Nowhere,
     File(File),
+    #[cfg(test)]
     Bytes(Vec<u8>),
 }
 
@@ -109,6 +110,7 @@ impl Image {
         let Some(offset) = self.file_offset(address) else { return Vec::new() };
         match &self.code {
             Source::Nowhere => Vec::new(),
+            #[cfg(test)]
             Source::Bytes(bytes) => {
                 let rest = usize::try_from(offset).ok().and_then(|from| bytes.get(from..)).unwrap_or_default();
                 rest.get(..CODE_WINDOW).unwrap_or(rest).to_vec()

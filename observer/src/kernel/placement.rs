@@ -15,6 +15,8 @@ use super::probes::{FUNCTIONS, Function, LengthIn, Role};
 pub struct Place {
     /// The function that needs it (its probe's name); where one callee serves several, the first.
     pub function: &'static Function,
+    /// Other public functions whose calls pass here too.
+    pub serves: Vec<&'static Function>,
     /// Virtual address of the probed instruction.
     pub address: u64,
     pub length: LengthIn,
@@ -81,7 +83,7 @@ fn merge(mut places: Vec<Place>) -> Vec<Place> {
     places.dedup_by(|later, first| {
         let same = later.address == first.address;
         if same {
-            first.why = format!("{}; serves {} too", first.why, later.function.symbol);
+            first.serves.push(later.function);
         }
         same
     });
@@ -113,7 +115,7 @@ fn at_entry(image: &Image, function: &'static Function) -> Option<Place> {
         Some(_) => "the kernel emulates the first instruction",
         None => "the public symbol: certain, though the kernel single-steps its first instruction",
     };
-    Some(Place { function, address, length: function.length, how: "entry".into(), why: why.into() })
+    Some(Place { function, serves: Vec::new(), address, length: function.length, how: "entry".into(), why: why.into() })
 }
 
 fn cheapest(image: &Image, function: &'static Function) -> Option<Place> {
@@ -124,7 +126,7 @@ fn cheapest(image: &Image, function: &'static Function) -> Option<Place> {
             let base = if depth == 0 { "entry" } else { "callee" };
             let how = if skip == 0 && depth == 0 { base.to_string() } else { format!("{base}+{skip}") };
             let why = reason(depth, skip);
-            return Some(Place { function, address: address + skip, length, how, why });
+            return Some(Place { function, serves: Vec::new(), address: address + skip, length, how, why });
         }
         (address, length) = callee(image, address, length)?;
     }

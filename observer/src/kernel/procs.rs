@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::targets::{FileId, Found, Targets};
 use super::watch::Mapping;
 use crate::coverage::{ProcessRow, Visibility};
 use crate::identity::{Identity, Reader};
+use crate::units::Ns;
 
 /// One process.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct Process {
     /// The TLS libraries (or the executable) it has mapped.
     libraries: Vec<(FileId, String)>,
     hellos: u64,
+    /// When it was seen to end: its last records may still wait in the ring, and they need its name.
+    ended: Option<Ns>,
 }
 
 /// The processes of the host that matter.
@@ -48,9 +52,25 @@ impl Processes {
         self.entry(pid).map_or_else(|| Arc::new(Identity { pid, ..Identity::default() }), |p| Arc::clone(&p.identity))
     }
 
+    /// The file whose probes serve this process, if it is one alone.
+    #[must_use]
+    pub fn library(&self, pid: u32) -> Option<FileId> {
+        match self.known.get(&pid)?.libraries.as_slice() {
+            [(file, _)] => Some(*file),
+            _ => None,
+        }
+    }
+
     /// The process is gone.
-    pub fn ended(&mut self, pid: u32) {
-        self.known.remove(&pid);
+    pub fn ended(&mut self, pid: u32, now: Ns) {
+        if let Some(process) = self.known.get_mut(&pid) {
+            process.ended.get_or_insert(now);
+        }
+    }
+
+    /// Forgets those that ended long enough ago.
+    pub fn purge(&mut self, now: Ns) {
+        self.known.retain(|_, process| process.ended.is_none_or(|ended| now - ended < REMEMBERED_NS));
     }
 
     /// A process that replaced its program (exec) is read anew.
@@ -59,9 +79,18 @@ impl Processes {
     }
 
     fn entry(&mut self, pid: u32) -> Option<&mut Process> {
+        if self.known.get(&pid).is_some_and(|process| process.ended.is_some() && lives(pid)) {
+            self.known.remove(&pid);
+        }
         if let std::collections::hash_map::Entry::Vacant(vacant) = self.known.entry(pid) {
             let (start_ns, identity) = self.reader.read(pid)?;
-            vacant.insert(Process { identity: Arc::new(identity), start_ns, libraries: Vec::new(), hellos: 0 });
+            vacant.insert(Process {
+                identity: Arc::new(identity),
+                start_ns,
+                libraries: Vec::new(),
+                hellos: 0,
+                ended: None,
+            });
         }
         self.known.get_mut(&pid)
     }
@@ -69,8 +98,16 @@ impl Processes {
     /// Rows for `inspect processes`. `wire`: the socket hooks work, so the number of ClientHellos is known.
     #[must_use]
     pub fn rows(&self, targets: &Targets, wire: bool) -> Vec<ProcessRow> {
-        self.known.iter().map(|(pid, process)| process.row(*pid, targets, wire)).collect()
+        let live = self.known.iter().filter(|(_, process)| process.ended.is_none());
+        live.map(|(pid, process)| process.row(*pid, targets, wire)).collect()
     }
+}
+
+/// How long an ended process keeps its name: far longer than records wait in the ring.
+const REMEMBERED_NS: u64 = 10_000_000_000;
+
+fn lives(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 impl Process {

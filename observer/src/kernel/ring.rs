@@ -1,7 +1,7 @@
 //! Ring records to what they say. The bytes come from our own programs, and are checked all the same.
 
 use observer_common::record::{
-    ConnKey, DIR_READ, FLAG_BORN, FLAG_FAULT, FLAG_RST, FLAG_TRUNCATED, HEADER_LEN, Header, Kind, Peer,
+    ConnKey, DIR_READ, FLAG_BORN, FLAG_EX, FLAG_FAULT, FLAG_RST, FLAG_TRUNCATED, HEADER_LEN, Header, Kind, Peer,
 };
 
 use crate::record::Data;
@@ -14,6 +14,8 @@ pub enum Raw<'a> {
         data: Data<'a>,
         /// What the caller asked for: no right call moves more.
         asked: u64,
+        /// The length came through a pointer.
+        ex: bool,
     },
     Open {
         conn: ConnKey,
@@ -59,7 +61,7 @@ pub fn decode(bytes: &[u8]) -> Option<Raw<'_>> {
     let at = Ns(head.stamp_ns);
     let payload = bytes.get(HEADER_LEN..HEADER_LEN + head.len as usize)?;
     Some(match Kind::from_u8(head.kind)? {
-        Kind::Data => Raw::Data { data: data(&head, payload), asked: head.aux },
+        Kind::Data => Raw::Data { data: data(&head, payload), asked: head.aux, ex: head.flags & FLAG_EX != 0 },
         Kind::Open => Raw::Open { conn: head.conn, at },
         Kind::Shutdown => Raw::Shutdown { conn: head.conn, at },
         Kind::Close => Raw::Close { conn: head.conn, at, read_pos: head.pos, write_pos: head.aux },

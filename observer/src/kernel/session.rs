@@ -13,7 +13,7 @@ use super::load::{self, Error};
 use super::placement::Strategy;
 use super::procs::Processes;
 use super::ring::{self, Raw};
-use super::targets::{Found, Targets};
+use super::targets::{Calls, FileId, Found, Targets};
 use super::watch::{Mapping, Seen, Watch};
 use super::{procmaps, sweep};
 use crate::coverage::{Edge, KernelCounters, ProbeRow, ProbeState, ProcessRow};
@@ -67,6 +67,9 @@ struct Follow {
     newest: Ns,
     /// The TLS object of the latest record: bursts come from one, and need not be looked up again.
     last: Option<ConnKey>,
+    /// Its library, and the calls that passed there since.
+    last_library: Option<FileId>,
+    passed: Calls,
     /// Processes whose captures cannot be right: their targets fall back.
     suspects: Vec<u32>,
 }
@@ -131,7 +134,7 @@ impl Session {
             match seen {
                 Seen::Mapped(mapping) => self.follow.mapped(&mapping, &mut self.ebpf),
                 Seen::Exec { pid } => self.follow.replaced(pid),
-                Seen::Ended { pid } => self.follow.processes.ended(pid),
+                Seen::Ended { pid } => self.follow.processes.ended(pid, self.follow.newest),
                 Seen::Lost(count) => {
                     self.discovery_lost += count;
                     rescan = true;
@@ -205,6 +208,7 @@ impl Edge for Session {
         for (conn, peer) in self.follow.join.settle(self.follow.newest) {
             sink(&Record::Remote { conn, peer });
         }
+        self.follow.flush_passed();
         for tgid in ended {
             self.forget_process(tgid);
         }
@@ -219,6 +223,7 @@ impl Edge for Session {
     fn tick(&mut self, now: Ns) {
         self.follow.newest = self.follow.newest.max(now);
         self.follow.tell_ends(now);
+        self.follow.processes.purge(now);
         self.sweeper.sweep(now);
     }
 
@@ -260,6 +265,8 @@ impl Follow {
             end_told: HashSet::new(),
             newest: Ns(0),
             last: None,
+            last_library: None,
+            passed: Calls::default(),
             suspects: Vec::new(),
         }
     }
@@ -279,7 +286,12 @@ impl Follow {
 
     fn handle(&mut self, raw: Raw<'_>, sink: &mut dyn FnMut(&Record<'_>), ended: &mut Vec<u32>) {
         match raw {
-            Raw::Data { data, asked } => self.data(data, asked, sink),
+            Raw::Data { data, asked, ex } => {
+                self.data(data, asked, sink);
+                if data.offset == 0 {
+                    self.passed.count(data.direction, ex);
+                }
+            }
             Raw::Open { conn, at } => {
                 self.introduce(conn, at, sink);
                 sink(&Record::Open { conn, at });
@@ -334,11 +346,20 @@ impl Follow {
         if self.last == Some(conn) {
             return;
         }
+        self.flush_passed();
         self.last = Some(conn);
         self.live.entry(conn.tgid).or_default().insert(conn);
         if self.introduced.insert((conn.tgid, conn.start_ns)) {
             let identity = self.processes.identify(conn.tgid);
             sink(&Record::Process { tgid: conn.tgid, start_ns: conn.start_ns, identity });
+        }
+        self.last_library = self.processes.library(conn.tgid);
+    }
+
+    fn flush_passed(&mut self) {
+        let passed = std::mem::take(&mut self.passed);
+        if let Some(library) = self.last_library {
+            self.targets.passed(library, passed);
         }
     }
 

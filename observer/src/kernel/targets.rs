@@ -11,9 +11,10 @@ use aya::programs::{Program, ProgramError, UProbe};
 
 use super::elf::Image;
 use super::placement::{self, Place, Strategy};
-use super::probes::{FUNCTIONS, programs};
+use super::probes::{FUNCTIONS, Function, LengthIn, Role, programs};
 use super::watch::Mapping;
 use crate::coverage::{ProbeRow, ProbeState};
+use crate::units::Direction;
 
 /// A file on disk, whatever names lead to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,7 +29,7 @@ pub struct FileId {
 #[derive(Debug)]
 pub enum Found {
     /// It carries OpenSSL's functions.
-    Target(Target),
+    Target(Box<Target>),
     /// It does not.
     Other,
 }
@@ -43,6 +44,42 @@ pub struct Target {
     placed: Vec<Placed>,
     /// A way to open the file that worked, for a fallback later.
     via: PathBuf,
+    /// Calls that went up, of processes that have no other TLS library.
+    calls: Calls,
+}
+
+/// Calls seen, by role and by how they return their length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    reads: [u64; 2],
+    writes: [u64; 2],
+}
+
+impl Calls {
+    /// One more call; `ex`: its length came through a pointer.
+    pub fn count(&mut self, direction: Direction, ex: bool) {
+        let [plain, through_pointer] = match direction {
+            Direction::Read => &mut self.reads,
+            Direction::Write => &mut self.writes,
+        };
+        *(if ex { through_pointer } else { plain }) += 1;
+    }
+
+    fn add(&mut self, more: Calls) {
+        for (sum, more) in self.reads.iter_mut().zip(more.reads).chain(self.writes.iter_mut().zip(more.writes)) {
+            *sum += more;
+        }
+    }
+
+    /// Calls at one place; `None` for functions whose calls do not go up one by one.
+    fn at(&self, place: &Place) -> Option<u64> {
+        let [plain, ex] = match place.function.role {
+            Role::Read => self.reads,
+            Role::Write => self.writes,
+            _ => return None,
+        };
+        Some(if place.length == LengthIn::Result { plain } else { ex })
+    }
 }
 
 #[derive(Debug)]
@@ -81,7 +118,7 @@ impl Targets {
         let found = if image.functions.is_empty() {
             Found::Other
         } else {
-            Found::Target(self.probe(image, mapping.path.clone(), via, ebpf))
+            Found::Target(Box::new(self.probe(image, mapping.path.clone(), via, ebpf)))
         };
         self.files.insert(id, found);
         Some(id)
@@ -90,7 +127,7 @@ impl Targets {
     fn probe(&self, image: Image, path: String, via: PathBuf, ebpf: &mut Ebpf) -> Target {
         let placed =
             placement::places(&image, self.strategy).into_iter().map(|p| attach(&image, p, &via, ebpf)).collect();
-        Target { path, build_id: image.build_id.clone(), image, placed, via }
+        Target { path, build_id: image.build_id.clone(), image, placed, via, calls: Calls::default() }
     }
 
     /// What is known of a file.
@@ -114,10 +151,17 @@ impl Targets {
         }
     }
 
+    /// Calls that passed a file's probes.
+    pub fn passed(&mut self, id: FileId, calls: Calls) {
+        if let Some(Found::Target(target)) = self.files.get_mut(&id) {
+            target.calls.add(calls);
+        }
+    }
+
     /// Rows for `inspect probes`.
     #[must_use]
     pub fn rows(&self) -> Vec<ProbeRow> {
-        let targets = self.files.values().filter_map(|f| if let Found::Target(t) = f { Some(t) } else { None });
+        let targets = self.files.values().filter_map(|f| if let Found::Target(t) = f { Some(t.as_ref()) } else { None });
         targets.flat_map(Target::rows).collect()
     }
 }
@@ -126,8 +170,8 @@ impl Target {
     /// Reads and writes are both probed.
     #[must_use]
     pub fn works(&self) -> bool {
-        let required = |role| self.placed.iter().any(|p| p.place.function.role == role && p.error.is_none());
-        required(super::probes::Role::Read) && required(super::probes::Role::Write)
+        let probed = |role| self.placed.iter().any(|p| p.place.function.role == role && p.error.is_none());
+        probed(Role::Read) && probed(Role::Write)
     }
 
     /// Did the loader choose other places than the public symbols?
@@ -137,44 +181,34 @@ impl Target {
     }
 
     fn rows(&self) -> Vec<ProbeRow> {
-        FUNCTIONS
-            .iter()
-            .map(|function| {
-                let placed = self.placed.iter().find(|p| p.place.function.symbol == function.symbol);
-                let served =
-                    self.placed.iter().find(|p| p.place.why.contains(&format!("serves {} too", function.symbol)));
-                let row = |placement: String, reason: String, state| ProbeRow {
-                    probe: function.probe,
-                    target: self.path.clone(),
-                    build_id: self.build_id.clone(),
-                    placement,
-                    reason,
-                    state,
-                    hits: None,
-                };
-                match (placed, served) {
-                    (Some(p), _) => {
-                        let at = self.image.file_offset(p.place.address).unwrap_or(0);
-                        let (reason, state) = match &p.error {
-                            None => (p.place.why.clone(), ProbeState::Ok),
-                            Some(error) => (error.clone(), ProbeState::Broken),
-                        };
-                        row(format!("{} 0x{at:x}", p.place.how), reason, state)
-                    }
-                    (None, Some(p)) => row(
-                        "shared".into(),
-                        format!("served by the probe of {}", p.place.function.symbol),
-                        ProbeState::Ok,
-                    ),
-                    (None, None) if self.image.functions.contains_key(function.symbol) => {
-                        row("shared".into(), "it forwards to a function that is probed".into(), ProbeState::Ok)
-                    }
-                    (None, None) => {
-                        row("-".into(), "this build has no such function".into(), ProbeState::NotApplicable)
-                    }
-                }
-            })
-            .collect()
+        FUNCTIONS.iter().map(|function| self.row(function)).collect()
+    }
+
+    fn row(&self, function: &'static Function) -> ProbeRow {
+        let (placement, reason, state, hits) = self.state_of(function);
+        let (target, build_id) = (self.path.clone(), self.build_id.clone());
+        ProbeRow { probe: function.probe, target, build_id, placement, reason, state, hits }
+    }
+
+    /// Placement, reason, state and hits of a function's probe.
+    fn state_of(&self, function: &'static Function) -> (String, String, ProbeState, Option<u64>) {
+        if let Some(placed) = self.placed.iter().find(|p| p.place.function == function) {
+            let at = self.image.file_offset(placed.place.address).unwrap_or(0);
+            let placement = format!("{} 0x{at:x}", placed.place.how);
+            return match &placed.error {
+                None => (placement, placed.place.why.clone(), ProbeState::Ok, self.calls.at(&placed.place)),
+                Some(error) => (placement, error.clone(), ProbeState::Broken, None),
+            };
+        }
+        if let Some(host) = self.placed.iter().find(|p| p.place.serves.contains(&function)) {
+            let reason = format!("calls pass the probe of {}, which counts them", host.place.function.symbol);
+            let state = if host.error.is_none() { ProbeState::Ok } else { ProbeState::Broken };
+            return ("shared".into(), reason, state, None);
+        }
+        if self.image.functions.contains_key(function.symbol) {
+            return ("shared".into(), "it forwards to a function that is probed".into(), ProbeState::Ok, None);
+        }
+        ("-".into(), "this build has no such function".into(), ProbeState::NotApplicable, None)
     }
 }
 
