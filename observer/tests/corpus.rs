@@ -2,14 +2,18 @@
 
 use std::path::Path;
 
-use observer::proto;
+use observer::{dialect, proto};
 
 type Fuzz = fn(&[u8]);
 
 const TARGETS: &[(&str, Fuzz)] = &[
+    ("anthropic_messages", dialect::anthropic_messages::fuzz),
     ("content", proto::content::fuzz),
     ("exchange", proto::http1::fuzz_exchange),
     ("http1", proto::http1::fuzz),
+    ("json", dialect::json::scan::fuzz),
+    ("openai_chat", dialect::openai_chat::fuzz),
+    ("openai_responses", dialect::openai_responses::fuzz),
     ("sse", proto::sse::fuzz),
     ("target", proto::headers::fuzz),
 ];

@@ -69,7 +69,6 @@ static ERRORS: Parts = &[
 ];
 
 /// One answer, as far as it came.
-#[derive(Debug)]
 pub struct Answer {
     parts: Parts,
     /// Input tokens are reported without the cached ones.
@@ -83,7 +82,7 @@ pub struct Answer {
 }
 
 /// What is settled only at the end.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Facts {
     named: Named,
     block_type: Option<DeltaKind>,

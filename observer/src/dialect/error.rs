@@ -10,14 +10,14 @@ use super::json::loose::{Code, Object};
 use crate::limits;
 
 /// The `error` member of an event.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Failure<'a> {
     /// It is there, and truthy in the sense that SDKs give it.
     pub present: bool,
     words: Words<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Words<'a> {
     #[serde(borrow)]
@@ -29,7 +29,7 @@ struct Words<'a> {
 }
 
 /// OpenRouter's: its `code` is an HTTP status, the word is here.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Metadata<'a> {
     #[serde(borrow)]

@@ -26,7 +26,6 @@ pub trait Speech: Default + Send {
 }
 
 /// One exchange in the dialect of `S`.
-#[derive(Debug)]
 pub struct Exchange<S> {
     request: RequestScan,
     answer: Answer,

@@ -30,7 +30,6 @@ static ASKS: &[Want<Ask>] = &[
 ];
 
 /// Reads a request body as it is written. Constant memory: `model` may stand behind ten megabytes of messages.
-#[derive(Debug)]
 pub struct RequestScan {
     scanner: Option<Scanner<Ask>>,
     facts: RequestFacts,

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::dialect::error::Failure;
 use crate::dialect::json::loose::{Count, Object, Text};
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct StreamEvent<'a> {
     #[serde(borrow, rename = "type")]
@@ -21,7 +21,7 @@ pub struct StreamEvent<'a> {
     pub error: Failure<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Message<'a> {
     #[serde(borrow)]
@@ -31,7 +31,7 @@ pub struct Message<'a> {
     pub usage: Object<Tokens>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Block<'a> {
     #[serde(borrow, rename = "type")]
@@ -45,7 +45,7 @@ pub struct Block<'a> {
 }
 
 /// Of a block (`type` and a text), or of the message (`stop_reason`).
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Delta<'a> {
     #[serde(borrow, rename = "type")]
@@ -61,7 +61,7 @@ pub struct Delta<'a> {
 }
 
 /// `input_tokens` leaves out both kinds of cached tokens; thinking tokens are part of the output's. All cumulative.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Tokens {
     pub input_tokens: Count,
@@ -71,7 +71,7 @@ pub struct Tokens {
     pub output_tokens_details: Object<Details>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Details {
     pub thinking_tokens: Count,

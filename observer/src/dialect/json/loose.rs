@@ -1,5 +1,5 @@
 //! Fields of an event that take what fits. Every type here reads any JSON value and never fails but on bad syntax: what
-//! is of another type is as if it were absent, and the rest of the event keeps its meaning.
+//! is of another type is as if it were absent, and the rest of the event keeps its meaning. None has a `Debug`: they hold people's words.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -67,7 +67,7 @@ fn escaped_unit(after: &str) -> Option<u16> {
 }
 
 /// A string.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Text<'a>(pub Option<Cow<'a, str>>);
 
 /// A count: a whole number that is not negative (a float such as `12.0` too).
@@ -76,11 +76,9 @@ pub struct Count(pub Option<u64>);
 
 /// An object. Boxed, because most of those that an event may have are absent: inline, an event would be kilobytes that are
 /// moved from level to level.
-#[derive(Debug)]
 pub struct Object<T>(pub Option<Box<T>>);
 
 /// An array; items past `limits::EVENT_ITEMS` are left out.
-#[derive(Debug)]
 pub struct List<T> {
     pub items: Vec<T>,
     /// Items were left out.
@@ -88,7 +86,7 @@ pub struct List<T> {
 }
 
 /// A code as providers write it: a word or a number.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Code<'a>(pub Option<Cow<'a, str>>);
 
 impl Text<'_> {
@@ -255,7 +253,7 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, Default, Deserialize)]
+    #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Odd<'a> {
         #[serde(borrow)]
@@ -271,7 +269,7 @@ mod tests {
         last: Text<'a>,
     }
 
-    #[derive(Debug, Default, Deserialize)]
+    #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Inner<'a> {
         #[serde(borrow)]

@@ -88,7 +88,6 @@ enum State {
 type Mask = u64;
 
 /// The scanner of one document.
-#[derive(Debug)]
 pub struct Scanner<T: 'static> {
     wants: &'static [Want<T>],
     state: State,

@@ -22,7 +22,6 @@ enum Escape {
 }
 
 /// What a piece brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step<'b> {
     /// All bytes were inside the string.
     Inside,
@@ -33,7 +32,6 @@ pub(super) enum Step<'b> {
 }
 
 /// A string being read. Holds at most `keep.bytes`, the same buffer for every string of a document.
-#[derive(Debug)]
 pub(super) struct Text {
     keep: Keep,
     kept: Vec<u8>,

@@ -6,7 +6,7 @@ use crate::dialect::Usage;
 use crate::dialect::error::Failure;
 use crate::dialect::json::loose::{Count, List, Object, Text};
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Chunk<'a> {
     #[serde(borrow)]
@@ -23,7 +23,7 @@ pub struct Chunk<'a> {
     pub x_groq: Object<Groq<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Choice<'a> {
     #[serde(borrow)]
@@ -35,7 +35,7 @@ pub struct Choice<'a> {
     pub finish_reason: Text<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Delta<'a> {
     #[serde(borrow)]
@@ -57,7 +57,7 @@ pub struct Delta<'a> {
     pub audio: Object<Audio<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct ToolCall<'a> {
     #[serde(borrow)]
@@ -67,7 +67,7 @@ pub struct ToolCall<'a> {
     pub custom: Object<Function<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Function<'a> {
     #[serde(borrow)]
@@ -79,7 +79,7 @@ pub struct Function<'a> {
     pub input: Text<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Audio<'a> {
     #[serde(borrow)]
@@ -88,7 +88,7 @@ pub struct Audio<'a> {
     pub transcript: Text<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Groq<'a> {
     #[serde(borrow)]
@@ -99,7 +99,7 @@ pub struct Groq<'a> {
 }
 
 /// Cached tokens are part of the prompt's, reasoning tokens of the completion's.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Tokens {
     prompt_tokens: Count,
@@ -110,7 +110,7 @@ pub struct Tokens {
     prompt_cache_hit_tokens: Count,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Details {
     cached_tokens: Count,

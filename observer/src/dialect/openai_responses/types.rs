@@ -6,7 +6,7 @@ use crate::dialect::Usage;
 use crate::dialect::error::Failure;
 use crate::dialect::json::loose::{Code, Count, Object, Text};
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct StreamEvent<'a> {
     #[serde(borrow, rename = "type")]
@@ -25,7 +25,7 @@ pub struct StreamEvent<'a> {
     pub error: Failure<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Item<'a> {
     #[serde(borrow, rename = "type")]
@@ -34,7 +34,7 @@ pub struct Item<'a> {
     pub name: Text<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Response<'a> {
     #[serde(borrow)]
@@ -50,7 +50,7 @@ pub struct Response<'a> {
     pub error: Failure<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Incomplete<'a> {
     #[serde(borrow)]
@@ -58,7 +58,7 @@ pub struct Incomplete<'a> {
 }
 
 /// Cached tokens are part of the input's, reasoning tokens of the output's.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Tokens {
     input_tokens: Count,
@@ -67,7 +67,7 @@ pub struct Tokens {
     output_tokens_details: Object<Details>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Details {
     cached_tokens: Count,
