@@ -65,6 +65,18 @@ impl Daemon {
         Ok(())
     }
 
+    /// `/metrics` at the default address tells of a stream that ended well.
+    pub fn counts_a_complete_stream(&self) -> Result<()> {
+        let mut wget = Command::new("/bin/busybox");
+        let out = wget.args(["wget", "-q", "-O", "-", "http://127.0.0.1:9464/metrics"]).output()?;
+        ensure!(out.status.success(), "wget: {}", String::from_utf8_lossy(&out.stderr).trim());
+        let text = String::from_utf8_lossy(&out.stdout);
+        let complete = |line: &&str| line.starts_with("llm_streams_total{") && line.contains(r#"outcome="complete""#);
+        let line = text.lines().find(complete).context("no llm_streams_total with outcome complete")?;
+        ensure!(!line.ends_with(" 0"), "{line}");
+        Ok(())
+    }
+
     /// Asks it to end and waits for it; it must end well.
     pub fn stop(self, patience: Duration) -> Result<()> {
         let id = self.child().id();

@@ -57,6 +57,7 @@ fn check(errors: &mut Vec<String>) -> Result<String> {
     exchange(&provider)?;
     let seen = compare(&daemon, &provider, MODEL);
     gather("probes", daemon.every_probe_is_well());
+    gather("metrics", daemon.counts_a_complete_stream());
     gather("stop", daemon.stop(PATIENCE).and_then(|()| nothing_left(before)));
     gather("kill -9", killed(before));
     seen
@@ -97,9 +98,15 @@ fn compare(daemon: &Daemon, provider: &Provider, model: &str) -> Result<String> 
         thread::sleep(Duration::from_millis(200));
     };
     let number = |field: &str| stream.get(field).and_then(Value::as_u64);
+    let lost = stream.get("lost").and_then(|lost| lost.get("bytes")).and_then(Value::as_u64);
+    ensure!(lost.is_none_or(|bytes| bytes == 0), "{lost:?} bytes lost");
     ensure!(number("chunks") == Some(chunks), "{:?} chunks seen, {chunks} sent", number("chunks"));
     ensure!(number("visible_chars") == Some(chars), "{:?} characters seen, {chars} sent", number("visible_chars"));
-    Ok(format!("{chunks} of {chunks} chunks and {chars} of {chars} characters through {}", libssl()))
+    Ok(format!(
+        "loads, attaches, captures {chunks} of {chunks} chunks and {chars} of {chars} characters through {}, and \
+         leaves nothing after SIGTERM or SIGKILL",
+        libssl()
+    ))
 }
 
 /// Characters of each visible delta of the last request, as the provider wrote them.
