@@ -161,7 +161,8 @@ impl Targets {
     /// Rows for `inspect probes`.
     #[must_use]
     pub fn rows(&self) -> Vec<ProbeRow> {
-        let targets = self.files.values().filter_map(|f| if let Found::Target(t) = f { Some(t.as_ref()) } else { None });
+        let targets =
+            self.files.values().filter_map(|f| if let Found::Target(t) = f { Some(t.as_ref()) } else { None });
         targets.flat_map(Target::rows).collect()
     }
 }

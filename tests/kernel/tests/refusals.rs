@@ -1,0 +1,103 @@
+//! Hosts that lack something: one clear sentence, the right exit code, nothing left attached. The lack is made with a mount
+//! namespace or another user; the kernel and the daemon are real.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use kernel_tests::{places, skipped};
+
+/// Runs `llm-observer ARGS` in a mount namespace that `prepare` (shell) has changed.
+fn run_where(prepare: &str, args: &str) -> Output {
+    let binary = places::daemon().unwrap();
+    let script = format!("{prepare}\nexec timeout -s TERM 20 {} {args}", binary.display());
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-ec", &script]);
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn daemon_args(dir: &tempfile::TempDir) -> String {
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    format!("run --lock.file {} --inspect.socket {} --web.listen-address 127.0.0.1:0", at("lock"), at("socket"))
+}
+
+/// One sentence, and it says all of `words`.
+fn assert_refused(output: &Output, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let errors: Vec<_> = said.lines().filter(|line| line.contains("llm-observer: ")).collect();
+    assert_eq!(errors.len(), 1, "not one sentence: {said}");
+    for word in words {
+        assert!(errors[0].contains(word), "{word} is not in: {said}");
+    }
+}
+
+#[test]
+fn without_btf_it_refuses_and_doctor_says_why() {
+    if skipped() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let hide = "mount -t tmpfs none /sys/kernel/btf";
+    assert_refused(&run_where(hide, &daemon_args(&dir)), &["BTF", "CONFIG_DEBUG_INFO_BTF"]);
+    assert!(!dir.path().join("socket").exists(), "the socket stayed behind");
+    let doctor = run_where(hide, "doctor");
+    let table = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert_eq!(doctor.status.code(), Some(2), "{table}");
+    assert!(table.contains("BTF"), "{table}");
+}
+
+#[test]
+fn under_lockdown_it_refuses() {
+    if skipped() {
+        return;
+    }
+    // The kernel's own file, as a locked-down kernel shows it.
+    let dir = tempfile::tempdir().unwrap();
+    let fake = "mount -t tmpfs none /sys/kernel/security && echo 'none integrity [confidentiality]' > /sys/kernel/security/lockdown";
+    assert_refused(&run_where(fake, &daemon_args(&dir)), &["locked down", "lockdown=confidentiality"]);
+}
+
+#[test]
+fn without_root_it_refuses() {
+    if skipped() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let binary = places::daemon().unwrap();
+    // A copy that another user may read, wherever the build lies.
+    let copy = dir.path().join("llm-observer");
+    fs::copy(binary, &copy).unwrap();
+    Command::new("chmod").args(["-R", "a+rx"]).arg(dir.path()).status().unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(&copy)
+        .args(daemon_args(&dir).split(' '))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_refused(&output, &["root", "sudo"]);
+}
+
+#[test]
+fn without_tracefs_nothing_is_missing() {
+    if skipped() {
+        return;
+    }
+    let hide = "mount -t tmpfs none /sys/kernel/debug; mount -t tmpfs none /sys/kernel/tracing";
+    let doctor = run_where(hide, "doctor");
+    assert_eq!(doctor.status.code(), Some(0), "{}", String::from_utf8_lossy(&doctor.stdout));
+}
+
+#[test]
+fn without_cgroup_v2_it_runs_and_doctor_says_what_is_lost() {
+    if skipped() {
+        return;
+    }
+    let hide = "for at in $(awk '$3 == \"cgroup2\" {print $2}' /proc/self/mounts); do umount -l $at; done";
+    let doctor = run_where(hide, "doctor");
+    let table = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert_eq!(doctor.status.code(), Some(1), "{table}");
+    assert!(table.contains("cgroup") && table.contains("mount -t cgroup2"), "{table}");
+}
