@@ -13,7 +13,7 @@ use crate::export::catalogue::Id;
 use crate::export::http::Health;
 use crate::export::inspect::view::{Detail, Probe, Process, Stream};
 use crate::export::inspect::{Answer, Question, Row};
-use crate::export::live::{Gauges, Groups};
+use crate::export::live::Groups;
 use crate::export::own;
 use crate::export::store::Snapshot;
 use crate::ledger::{Book, Entry};
@@ -27,7 +27,6 @@ const EDGE_TICK_NS: u64 = 1_000_000_000;
 pub struct Daemon {
     edge: Box<dyn Edge>,
     pipeline: Pipeline<Metrics>,
-    gauges: Gauges,
     wall: Wall,
     health: Arc<Health>,
     edge_ticked: Ns,
@@ -37,7 +36,7 @@ impl Daemon {
     /// A daemon over a kernel side that is attached already.
     pub fn new(edge: Box<dyn Edge>, mut pipeline: Pipeline<Metrics>, health: Arc<Health>) -> Daemon {
         own::start(&mut pipeline.audience_mut().store);
-        Daemon { edge, pipeline, gauges: Gauges::default(), wall: Wall::read(), health, edge_ticked: Ns(0) }
+        Daemon { edge, pipeline, wall: Wall::read(), health, edge_ticked: Ns(0) }
     }
 
     /// Runs until SIGTERM or SIGINT.
@@ -108,8 +107,8 @@ impl Daemon {
         let now = clock::now();
         let open = Groups::of(self.pipeline.book().open(), now);
         let kinds = self.pipeline.counters().kinds();
+        self.pipeline.audience_mut().publish(&open, now);
         let store = &mut self.pipeline.audience_mut().store;
-        self.gauges.publish(&open, now, store);
         for (kind, count) in kinds {
             store.set_to(Id::Events, &[kind], count as f64);
         }

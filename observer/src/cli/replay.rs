@@ -16,7 +16,7 @@ use crate::export::audience::Metrics;
 use crate::export::catalogue::Id;
 use crate::export::inspect::table::Table;
 use crate::export::inspect::{Row, columns};
-use crate::export::live::{Gauges, Groups};
+use crate::export::live::Groups;
 use crate::export::text;
 use crate::pipeline::Pipeline;
 use crate::recording::{Reader, replay};
@@ -97,8 +97,8 @@ fn metrics(pipeline: &mut Pipeline<Metrics>) -> anyhow::Result<String> {
     let now = pipeline.now();
     let open = Groups::of(pipeline.book().open(), now);
     let kinds = pipeline.counters().kinds();
+    pipeline.audience_mut().publish(&open, now);
     let store = &mut pipeline.audience_mut().store;
-    Gauges::default().publish(&open, now, store);
     for (kind, count) in kinds {
         store.set_to(Id::Events, &[kind], count as f64);
     }

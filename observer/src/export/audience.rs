@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use crate::export::catalogue::Id;
 use crate::export::delivery::Delivery;
 use crate::export::labels::{error_type, operation, operation_and, stream, stream_and};
+use crate::export::live::{Gauges, Groups};
 use crate::export::store::{Caps, Series, Store};
 use crate::ledger::{Audience, Entry, Happening, Milestone, Outcome};
 use crate::record::ConnKey;
+use crate::units::Ns;
 
 /// How fast people read, characters a second: about 250 words a minute. The reader of `llm_stream_qoe_score`.
 pub const READER_RATE: f64 = 25.0;
@@ -18,6 +20,7 @@ pub const READER_RATE: f64 = 25.0;
 #[derive(Debug)]
 pub struct Metrics {
     pub store: Store,
+    gauges: Gauges,
     reader_rate: f64,
     streams: Streams,
 }
@@ -44,11 +47,17 @@ impl Metrics {
     /// A listener with an empty store. `reader_rate`: characters a second.
     #[must_use]
     pub fn new(caps: Caps, reader_rate: f64) -> Metrics {
-        Metrics { store: Store::new(caps), reader_rate, streams: HashMap::default() }
+        Metrics { store: Store::new(caps), gauges: Gauges::default(), reader_rate, streams: HashMap::default() }
+    }
+
+    /// What is to be known of open streams at a scrape.
+    pub fn publish(&mut self, open: &Groups, now: Ns) {
+        self.gauges.publish(open, now, &mut self.store);
     }
 
     /// The model is known by now: known label sets start at 0, so that the first one counts in a rate.
     fn requested(&mut self, entry: &Entry) {
+        self.gauges.note(entry, entry.last_activity);
         for outcome in Outcome::ALL {
             self.store.series(Id::Streams, &stream_and(entry, outcome.name()));
         }
@@ -100,6 +109,7 @@ impl Metrics {
     }
 
     fn closed(&mut self, entry: &Entry) {
+        self.gauges.note(entry, entry.ended.unwrap_or(entry.last_activity));
         let live = self.streams.remove(&(entry.conn, entry.exchange)).unwrap_or_default();
         let outcome = entry.outcome.unwrap_or(Outcome::Lost);
         self.store.add_to(Id::Streams, &stream_and(entry, outcome.name()), 1.0);

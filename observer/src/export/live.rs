@@ -17,7 +17,7 @@ const REMEMBERED: usize = 1000;
 
 type Key = [Box<str>; 7];
 
-/// Remembers which label sets had streams lately.
+/// Remembers which label sets had streams lately, those too that began and ended between two scrapes.
 #[derive(Debug, Default)]
 pub struct Gauges {
     seen: HashMap<Key, Ns>,
@@ -35,28 +35,30 @@ struct Open {
 }
 
 impl Gauges {
+    /// A stream of this label set lived at `at`; its model is known.
+    pub fn note(&mut self, entry: &Entry, at: Ns) {
+        let key = key(entry);
+        if self.seen.len() < REMEMBERED || self.seen.contains_key(&key) {
+            self.seen.insert(key, at);
+        }
+    }
+
     /// Fills the three gauges.
     pub fn publish(&mut self, open: &Groups, now: Ns, store: &mut Store) {
-        self.remember(open, now);
         for id in [Id::StreamsActive, Id::StreamOldestAge, Id::StreamIdleMax] {
             store.clear(id);
         }
-        for key in self.seen.keys().filter(|key| !open.0.contains_key(*key)) {
+        self.seen.retain(|key, last| {
+            if open.0.contains_key(key) {
+                *last = now;
+            }
+            now - *last < ZERO_FOR_NS
+        });
+        for key in self.seen.keys() {
             store.series(Id::StreamsActive, &borrow(key));
         }
         for (key, open) in &open.0 {
             publish(store, &borrow(key), *open);
-        }
-    }
-
-    fn remember(&mut self, groups: &Groups, now: Ns) {
-        self.seen.retain(|_, last| now - *last < ZERO_FOR_NS);
-        for key in groups.0.keys() {
-            // Before the request was seen the model is unknown: that set ends when the model is known, not at 0.
-            let known = key.get(1).is_some_and(|model| !model.is_empty());
-            if known && (self.seen.len() < REMEMBERED || self.seen.contains_key(key)) {
-                self.seen.insert(key.clone(), now);
-            }
         }
     }
 }
@@ -66,8 +68,7 @@ impl Groups {
     pub fn of<'a>(open: impl Iterator<Item = &'a Entry>, now: Ns) -> Groups {
         let mut groups: HashMap<Key, Open> = HashMap::new();
         for entry in open {
-            let pod = entry.identity.k8s.pod.as_deref().unwrap_or_default();
-            let group = groups.entry(stream_and(entry, pod).map(Box::from)).or_default();
+            let group = groups.entry(key(entry)).or_default();
             group.streams += 1;
             group.oldest = group.oldest.max(now.seconds_since(entry.started));
             if entry.events > 0 {
@@ -85,6 +86,10 @@ fn publish(store: &mut Store, labels: &[&str], open: Open) {
     if let Some(idle) = open.idle {
         store.raise_to(Id::StreamIdleMax, labels, idle);
     }
+}
+
+fn key(entry: &Entry) -> Key {
+    stream_and(entry, entry.identity.k8s.pod.as_deref().unwrap_or_default()).map(Box::from)
 }
 
 fn borrow(key: &Key) -> [&str; 7] {
