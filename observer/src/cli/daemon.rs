@@ -122,7 +122,7 @@ impl Daemon {
         let now = clock::now();
         let book = self.pipeline.book();
         match question {
-            Question::Streams { since_seconds, .. } => Ok(streams(book, *since_seconds, now, &self.wall)),
+            Question::Streams { since_seconds, also, .. } => Ok(streams(book, *since_seconds, also, now, &self.wall)),
             Question::Stream { id } => stream(book, id, now, &self.wall).map(|row| vec![row]),
             Question::Processes => {
                 Ok(self.edge.processes().iter().map(|row| Row::Process(Process::new(row))).collect())
@@ -132,10 +132,12 @@ impl Daemon {
     }
 }
 
-/// Open streams and those that ended within `since_seconds`, in the order in which they began.
+/// Open streams, those that ended within `since_seconds` and those named, in the order in which they began.
 #[must_use]
-pub fn streams(book: &Book, since_seconds: f64, now: Ns, wall: &Wall) -> Vec<Row> {
-    let recent = |entry: &&Entry| entry.ended.is_none_or(|ended| now.seconds_since(ended) <= since_seconds);
+pub fn streams(book: &Book, since_seconds: f64, also: &[String], now: Ns, wall: &Wall) -> Vec<Row> {
+    let recent = |entry: &&Entry| {
+        entry.ended.is_none_or(|ended| now.seconds_since(ended) <= since_seconds) || also.contains(&entry.id)
+    };
     let mut entries: Vec<&Entry> = book.ended().filter(recent).chain(book.open()).collect();
     entries.sort_by_key(|entry| entry.started);
     entries.into_iter().map(|entry| Row::Stream(Box::new(Stream::new(entry, now, wall)))).collect()

@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let shown = match &args.what {
         What::Streams { follow: true, since, common } => follow(common, since.as_secs_f64()),
         What::Streams { since, common, .. } => {
-            let question = Question::Streams { since_seconds: since.as_secs_f64(), follow: false };
+            let question = Question::Streams { since_seconds: since.as_secs_f64(), follow: false, also: Vec::new() };
             list(common, &question, columns::STREAMS, "no streams")
         }
         What::Stream { id, common } => stream(common, id),
@@ -125,7 +125,7 @@ fn list<T: DeserializeOwned>(
 fn follow(common: &Common, since_seconds: f64) -> Result<(), ClientError> {
     let (mut table, show) = table(common, columns::STREAMS);
     let mut begun = false;
-    ask(&common.socket.path, &Question::Streams { since_seconds, follow: true }, &mut |row| {
+    ask(&common.socket.path, &Question::Streams { since_seconds, follow: true, also: Vec::new() }, &mut |row| {
         if common.output == View::Json {
             return output::print_row(&format!("{}\n", row.get()));
         }

@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             pipeline = Pipeline::new(pipeline_settings.clone(), metrics);
         }
         let wall = feed(file, &mut pipeline)?;
-        rows.extend(streams(pipeline.book(), f64::INFINITY, pipeline.now(), &wall));
+        rows.extend(streams(pipeline.book(), f64::INFINITY, &[], pipeline.now(), &wall));
     }
     output::print(&match args.output {
         View::Metrics => metrics(&mut pipeline)?,

@@ -166,6 +166,11 @@ impl Live {
         self.feed.send(Script::merge(scripts)).unwrap();
     }
 
+    /// What happened from the `from`th record of `script` on.
+    pub fn happen_from(&self, script: &Script, from: usize) {
+        self.feed.send(script.records()[from..].to_vec()).unwrap();
+    }
+
     /// The whole answer to `GET path`, head and body.
     pub fn get(&self, path: &str) -> String {
         get(self.address, path)

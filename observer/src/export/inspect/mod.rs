@@ -22,6 +22,9 @@ pub enum Question {
     Streams {
         since_seconds: f64,
         follow: bool,
+        /// The daemon's own: streams that a follower saw open, wanted however long ago they ended.
+        #[serde(skip)]
+        also: Vec<String>,
     },
     /// The stream whose id begins with `id`, with its timeline.
     Stream {

@@ -130,7 +130,9 @@ async fn serve_client(client: UnixStream, asker: &Asker) -> io::Result<()> {
         Err(_) => return Ok(()),
     };
     match question {
-        Question::Streams { follow: true, since_seconds } => follow(asker, since_seconds, &mut read, &mut write).await,
+        Question::Streams { follow: true, since_seconds, .. } => {
+            follow(asker, since_seconds, &mut read, &mut write).await
+        }
         question => answer(asker, question, &mut write).await,
     }
 }
@@ -177,7 +179,8 @@ async fn follow(
             // A client has nothing more to say: what comes is its end.
             _ = read.read(&mut byte) => return Ok(()),
         }
-        let rows = match asker.inspect(Question::Streams { since_seconds, follow: true }).await {
+        let also = open(&sent);
+        let rows = match asker.inspect(Question::Streams { since_seconds, follow: true, also }).await {
             Ok(rows) => rows,
             Err(error) => return send(write, &refusal(&error)).await,
         };
@@ -195,6 +198,10 @@ type State = (u64, bool, bool);
 fn state(row: &Row) -> Option<(String, State)> {
     let Row::Stream(stream) = row else { return None };
     Some((stream.id.clone(), (stream.events, stream.status.is_some(), stream.outcome.is_some())))
+}
+
+fn open(sent: &HashMap<String, State>) -> Vec<String> {
+    sent.iter().filter(|(_, (_, _, ended))| !ended).map(|(id, _)| id.clone()).collect()
 }
 
 fn changed(sent: &HashMap<String, State>, row: &Row) -> bool {
