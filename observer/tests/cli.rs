@@ -1,5 +1,6 @@
 //! The command line from the outside: output formats, exit codes, one clear sentence for every mistake, and no secret in
 //! anything that is printed.
+#![expect(clippy::panic, clippy::string_slice, reason = "a test")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! `/metrics` from the outside: what a scraper gets, what promtool and a real Prometheus make of it, and what a hostile
 //! peer can do to the server.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 mod support;
 

@@ -1,5 +1,11 @@
 //! Shared by the black-box tests: calls to a model as records, and a daemon whose kernel side is a channel.
-#![expect(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::allow_attributes,
+    reason = "test code; each test file uses its own part, so no expectation about dead code can hold for all"
+)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
