@@ -1,7 +1,5 @@
 //! Quantiles of the gaps between chunks, in bounded memory.
 
-use std::collections::VecDeque;
-
 /// Gaps kept exactly; a longer stream goes over to buckets.
 const EXACT: usize = 512;
 
@@ -27,19 +25,20 @@ pub struct GapStats {
 #[derive(Clone, Debug, Default)]
 pub struct Gaps {
     kept: Kept,
+    count: u64,
     max: u64,
 }
 
 #[derive(Clone, Debug)]
 enum Kept {
-    Exact(VecDeque<u64>),
+    Exact(Vec<u64>),
     Buckets { zeros: u64, counts: Box<[u32; BUCKETS]> },
     Final(Option<GapStats>),
 }
 
 impl Default for Kept {
     fn default() -> Self {
-        Kept::Exact(VecDeque::new())
+        Kept::Exact(Vec::new())
     }
 }
 
@@ -47,8 +46,9 @@ impl Gaps {
     /// One more gap, nanoseconds.
     pub fn add(&mut self, ns: u64) {
         self.max = self.max.max(ns);
+        self.count += 1;
         match &mut self.kept {
-            Kept::Exact(gaps) if gaps.len() < EXACT => gaps.push_back(ns),
+            Kept::Exact(gaps) if gaps.len() < EXACT => gaps.push(ns),
             Kept::Exact(gaps) => {
                 let mut buckets = Kept::Buckets { zeros: 0, counts: Box::new([0; BUCKETS]) };
                 gaps.iter().chain([&ns]).for_each(|&gap| buckets.count(gap));
@@ -59,14 +59,10 @@ impl Gaps {
         }
     }
 
-    /// How many there are; `None` once frozen.
+    /// How many there are.
     #[must_use]
-    pub fn count(&self) -> Option<u64> {
-        match &self.kept {
-            Kept::Exact(gaps) => Some(gaps.len() as u64),
-            Kept::Buckets { zeros, counts } => Some(zeros + counts.iter().map(|&n| u64::from(n)).sum::<u64>()),
-            Kept::Final(_) => None,
-        }
+    pub fn count(&self) -> u64 {
+        self.count
     }
 
     /// The median, nanoseconds; `None` without gaps.
@@ -93,12 +89,12 @@ impl Gaps {
     fn quantile(&self, q: f64) -> Option<u64> {
         match &self.kept {
             Kept::Exact(gaps) => {
-                let mut sorted: Vec<u64> = gaps.iter().copied().collect();
+                let mut sorted = gaps.clone();
                 sorted.sort_unstable();
                 sorted.get(usize::try_from(rank(q, sorted.len() as u64)?).ok()?).copied()
             }
             Kept::Buckets { zeros, counts } => {
-                let rank = rank(q, self.count()?)?;
+                let rank = rank(q, self.count)?;
                 let mut seen = *zeros;
                 if rank < seen {
                     return Some(0);
@@ -182,7 +178,7 @@ mod tests {
             assert!((got / want - 1.0).abs() <= 0.02, "{q}: {got} for {want}");
         }
         assert_eq!(gaps.stats().unwrap().max, *all.last().unwrap() as f64 / 1e9);
-        assert_eq!(gaps.count(), Some(100_000));
+        assert_eq!(gaps.count(), 100_000);
         assert!(size_of::<[u32; BUCKETS]>() + size_of::<Gaps>() < 5_000);
         let (mut frozen, before) = (gaps.clone(), gaps.stats());
         frozen.freeze();

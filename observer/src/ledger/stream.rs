@@ -223,7 +223,7 @@ impl Stream {
     /// The taxonomy of interface.md. What the provider said goes before how the connection ended: SDKs close the
     /// socket right after the end marker.
     fn outcome(&self, how: End, at: Ns, idle_limit: u64) -> Outcome {
-        let whole_body = how == End::Complete && !self.entry.streaming && self.whole;
+        let whole_body = how == End::Complete && !self.entry.streaming;
         match self.entry.status {
             Some(400..) => return Outcome::HttpError,
             _ if self.error_seen => return Outcome::ErrorEvent,
@@ -312,7 +312,7 @@ impl Stream {
             gap: gap.map(|ns| ns as f64 / 1e9),
             chars: u32::try_from(chars).unwrap_or(u32::MAX),
         });
-        if self.entry.gaps.count() == Some(STALL_SAMPLES) {
+        if self.entry.gaps.count() == STALL_SAMPLES {
             self.judge_stalls(audience);
         }
     }
@@ -321,7 +321,7 @@ impl Stream {
         if self.candidates.len() < limits::STALL_CANDIDATES {
             self.candidates.push((began, gap));
         }
-        if self.entry.gaps.count() > Some(STALL_SAMPLES) {
+        if self.entry.gaps.count() > STALL_SAMPLES {
             self.judge_stalls(audience);
         }
     }

@@ -391,6 +391,24 @@ fn a_model_call_after_others_is_found_by_its_head() {
 }
 
 #[test]
+fn an_answer_that_began_before_the_verdict_landed_is_lost_and_the_next_is_not() {
+    let mut script = Script::new(10, 1);
+    script.write(get("/other")).lose(Direction::Read, 5_000).wait_ms(10).write(chat());
+    script.wait_ms(1).lose(Direction::Read, 150).read(delta("tail")).read([DONE, LAST].concat()).wait_ms(10);
+    script
+        .write(chat())
+        .wait_ms(40)
+        .read(HEAD)
+        .read([delta("a"), delta("b"), DONE.into(), LAST.into()].concat())
+        .close();
+    let run = run(script.records());
+    let calls: Vec<_> = run.pipeline.book().ended().map(|e| (e.started, e.outcome.unwrap(), e.chunks)).collect();
+    assert_eq!(calls.len(), 2);
+    assert!(calls.contains(&(script.records()[6].at(), Outcome::Complete, 2)), "{calls:?}");
+    assert!(calls.iter().any(|call| call.1 == Outcome::Lost && call.2 == 0), "{calls:?}");
+}
+
+#[test]
 fn a_connection_joined_in_the_middle_counts_from_its_next_request() {
     let mut script = Script::joined(10, 1);
     script.read(delta("tail of an unknown answer")).wait_ms(5).read(LAST);

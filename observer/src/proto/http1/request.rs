@@ -4,7 +4,7 @@ use super::body::{Framing, Step};
 use super::{Exchange, Http1, State, head, sniff};
 use crate::limits::HTTP1_PIPELINE;
 use crate::proto::body::Body;
-use crate::proto::{ExchangeId, Message, Note, Sink};
+use crate::proto::{End, ExchangeId, Message, Note, Sink};
 use crate::units::{LossCause, Moment};
 
 impl Http1 {
@@ -40,12 +40,24 @@ impl Http1 {
         }
     }
 
+    /// With the answers' place lost, what is still open when a client asks again was answered unseen: the next answer
+    /// found is not theirs.
+    fn forget_unseen(&mut self, at: Moment, sink: &mut dyn Sink) {
+        if matches!(self.responses.state, State::Skip) && !self.open.is_empty() {
+            while !self.open.is_empty() {
+                self.end_response(End::Lost, at, sink);
+            }
+            self.responses.skip();
+        }
+    }
+
     fn begin_request(&mut self, parsed: Result<head::Request, &'static str>, at: Moment, sink: &mut dyn Sink) {
         let request = match parsed {
             Ok(_) if self.open.len() >= HTTP1_PIPELINE => return self.bad_request("pipeline_too_long", at, sink),
             Ok(request) => request,
             Err(reason) => return self.bad_request(reason, at, sink),
         };
+        self.forget_unseen(at, sink);
         let id = ExchangeId(self.next);
         self.writing = self.next;
         self.next += 1;
