@@ -86,8 +86,12 @@ struct WireConnState(ConnState);
 // SAFETY: as above.
 unsafe impl aya::Pod for WireConnState {}
 
-/// Records handed over in one drain, so that requests and ticks get their turn.
-const BATCH: usize = 4096;
+/// Records handed over in one drain, so that new libraries, requests and ticks get their turn.
+const BATCH: usize = 512;
+
+/// The observer's priority: a few milliseconds of work each second that must not wait behind a busy host's own, or libraries
+/// are probed after their first call and the ring overflows.
+const NICE: i32 = -10;
 
 /// A socket that ended while its TLS object lives on is reported after this long: the application may still read what it has.
 const END_GRACE_NS: u64 = 1_000_000_000;
@@ -99,6 +103,9 @@ impl Session {
     /// What is missing, in one sentence; nothing stays attached.
     pub fn start(settings: &Settings) -> Result<Self, Error> {
         let mut ebpf = load::load(settings.ring_bytes)?;
+        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+            tracing::debug!(%error, "the priority stays as it is");
+        }
         let watch = Watch::open().map_err(Error::Watch)?;
         let host_probes = load::attach_host(&mut ebpf);
         let mut session = Self {

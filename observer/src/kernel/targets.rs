@@ -13,6 +13,7 @@ use super::elf::Image;
 use super::placement::{self, Place, Strategy};
 use super::probes::{FUNCTIONS, Function, LengthIn, Role, programs};
 use super::watch::Mapping;
+use crate::clock;
 use crate::coverage::{ProbeRow, ProbeState};
 use crate::units::Direction;
 
@@ -125,8 +126,10 @@ impl Targets {
     }
 
     fn probe(&self, image: Image, path: String, via: PathBuf, ebpf: &mut Ebpf) -> Target {
-        let placed =
+        let began = clock::now();
+        let placed: Vec<_> =
             placement::places(&image, self.strategy).into_iter().map(|p| attach(&image, p, &via, ebpf)).collect();
+        tracing::info!(library = path, took_ms = (clock::now() - began) / 1_000_000, "probed");
         Target { path, build_id: image.build_id.clone(), image, placed, via, calls: Calls::default() }
     }
 
