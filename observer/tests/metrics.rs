@@ -302,3 +302,85 @@ fn query_value(prometheus: SocketAddr, query: &str) -> Option<f64> {
     let answer: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
     answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
 }
+
+#[test]
+fn docs_say_what_the_catalogue_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let page = observer::export::docs::metrics();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == page, "docs/metrics.md is out of date: run this test with UPDATE_DOCS=1");
+}
+
+/// Everything that a scrape shows is in the catalogue's page, and everything there that this build can feed is fed.
+#[test]
+fn every_metric_of_the_catalogue_is_fed() {
+    let live = Live::start();
+    let mut open = asked(8, "gpt-y");
+    answering(&mut open);
+    chunks(&mut open, 2);
+    live.happen(&[stalled(9), call(7, "gpt-x", 20), open]);
+    let text = scraped(&live, "llm_stream_qoe_score_count");
+    // What this traffic, or this kernel side, has nothing of.
+    let absent = [
+        "gen_ai_client_inference_usage_cache_read_input_tokens_total",
+        "gen_ai_client_inference_usage_cache_write_input_tokens_total",
+        "gen_ai_client_inference_usage_reasoning_output_tokens_total",
+        "llm_observer_kernel_seconds_total",
+        "llm_observer_parse_errors_total",
+    ];
+    for metric in observer::export::catalogue::CATALOGUE {
+        let there = text.contains(&format!("# TYPE {} ", metric.name));
+        assert_eq!(there, !absent.contains(&metric.name), "{}", metric.name);
+    }
+    assert_eq!(sample(&text, "llm_stream_stalls_total", &["gpt-stall", "cause=\"unknown\""]), Some(1.0));
+    let qoe = sample(&text, "llm_stream_qoe_score_sum", &["gpt-stall"]).unwrap();
+    // The reader has read 300 characters after 12 s and waits till 21 s: a triangle of 9 s of the 60 s expected.
+    assert!((qoe - (1.0 - 9.0 * 9.0 / (60.0 * 60.0))).abs() < 0.003, "{qoe}");
+    assert!(sample(&text, "llm_stream_qoe_score_sum", &[MODEL]).unwrap() > 0.99, "fast delivery is not");
+}
+
+/// A call with 20 s of silence in the middle of 1,500 characters.
+fn stalled(tgid: u32) -> observer::conn::testing::Script {
+    let mut script = asked(tgid, "gpt-stall");
+    answering(&mut script);
+    chunks(&mut script, 20);
+    script.wait_ms(20_000);
+    chunks(&mut script, 80);
+    support::completed(&mut script, 300);
+    script
+}
+
+/// Bytes lost in the middle: the stream is counted, and in no histogram of whole streams.
+#[test]
+fn a_stream_with_a_hole_is_counted_but_not_measured() {
+    let live = Live::start();
+    let mut script = asked(7, "gpt-x");
+    answering(&mut script);
+    chunks(&mut script, 5);
+    script.lose(observer::units::Direction::Read, 700);
+    chunks(&mut script, 5);
+    support::completed(&mut script, 30);
+    live.happen(&[script]);
+    let text = eventually("the call has ended", || {
+        let text = live.get("/metrics");
+        let ended: f64 = text
+            .lines()
+            .filter(|l| l.starts_with("llm_streams_total"))
+            .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum();
+        (ended == 1.0).then_some(text)
+    });
+    assert_eq!(sample(&text, "llm_chunk_visible_chars_count", &[MODEL]), Some(5.0), "up to the hole");
+    for name in [
+        "llm_stream_duration_seconds",
+        "llm_stream_qoe_score",
+        "llm_chunk_tokens_estimate",
+        "llm_stream_head_burst_ratio",
+    ] {
+        assert!(!text.contains(&format!("# TYPE {name} ")), "{name}");
+    }
+}

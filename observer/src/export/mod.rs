@@ -6,6 +6,7 @@ pub mod audience;
 mod auth;
 pub mod catalogue;
 mod delivery;
+pub mod docs;
 pub mod http;
 pub mod inspect;
 mod labels;
