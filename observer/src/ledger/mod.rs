@@ -11,6 +11,7 @@ mod book;
 mod entry;
 mod gaps;
 mod sentence;
+mod stalls;
 mod stream;
 mod timeline;
 

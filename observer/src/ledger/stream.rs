@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::sentence::Sentence;
+use super::stalls::Stalls;
 use super::timeline::{PointKind, Timeline};
 use super::{Audience, Entry, Happening, Milestone, Outcome, Stall};
 use crate::dialect::{DeltaKind, RequestFacts, Usage, Utterance};
@@ -10,12 +11,6 @@ use crate::limits;
 use crate::proto::{End, Note, ResponseHead};
 use crate::units::{LossCause, Moment, Ns};
 
-/// A gap is a stall when longer than this …
-const STALL_NS: u64 = 500_000_000;
-/// … and than this many median gaps …
-const STALL_MEDIANS: u64 = 8;
-/// … judged once the median rests on this many gaps, or when the call ends.
-const STALL_SAMPLES: u64 = 8;
 /// The head burst: characters within this time of the first visible one.
 const BURST_NS: u64 = 200_000_000;
 
@@ -40,8 +35,7 @@ pub struct Stream {
     last_chunk: Option<Ns>,
     first_visible: Option<Ns>,
     burst_chars: u64,
-    /// Long gaps not judged yet: when they began, nanoseconds.
-    candidates: Vec<(Ns, u64)>,
+    stalls: Stalls,
 }
 
 /// The event being interpreted.
@@ -83,7 +77,7 @@ impl Stream {
             last_chunk: None,
             first_visible: None,
             burst_chars: 0,
-            candidates: Vec::new(),
+            stalls: Stalls::default(),
             entry,
         }
     }
@@ -209,7 +203,8 @@ impl Stream {
             self.reach(Milestone::Sentence, at, audience);
         }
         self.flush_read(audience);
-        self.judge_stalls(audience);
+        let stalls = self.stalls.judge(&self.entry.gaps);
+        self.tell_stalls(stalls, audience);
         self.entry.outcome = Some(outcome);
         self.entry.ended = Some(self.marker.filter(|_| outcome == Outcome::Complete).unwrap_or(at));
         if self.entry.chunks >= 2 && self.whole {
@@ -300,11 +295,10 @@ impl Stream {
     fn chunk(&mut self, at: Ns, chars: u64, audience: &mut dyn Audience) {
         let gap = self.last_chunk.map(|last| at - last);
         self.entry.chunks += 1;
+        let mut stalls = Vec::new();
         if let (Some(gap), Some(last)) = (gap, self.last_chunk) {
             self.entry.gaps.add(gap);
-            if gap > STALL_NS {
-                self.candidate(last, gap, audience);
-            }
+            stalls = self.stalls.gap(last, gap, &self.entry.gaps);
         }
         self.last_chunk = Some(at);
         audience.hear(Happening::Chunk {
@@ -312,35 +306,17 @@ impl Stream {
             gap: gap.map(|ns| ns as f64 / 1e9),
             chars: u32::try_from(chars).unwrap_or(u32::MAX),
         });
-        if self.entry.gaps.count() == STALL_SAMPLES {
-            self.judge_stalls(audience);
-        }
+        self.tell_stalls(stalls, audience);
     }
 
-    fn candidate(&mut self, began: Ns, gap: u64, audience: &mut dyn Audience) {
-        if self.candidates.len() < limits::STALL_CANDIDATES {
-            self.candidates.push((began, gap));
-        }
-        if self.entry.gaps.count() > STALL_SAMPLES {
-            self.judge_stalls(audience);
-        }
-    }
-
-    fn judge_stalls(&mut self, audience: &mut dyn Audience) {
-        if self.candidates.is_empty() {
-            return;
-        }
-        let threshold = self.entry.gaps.median().unwrap_or(0).saturating_mul(STALL_MEDIANS);
-        for (at, ns) in std::mem::take(&mut self.candidates) {
-            if ns > threshold {
-                let stall = Stall { at, seconds: ns as f64 / 1e9, cause: None };
-                if self.entry.stalls.len() < limits::STALLS {
-                    self.entry.stalls.push(stall);
-                } else {
-                    self.entry.note("more_stalls");
-                }
-                audience.hear(Happening::Stall { entry: &self.entry, stall });
+    fn tell_stalls(&mut self, stalls: Vec<Stall>, audience: &mut dyn Audience) {
+        for stall in stalls {
+            if self.entry.stalls.len() < limits::STALLS {
+                self.entry.stalls.push(stall);
+            } else {
+                self.entry.note("more_stalls");
             }
+            audience.hear(Happening::Stall { entry: &self.entry, stall });
         }
     }
 
