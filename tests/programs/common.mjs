@@ -23,7 +23,7 @@ export async function run(call) {
     await new Promise((resolve) => lines.once("line", resolve));
     lines.close();
   }
-  const models = process.argv.slice(2);
+  let models = env.CLIENT_WARM ? [env.CLIENT_WARM] : [];
   const parallel = Number(env.CLIENT_PARALLEL ?? "1");
   const worker = async () => {
     for (let model = models.shift(); model !== undefined; model = models.shift()) {
@@ -38,5 +38,7 @@ export async function run(call) {
       }
     }
   };
+  await worker();
+  models = process.argv.slice(2);
   await Promise.all(Array.from({ length: parallel }, worker));
 }

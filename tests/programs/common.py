@@ -7,6 +7,7 @@ Environment:
   CLIENT_STREAM     `1` (default) or `0`
   CLIENT_PARALLEL   calls at once, default 1 (threads, or tasks)
   CLIENT_CANCEL     stop reading and close after so many characters, default never
+  CLIENT_WARM       a model for one call before all others: SDKs import half of themselves on first use
   CLIENT_GO         `1`: wait for a line on standard input before the first call
   CLIENT_PROMPT, CLIENT_SECRET   what is sent as the prompt and the API key
 Arguments: one model name a call. Output: one JSON line as each call begins, and one as it ends.
@@ -25,6 +26,7 @@ PARALLEL = int(os.environ.get("CLIENT_PARALLEL", "1"))
 CANCEL = int(os.environ.get("CLIENT_CANCEL", "0"))
 PROMPT = os.environ.get("CLIENT_PROMPT", "Tell me about rivers.")
 SECRET = os.environ.get("CLIENT_SECRET", "sk-test-not-a-secret")
+WARM = [model for model in [os.environ.get("CLIENT_WARM")] if model]
 MODELS = sys.argv[1:]
 
 
@@ -71,6 +73,8 @@ def run_sync(call):
         except Exception as error:  # every failure is a result here
             say_end(model, began, error=type(error).__name__)
 
+    for model in WARM:
+        one(model)
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
         list(pool.map(one, MODELS))
 
@@ -88,6 +92,8 @@ def run_async(call):
 
     async def all_calls():
         slots = asyncio.Semaphore(PARALLEL)
+        for model in WARM:
+            await one(model, slots)
         await asyncio.gather(*(one(model, slots) for model in MODELS))
 
     asyncio.run(all_calls())

@@ -1,6 +1,7 @@
 """A client without any SDK, for interpreters and libraries that no SDK fits: `stdlib.py MODEL...`.
 
-Environment and output as in common.py. TLS is not loaded before CLIENT_GO's line: the library appears late.
+Environment and output as in common.py. TLS is not loaded before CLIENT_GO's line: the library appears late. CLIENT_PAUSE:
+seconds between the loading of TLS and the first call.
 """
 
 import json
@@ -16,8 +17,10 @@ def say(**line):
 def call(model):
     import http.client
     import ssl
+    import time
     import urllib.parse
 
+    time.sleep(float(os.environ.get("CLIENT_PAUSE", "0")))
     say(begin=model, pid=os.getpid())
     where = urllib.parse.urlsplit(os.environ["BASE_URL"])
     context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
