@@ -12,8 +12,11 @@ use observer::pipeline::{Pipeline, Settings};
 use observer::recording::{Payload, Reader, Recorder, replay};
 use observer::units::{Direction, LossCause, Ns};
 
-/// The rings made here: name, payload mode, and what happens on the host.
-const RINGS: &[(&str, Payload, fn() -> Vec<Owned>)] = &[
+/// What happens on a host.
+type Ring = fn() -> Vec<Owned>;
+
+/// The rings made here: name, payload mode, and what happens.
+const RINGS: &[(&str, Payload, Ring)] = &[
     ("three_dialects", Payload::Full, three_dialects),
     ("three_dialects_masked", Payload::Sse, three_dialects),
     ("three_dialects_sizes_only", Payload::None, three_dialects),
@@ -66,7 +69,7 @@ fn three_dialects() -> Vec<Owned> {
         let mut script = Script::new(tgid, 0x1000);
         script.wait_ms(u64::from(tgid));
         for _ in 0..2 {
-            exchange(&mut script.wait_ms(40), &folder("vectors").join(case), ms);
+            exchange(script.wait_ms(40), &folder("vectors").join(case), ms);
         }
         script.wait_ms(5).close().wait_ms(5).exit();
         script
