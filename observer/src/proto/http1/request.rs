@@ -94,7 +94,7 @@ impl Http1 {
     }
 
     pub(super) fn request_gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment, sink: &mut dyn Sink) {
-        let id = ExchangeId(self.writing);
+        let id = self.writing_id();
         match &mut self.requests.state {
             State::Skip => {}
             State::Head => {
@@ -115,6 +115,12 @@ impl Http1 {
         }
     }
 
+    /// The exchange whose request is being written; the connection itself if it was answered, and is over, already.
+    fn writing_id(&self) -> ExchangeId {
+        let id = ExchangeId(self.writing);
+        if self.open.back().is_some_and(|open| open.id == id) { id } else { ExchangeId::CONNECTION }
+    }
+
     fn bad_request(&mut self, reason: &'static str, at: Moment, sink: &mut dyn Sink) {
         if self.requests.trial || self.requests.damaged {
             // Our own loss is no error of the peer.
@@ -122,7 +128,7 @@ impl Http1 {
             return self.requests.skip();
         }
         let id = match self.requests.state {
-            State::Body(..) => ExchangeId(self.writing),
+            State::Body(..) => self.writing_id(),
             State::Head | State::Skip => ExchangeId::CONNECTION,
         };
         self.give_up(id, reason, at, sink);

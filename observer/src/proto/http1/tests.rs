@@ -300,6 +300,20 @@ fn endless_pipelining_is_not_followed() {
 }
 
 #[test]
+fn the_rest_of_a_request_that_was_answered_early_says_nothing() {
+    let chunked = "POST /v1 HTTP/1.1\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut talk = Talk::new();
+    talk.write(chunked).write("5\r\n").read(OK).said();
+    talk.gap(Direction::Write, Some(1)).write("bcde\r\n0\r\n\r\n");
+    assert_eq!(talk.said(), ["0: note lost_bytes"]);
+    assert_eq!(plain(&mut talk), PLAIN);
+    talk.write(chunked).read(OK).said();
+    talk.write("no chunk");
+    assert_eq!(talk.said(), ["0: note bad_chunk_size"]);
+    assert!(talk.parser.dead());
+}
+
+#[test]
 fn a_tunnel_is_not_followed() {
     let mut talk = Talk::new();
     talk.write("CONNECT api.example:443 HTTP/1.1\r\nHost: api.example:443\r\n\r\n")
