@@ -14,6 +14,7 @@ const TARGETS: &[(&str, Fuzz)] = &[
     ("json", dialect::json::scan::fuzz),
     ("openai_chat", dialect::openai_chat::fuzz),
     ("openai_responses", dialect::openai_responses::fuzz),
+    ("recording", observer::recording::fuzz),
     ("sse", proto::sse::fuzz),
     ("target", proto::headers::fuzz),
 ];

@@ -13,6 +13,9 @@ use crate::proto::{End, Event, Message, RequestHead, ResponseHead};
 use crate::record::{ConnKey, Data, Record};
 use crate::units::{Direction, LossCause, Moment, Ns};
 
+/// Longest payload of one record, well under `MAX_FRAME`.
+const PIECE: usize = 64 * 1024;
+
 /// Writes the records it is given, as its `Payload` allows.
 pub struct Recorder<W: Write>(Mode<W>);
 
@@ -205,11 +208,13 @@ impl Tape {
     }
 
     fn say(&mut self, direction: Direction, text: impl Into<Vec<u8>>, at: Moment, out: &mut Vec<Line>) {
-        self.say_and_lose(direction, text.into(), at, None, out);
+        for piece in text.into().chunks(PIECE) {
+            self.piece(direction, piece.to_vec(), at, None, out);
+        }
     }
 
-    /// `lost`: so many bytes are missing after the text.
-    fn say_and_lose(
+    /// One record. `lost`: so many bytes are missing after the text.
+    fn piece(
         &mut self,
         direction: Direction,
         text: Vec<u8>,
@@ -246,7 +251,7 @@ impl Tape {
     /// A hole inside an HTTP chunk, so that the framing survives; an empty line after it, so that the next event does.
     fn gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment, out: &mut Vec<Line>) {
         let bytes = u32::try_from(bytes.unwrap_or(1)).unwrap_or(u32::MAX).clamp(1, 1 << 30);
-        self.say_and_lose(Direction::Read, format!("{bytes:x}\r\n").into_bytes(), at, Some((bytes, cause)), out);
+        self.piece(Direction::Read, format!("{bytes:x}\r\n").into_bytes(), at, Some((bytes, cause)), out);
         self.say(Direction::Read, [b"\r\n", &chunk(b"\n\n")[..]].concat(), at, out);
     }
 

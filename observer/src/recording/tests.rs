@@ -142,6 +142,39 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn damaged_recordings_of_calls_do_no_harm(damage in proptest::collection::vec((20..6000usize, any::<u8>()), 1..30)) {
+        let mut script = Script::new(5, 1);
+        stream(&mut script);
+        stream(&mut script);
+        script.close();
+        let mut bytes = recorded(&script, Payload::Full).0;
+        for (at, with) in damage {
+            let at = at % bytes.len();
+            bytes[at.max(20)] = with;
+        }
+        fuzz(&bytes);
+    }
+}
+
+#[test]
+fn large_events_are_cut_into_readable_frames() {
+    let mut script = Script::new(5, 1);
+    let event = format!(
+        "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n",
+        "SECRET ".repeat(100_000)
+    );
+    script.write("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}");
+    script.read(format!("{HEAD}{}\r\n\r\n", event.len() + 14)).read(&event).read("data: [DONE]\n\n").close();
+    let ((_, want), (bytes, found)) = (recorded(&script, Payload::Full), recorded(&script, Payload::Sse));
+    assert!(want.contains("chars 700000"), "{want}");
+    assert_eq!(found, want);
+    assert!(!holds_secret(&bytes));
+}
+
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nSet-Cookie: SECRETcookie\r\nContent-Length: ";
 
 fn stream(script: &mut Script) {
