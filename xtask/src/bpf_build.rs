@@ -95,9 +95,7 @@ pub struct Compiler {
 /// Finds a compiler and its linker. The error is one sentence that ends in the fix.
 pub fn find() -> Result<Toolchain, String> {
     let compilers = compilers();
-    let Some(best) = compilers.first() else {
-        return Err(format!("no Rust compiler with its core sources, as BPF programs need, is installed: {FIX}"));
-    };
+    let Some(best) = compilers.first() else { return Err(no_compiler()) };
     let lacking = format!("no bpf-linker for LLVM {}, which {} uses, is installed: {FIX}", best.llvm, best.version);
     let fits = |compiler: Compiler| {
         let linker = find_linker(compiler.llvm)?;
@@ -105,6 +103,16 @@ pub fn find() -> Result<Toolchain, String> {
         Some(Toolchain { rustc, linker, version, llvm })
     };
     compilers.into_iter().find_map(fits).ok_or(lacking)
+}
+
+fn no_compiler() -> String {
+    match env::var("LLM_OBSERVER_BPF_RUSTC") {
+        Ok(chosen) => format!(
+            "LLM_OBSERVER_BPF_RUSTC names {chosen}, which is no rustc {} or newer with its core sources: correct or unset it",
+            env!("CARGO_PKG_RUST_VERSION")
+        ),
+        Err(_) => format!("no Rust compiler with its core sources, as BPF programs need, is installed: {FIX}"),
+    }
 }
 
 /// The compilers of this machine that have their core sources and are new enough, best first.
@@ -122,20 +130,18 @@ fn minor(version: &str) -> Option<u32> {
     version.strip_prefix("rustc 1.")?.split('.').next()?.parse().ok()
 }
 
-/// Candidates, best first: the user's choice, rustup's nightlies, the distribution's compilers (Ubuntu's versioned
-/// ones last).
+/// Candidates, best first: the user's choice alone where there is one; else rustup's nightlies, then the
+/// distribution's compilers (Ubuntu's versioned ones last).
 fn candidates() -> Vec<PathBuf> {
-    let chosen = env::var_os("LLM_OBSERVER_BPF_RUSTC").map(PathBuf::from);
+    if let Some(chosen) = env::var_os("LLM_OBSERVER_BPF_RUSTC") {
+        return vec![chosen.into()];
+    }
     let rustup = env::var_os("RUSTUP_HOME").map(PathBuf::from);
     let rustup = rustup.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".rustup")));
     let nightlies = rustup.into_iter().flat_map(|home| named(&home.join("toolchains"), "nightly"));
     let versioned = named(Path::new("/usr/bin"), "rustc-1.");
-    chosen
-        .into_iter()
-        .chain(nightlies.map(|toolchain| toolchain.join("bin/rustc")))
-        .chain([PathBuf::from("/usr/bin/rustc")])
-        .chain(versioned)
-        .collect()
+    let nightlies = nightlies.map(|toolchain| toolchain.join("bin/rustc"));
+    nightlies.chain([PathBuf::from("/usr/bin/rustc")]).chain(versioned).collect()
 }
 
 /// The entries of a folder whose name starts with `prefix`, newest-looking name first.

@@ -58,7 +58,8 @@ fn tools(why: &str, tools: &[(&str, &str)]) -> Result<()> {
 
 /// A compiler and linker for the kernel side; returns the line that names them.
 fn compiler() -> Result<String> {
-    if bpf_build::compilers().is_empty() {
+    let left_to_us = std::env::var_os("LLM_OBSERVER_BPF_RUSTC").is_none();
+    if left_to_us && bpf_build::compilers().is_empty() {
         install_compiler()?;
     }
     if let Err(reason) = bpf_build::find() {
