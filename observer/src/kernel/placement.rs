@@ -54,7 +54,8 @@ pub fn places(image: &Image, strategy: Strategy) -> Vec<Place> {
     let (data, rest): (Vec<&'static Function>, Vec<&'static Function>) =
         present.into_iter().partition(|f| matches!(f.role, Role::Read | Role::Write));
     let mut places = Vec::new();
-    for role in [Role::Read, Role::Write] {
+    // Writes first: what a new connection does first, and its request is what cannot be recovered.
+    for role in [Role::Write, Role::Read] {
         let group: Vec<_> = data.iter().copied().filter(|f| f.role == role).collect();
         places.extend(place_group(image, &group, strategy));
     }
