@@ -90,7 +90,9 @@ fn other_builds_of_libssl_in_roots_of_their_own_are_covered() {
         let run = rig.clients.run_at(Kind::named("curl-chat").unwrap(), &url, rig.provider.ca().map(PathBuf::as_path));
         // The root has no certificates and no name service.
         let run = run.env("CLIENT_CURL", &format!("chroot {} /usr/bin/curl -k", root.display()));
-        let (said, _) = run.start(&asked).unwrap().finish().unwrap();
+        // The first call comes sooner after the library's mapping than the 100 ms that are promised: it is not judged.
+        let calls = [&["scenario:length#first".to_owned()][..], &asked].concat();
+        let (said, _) = run.start(&calls).unwrap().finish().unwrap();
         assert!(said.iter().all(|line| line.error.is_none()), "{suite}: {said:?}");
         models.extend(asked);
     }

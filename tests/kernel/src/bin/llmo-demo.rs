@@ -14,30 +14,37 @@ use kernel_tests::truth::{self, Exchange};
 use kernel_tests::wait_for;
 use provider::{Options, Provider};
 
-/// Who calls, and what for, one call after the other: some 15 s each.
+/// Who calls, and what for, one call after the other: some ten seconds each.
 const CALLS: [(&str, [&str; 3]); 5] = [
-    ("openai-sync-chat", ["demo", "tools", "slow"]),
+    ("openai-sync-chat", ["demo", "tools", "gzip"]),
     ("anthropic-async", ["reasoning", "demo", "429-then-ok"]),
-    ("openai-node-responses", ["demo", "pings", "slow"]),
-    ("anthropic-sync", ["slow", "gzip", "demo"]),
+    ("openai-node-responses", ["demo", "pings", "text"]),
+    ("anthropic-sync", ["refusal", "demo", "padding"]),
     ("curl-chat", ["demo", "reset", "reasoning"]),
 ];
 
 /// How often the live table is shown: redrawn on a terminal, printed anew elsewhere.
 const REDRAW: Duration = Duration::from_millis(500);
 const REPRINT: Duration = Duration::from_secs(4);
+/// When the clients' processes are shown: all have loaded TLS by then, and none has ended.
+const PROCESSES_AT: Duration = Duration::from_secs(5);
 
-/// Metrics worth a look after fifteen seconds.
-const EXCERPT: [&str; 8] = [
-    "llm_streams_active",
-    "llm_streams_total",
-    "llm_time_to_first_seconds_sum",
-    "llm_time_to_first_seconds_count",
-    "llm_chunk_gap_seconds_count",
-    "llm_chunk_visible_chars_sum",
-    "gen_ai_client_inference_usage",
-    "llm_observer_events_lost_total",
+/// Metrics worth a look after fifteen seconds, of one model, and of the observer itself.
+const EXCERPT: [&str; 10] = [
+    "llm_streams_active{",
+    "llm_streams_total{",
+    "llm_time_to_first_seconds_sum{",
+    "llm_time_to_first_seconds_count{",
+    "llm_chunk_gap_seconds_count{",
+    "llm_chunk_visible_chars_sum{",
+    "gen_ai_client_operation_time_to_first_chunk_seconds_sum{",
+    "gen_ai_client_inference_usage_output_tokens_total{",
+    "gen_ai_client_inference_usage_input_tokens_total{",
+    "llm_stream_stalls_total{",
 ];
+const SHOWN_MODEL: &str = "demo#openai-sync-chat";
+const OWN: [&str; 4] =
+    ["llm_observer_events_total", "llm_observer_events_lost_total", "llm_observer_coverage", "process_resident"];
 
 fn main() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -45,18 +52,14 @@ fn main() -> Result<()> {
     let provider = Provider::start(&Options::in_memory(dir.path().to_owned()))?;
     let clients = Clients::set_up()?;
     let daemon = Daemon::start()?;
-    let (models, running) = start(&clients, &provider)?;
+    let (models, running) = start(&clients, &provider, &daemon)?;
     watch(&daemon, running)?;
 
     let exchanges: Vec<(String, Vec<Exchange>)> =
         models.into_iter().map(|model| (model.clone(), truth::exchanges(&provider.lines(), &model))).collect();
     let ledgers = ledgers(&daemon, &exchanges)?;
     show_metrics(&daemon)?;
-    for (what, args) in [
-        ("inspect streams -o wide", &["streams", "-o", "wide"][..]),
-        ("inspect processes", &["processes"]),
-        ("inspect probes", &["probes"]),
-    ] {
+    for (what, args) in [("inspect streams -o wide", &["streams", "-o", "wide"][..]), ("inspect probes", &["probes"])] {
         say(&format!("llm-observer {what}"));
         println!("{}", inspect(&daemon, args)?);
     }
@@ -67,7 +70,7 @@ fn say(text: &str) {
     println!("\n== {text}");
 }
 
-fn start(clients: &Clients, provider: &Provider) -> Result<(Vec<String>, Vec<Client>)> {
+fn start(clients: &Clients, provider: &Provider, daemon: &Daemon) -> Result<(Vec<String>, Vec<Client>)> {
     let (available, absent) = clients.available();
     for reason in absent {
         println!("not shown: {reason}");
@@ -80,6 +83,9 @@ fn start(clients: &Clients, provider: &Provider) -> Result<(Vec<String>, Vec<Cli
             continue;
         }
         let asked: Vec<String> = scenarios.iter().map(|scenario| kind.model(scenario)).collect();
+        if name.starts_with("curl") {
+            until_known(daemon, "libssl");
+        }
         let client = clients.run(kind, provider).start(&asked)?;
         println!("   {name} is process {}", client.pid());
         running.push(client);
@@ -91,6 +97,14 @@ fn start(clients: &Clients, provider: &Provider) -> Result<(Vec<String>, Vec<Cli
     Ok((models, running))
 }
 
+/// A library that no process has used yet is covered within 100 ms of being mapped. curl, which makes its call sooner
+/// than that, therefore comes after the others.
+fn until_known(daemon: &Daemon, library: &str) {
+    let known = || daemon.probes().ok()?.iter().any(|probe| probe.target.contains(library)).then_some(());
+    // Should it stay unknown, the comparison will say so.
+    let _ = wait_for("probes in the library", Duration::from_secs(10), known);
+}
+
 /// Shows live streams until every client has ended.
 fn watch(daemon: &Daemon, running: Vec<Client>) -> Result<()> {
     say("llm-observer inspect streams, while they are open");
@@ -98,6 +112,7 @@ fn watch(daemon: &Daemon, running: Vec<Client>) -> Result<()> {
     let terminal = io::stdout().is_terminal();
     let began = Instant::now();
     let mut drawn = 0;
+    let mut processes_shown = false;
     while !waiting.is_finished() {
         std::thread::sleep(if terminal { REDRAW } else { REPRINT });
         let table = inspect(daemon, &["streams", "--since", "20s"])?;
@@ -106,6 +121,12 @@ fn watch(daemon: &Daemon, running: Vec<Client>) -> Result<()> {
         }
         println!("[{:.1} s]\n{table}", began.elapsed().as_secs_f64());
         drawn = table.lines().count() + 2;
+        if !processes_shown && began.elapsed() > PROCESSES_AT {
+            processes_shown = true;
+            drawn = 0;
+            say("llm-observer inspect processes");
+            println!("{}", inspect(daemon, &["processes"])?);
+        }
     }
     waiting.join().map_err(|_| anyhow::anyhow!("the thread that awaits the clients panicked"))?
 }
@@ -130,9 +151,11 @@ fn inspect(daemon: &Daemon, args: &[&str]) -> Result<String> {
 fn show_metrics(daemon: &Daemon) -> Result<()> {
     say("/metrics, some of it");
     let metrics = daemon.metrics()?;
-    for line in metrics.lines().filter(|line| EXCERPT.iter().any(|name| line.starts_with(name))) {
-        println!("{line}");
-    }
+    let any = |names: &[&str], line: &str| names.iter().any(|name| line.starts_with(name));
+    let shown =
+        |line: &&str| any(&EXCERPT, line) && line.contains(SHOWN_MODEL) && !line.ends_with(" 0") || any(&OWN, line);
+    metrics.lines().filter(shown).for_each(|line| println!("{line}"));
+    println!("... {} lines in all", metrics.lines().count());
     Ok(())
 }
 
