@@ -29,7 +29,7 @@ fn assert_refused(output: &Output, words: &[&str]) {
     let errors: Vec<_> = said.lines().filter(|line| line.contains("llm-observer: ")).collect();
     assert_eq!(errors.len(), 1, "not one sentence: {said}");
     for word in words {
-        assert!(errors[0].contains(word), "{word} is not in: {said}");
+        assert!(errors.concat().contains(word), "{word} is not in: {said}");
     }
 }
 
