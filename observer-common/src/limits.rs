@@ -8,9 +8,9 @@ pub const SIZE_CLASSES: [usize; 4] = [256, 1024, 4096, 16384];
 /// one `SSL_read` returns.
 pub const MAX_PIECE: usize = SIZE_CLASSES[3];
 
-/// The most pieces one call is cut into. 64 × 16 KiB = 1 MiB of request body for each write; what lies
+/// The most pieces one call is cut into. 256 × 16 KiB = 4 MiB of request body for each write (a long conversation with images); what lies
 /// beyond is a counted gap (`truncated`).
-pub const MAX_PIECES: usize = 64;
+pub const MAX_PIECES: usize = 256;
 
 /// Default ring size in bytes (a power of two). One second at 60,000 calls/s of 256 bytes is 21 MB.
 pub const DEFAULT_RING_BYTES: u32 = 32 << 20;
