@@ -9,6 +9,9 @@ use crate::units::Ns;
 /// that `design` allows.
 const OFFSET_LIFE_NS: u64 = 500_000_000;
 
+/// Smaller changes of the offset are not shown.
+const STEP_NS: u128 = 1_000_000;
+
 /// Now, on the clock that kernel stamps use (CLOCK_BOOTTIME).
 #[must_use]
 pub fn now() -> Ns {
@@ -40,11 +43,15 @@ impl Wall {
         Wall { offset, read_at: Ns(u64::MAX) }
     }
 
-    /// Reads the offset again if it is old.
+    /// Reads the offset again if it is old. A change below a millisecond is not taken over, so that the slow slewing of NTP
+    /// does not show the same moment under another name each second; steps are.
     pub fn refresh(&mut self, now: Ns) {
-        if now - self.read_at > OFFSET_LIFE_NS {
-            *self = Wall::read();
+        if now - self.read_at <= OFFSET_LIFE_NS {
+            return;
         }
+        let read = Wall::read();
+        let stepped = read.offset.abs_diff(self.offset) >= STEP_NS;
+        *self = Wall { offset: if stepped { read.offset } else { self.offset }, read_at: read.read_at };
     }
 
     /// Wall clock minus CLOCK_BOOTTIME, nanoseconds.
@@ -90,6 +97,18 @@ mod tests {
     fn rfc3339_has_nine_digits() {
         assert_eq!(Wall::fixed(0).rfc3339(Ns(1)), "1970-01-01T00:00:00.000000001Z");
         assert_eq!(Wall::fixed(1_700_000_000_000_000_000).rfc3339(Ns(0)), "2023-11-14T22:13:20.000000000Z");
+    }
+
+    #[test]
+    fn steps_are_taken_over_and_slewing_is_not() {
+        let mut wall = Wall::read();
+        let (true_offset, later) = (wall.offset, Ns(now().0 + 2 * OFFSET_LIFE_NS));
+        wall.offset += 400_000;
+        wall.refresh(later);
+        assert_eq!(wall.offset, true_offset + 400_000);
+        wall.offset += 3_600_000_000_000;
+        wall.refresh(later);
+        assert!(wall.offset.abs_diff(true_offset) < STEP_NS);
     }
 
     #[test]

@@ -250,8 +250,11 @@ fn explain(path: &Path, error: &YamlError) -> ConfigError {
     match bare {
         YamlError::SerdeUnknownField { field, expected, .. } => {
             let hint = match nearest(field, expected) {
-                Some(key) => format!(": did you mean `{key}`?"),
-                None => format!(": the keys here are {}", expected.join(", ")),
+                Some((true, key)) => format!(": did you mean `{key}`?"),
+                Some((false, key)) => {
+                    format!(": the nearest known key is `{key}`, and all are {}", expected.join(", "))
+                }
+                None => String::new(),
             };
             ConfigError::UnknownKey { path: path.into(), line, key: field.clone(), hint }
         }
@@ -263,10 +266,12 @@ fn explain(path: &Path, error: &YamlError) -> ConfigError {
     }
 }
 
-/// The known key that a typing error away from which `key` is.
-fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
-    let close = known.iter().map(|candidate| (distance(key, candidate), *candidate)).min()?;
-    (close.0 <= 1 + key.chars().count() / 3).then_some(close.1)
+/// The known key nearest to `key`, and whether it is so near that it must be meant: a typing error or an abbreviation.
+fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<(bool, &'a str)> {
+    let (errors, nearest) = known.iter().map(|candidate| (distance(key, candidate), *candidate)).min()?;
+    let mut letters = nearest.chars();
+    let abbreviated = key.chars().count() > 2 && key.chars().all(|letter| letters.any(|l| l == letter));
+    Some((abbreviated || errors <= 1 + key.chars().count() / 3, nearest))
 }
 
 /// Levenshtein's distance.
@@ -357,6 +362,18 @@ mod tests {
         assert_eq!((settings.reader_rate, settings.ring_bytes), (30.0, 1_048_576));
     }
 
+    /// The example names every key, and the values of the defaults.
+    #[test]
+    fn the_example_is_the_default() {
+        let example = settings(include_str!("../docs/config.example.yml")).unwrap();
+        let default = settings("").unwrap();
+        assert_eq!(example.extras.len(), 1);
+        assert_eq!((example.socket, example.telemetry_path), (default.socket, default.telemetry_path));
+        assert_eq!((example.caps, example.connections), (default.caps, default.connections));
+        assert_eq!((example.ledger.ended, example.ledger.idle_ns), (default.ledger.ended, default.ledger.idle_ns));
+        assert_eq!((example.reader_rate, example.ring_bytes), (default.reader_rate, default.ring_bytes));
+    }
+
     #[test]
     fn flags_win_over_the_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -371,7 +388,7 @@ mod tests {
         let error = settings("web:\n  listen_adresses: [':1']\n").unwrap_err();
         assert_eq!(error, "FILE:2: unknown key `listen_adresses`: did you mean `listen_addresses`?");
         let error = settings("inspect: {}\nkubernetes: {}\n").unwrap_err();
-        assert!(error.starts_with("FILE:2: unknown key `kubernetes`: the keys here are web, inspect"), "{error}");
+        assert!(error.starts_with("FILE:2: unknown key `kubernetes`: the nearest known key is `kernel`"), "{error}");
     }
 
     #[test]

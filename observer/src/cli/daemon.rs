@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::Receiver;
 
-use super::wake::{Sources, Wake};
+use super::wake::{Signals, Sources, Wake};
 use crate::clock::{self, Wall};
 use crate::coverage::Edge;
 use crate::export::ask::Ask;
 use crate::export::audience::Metrics;
-use crate::export::catalogue::Id;
 use crate::export::http::Health;
 use crate::export::inspect::view::{Detail, Probe, Process, Stream};
 use crate::export::inspect::{Answer, Question, Row};
@@ -42,9 +41,9 @@ impl Daemon {
     /// Runs until SIGTERM or SIGINT.
     ///
     /// # Errors
-    /// When the descriptors of the kernel side or the signals cannot be waited for.
-    pub async fn run(&mut self, asks: Receiver<Ask>) -> std::io::Result<()> {
-        let mut sources = Sources::new(&self.edge.fds(), asks)?;
+    /// When the descriptors of the kernel side cannot be waited for.
+    pub async fn run(&mut self, signals: Signals, asks: Receiver<Ask>) -> std::io::Result<()> {
+        let mut sources = Sources::new(&self.edge.fds(), signals, asks)?;
         let mut more = false;
         self.health.beat(clock::now());
         self.health.set_ready();
@@ -106,12 +105,10 @@ impl Daemon {
         self.drain();
         let now = clock::now();
         let open = Groups::of(self.pipeline.book().open(), now);
-        let kinds = self.pipeline.counters().kinds();
+        let (counters, overflow) = (self.pipeline.counters(), self.pipeline.book().overflow());
         self.pipeline.audience_mut().publish(&open, now);
         let store = &mut self.pipeline.audience_mut().store;
-        for (kind, count) in kinds {
-            store.set_to(Id::Events, &[kind], count as f64);
-        }
+        own::pipeline(store, &counters, overflow);
         own::edge(store, self.edge.as_ref());
         own::process(store);
         store.snapshot()

@@ -12,7 +12,7 @@ mod replay;
 mod run;
 mod target;
 mod version;
-mod wake;
+pub mod wake;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

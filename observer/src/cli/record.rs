@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use tokio::runtime::Builder;
 
 use super::run::pipeline_settings;
-use super::wake::{Sources, Wake};
+use super::wake::{Signals, Sources, Wake};
 use crate::clock::{self, Wall};
 use crate::config::{Flags, Settings};
 use crate::coverage::Edge;
@@ -52,12 +52,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let name = args.file.display();
     let file = create(&args.file).with_context(|| format!("cannot write {name}"))?;
     warn(args);
+    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the loop")?;
+    // From now on a signal ends the recording in order, also while probes are still being attached.
+    let signals = runtime.block_on(async { Signals::new() })?;
     let edge = super::edge::start(&settings)?;
     let wall = i64::try_from(Wall::read().offset()).unwrap_or_default();
     let recorder = Recorder::new(BufWriter::new(file), args.payload.meant(), wall, pipeline_settings(settings))?;
-    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the loop")?;
-    let recorded =
-        runtime.block_on(record(edge, recorder, args.duration)).with_context(|| format!("cannot record to {name}"))?;
+    let recorded = runtime
+        .block_on(record(edge, recorder, signals, args.duration))
+        .with_context(|| format!("cannot record to {name}"))?;
     eprintln!("{recorded} records in {name}; see them with `llm-observer replay {name}`");
     Ok(ExitCode::SUCCESS)
 }
@@ -66,11 +69,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 async fn record(
     mut edge: Box<dyn Edge>,
     mut recorder: Recorder<BufWriter<File>>,
+    signals: Signals,
     duration: Option<Duration>,
 ) -> std::io::Result<u64> {
     // Nobody asks a recording, but somebody could.
     let (_asker, asks) = ask::channel();
-    let mut sources = Sources::new(&edge.fds(), asks)?;
+    let mut sources = Sources::new(&edge.fds(), signals, asks)?;
     let (mut more, mut count) = (false, 0);
     let begun = clock::now();
     let over = |now: crate::units::Ns| duration.is_some_and(|most| u128::from(now - begun) >= most.as_nanos());

@@ -13,11 +13,10 @@ use super::{output, run::pipeline_settings};
 use crate::clock::Wall;
 use crate::config::{Flags, Settings};
 use crate::export::audience::Metrics;
-use crate::export::catalogue::Id;
 use crate::export::inspect::table::Table;
 use crate::export::inspect::{Row, columns};
 use crate::export::live::Groups;
-use crate::export::text;
+use crate::export::{own, text};
 use crate::pipeline::Pipeline;
 use crate::recording::{Reader, replay};
 
@@ -96,12 +95,10 @@ fn feed(path: &Path, pipeline: &mut Pipeline<Metrics>) -> anyhow::Result<Wall> {
 fn metrics(pipeline: &mut Pipeline<Metrics>) -> anyhow::Result<String> {
     let now = pipeline.now();
     let open = Groups::of(pipeline.book().open(), now);
-    let kinds = pipeline.counters().kinds();
+    let (counters, overflow) = (pipeline.counters(), pipeline.book().overflow());
     pipeline.audience_mut().publish(&open, now);
     let store = &mut pipeline.audience_mut().store;
-    for (kind, count) in kinds {
-        store.set_to(Id::Events, &[kind], count as f64);
-    }
+    own::pipeline(store, &counters, overflow);
     Ok(String::from_utf8(text::encode_once(store.snapshot())?)?)
 }
 

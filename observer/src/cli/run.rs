@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::daemon::Daemon;
 use super::lock::Lock;
+use super::wake::Signals;
 use crate::clock;
 use crate::config::{Flags, Settings};
 use crate::export::ask::{self, Asker};
@@ -127,12 +128,14 @@ fn serve(bound: Bound, settings: Settings, servers: &Runtime) -> anyhow::Result<
     let site = site(&settings, asker.clone(), Arc::clone(&health))?;
     let serving = bound.serve(asker, &site, servers)?;
     let metrics = Metrics::new(settings.caps, settings.reader_rate);
+    let own = Builder::new_current_thread().enable_all().build().context("cannot start the pipeline's loop")?;
+    // From now on a signal ends the daemon in order, also while probes are still being attached.
+    let signals = own.block_on(async { Signals::new() }).context("cannot wait for signals")?;
     let edge = super::target::narrow(super::edge::start(&settings)?, settings.targets.clone());
     let pipeline = Pipeline::new(pipeline_settings(settings), metrics);
-    let own = Builder::new_current_thread().enable_all().build().context("cannot start the pipeline's loop")?;
     let mut daemon = Daemon::new(edge, pipeline, health);
     tracing::info!("observing");
-    let ended = own.block_on(daemon.run(asks)).context("the pipeline's loop cannot wait for its events");
+    let ended = own.block_on(daemon.run(signals, asks)).context("the pipeline's loop cannot wait for its events");
     // The socket's file goes with its task. Detaching takes a second or two: nobody should ask meanwhile.
     serving.abort();
     servers.block_on(async { serving.await.err() });

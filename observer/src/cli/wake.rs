@@ -37,30 +37,48 @@ pub struct Sources {
     rest_until: Instant,
     tick: Interval,
     asks: Receiver<Ask>,
+    signals: Signals,
+}
+
+/// SIGTERM and SIGINT, caught from the moment this is made.
+pub struct Signals {
     term: Signal,
     int: Signal,
 }
 
+impl Signals {
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When signals cannot be caught.
+    pub fn new() -> std::io::Result<Signals> {
+        Ok(Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+}
+
 impl Sources {
+    /// Waits for these descriptors, these questions, time and signals.
+    ///
+    /// # Errors
+    /// When the descriptors cannot be waited for.
     #[expect(
         deprecated,
         reason = "the descriptors belong to the edge, which lives as long as the daemon that waits for them"
     )]
-    pub fn new(fds: &[RawFd], asks: Receiver<Ask>) -> std::io::Result<Sources> {
+    pub fn new(fds: &[RawFd], signals: Signals, asks: Receiver<Ask>) -> std::io::Result<Sources> {
         let rings = fds.iter().map(|fd| AsyncFd::with_interest(*fd, Interest::READABLE)).collect::<Result<_, _>>()?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (term, int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(Sources { rings, rest_until: Instant::now(), tick, asks, term, int })
+        Ok(Sources { rings, rest_until: Instant::now(), tick, asks, signals })
     }
 
     /// The next reason to do something. Signals come first, then time and requests, so that a full ring starves nobody.
     pub async fn next(&mut self, more: bool) -> Wake {
-        let Sources { rings, rest_until, tick, asks, term, int } = self;
+        let Sources { rings, rest_until, tick, asks, signals } = self;
         tokio::select! {
             biased;
-            _ = term.recv() => Wake::Signal,
-            _ = int.recv() => Wake::Signal,
+            _ = signals.term.recv() => Wake::Signal,
+            _ = signals.int.recv() => Wake::Signal,
             _ = tick.tick() => Wake::Tick,
             Some(ask) = asks.recv() => Wake::Request(ask),
             () = ring(rings, *rest_until, more) => {

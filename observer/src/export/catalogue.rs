@@ -207,6 +207,12 @@ catalogue! {
         "Time spent in each kernel program; only while kernel.bpf_stats_enabled is set.";
     IgnoredCalls = "llm_observer_ignored_calls_total", Counter, NONE, NONE,
         "TLS calls that the kernel side let pass unread because their connection carries no model traffic.";
+    CapturedCalls = "llm_observer_captured_calls_total", Counter, NONE, &[closed("direction")],
+        "TLS calls whose record the kernel side handed up, by direction (read, write).";
+    DiscoveryLost = "llm_observer_discovery_lost_total", Counter, NONE, NONE,
+        "Notices of new programs and libraries that the kernel dropped; each loss makes the daemon look at all processes again.";
+    TableOverflow = "llm_observer_table_overflow_total", Counter, NONE, &[closed("table")],
+        "Connections and streams that were not followed, or no longer, because a table was full.";
     SeriesOverflow = "llm_observer_series_overflow_total", Counter, NONE, &[closed("metric")],
         "Label sets folded into _OTHER because a cap was reached, by metric.";
     ProcessCpu = "process_cpu_seconds_total", Counter, NONE, NONE,

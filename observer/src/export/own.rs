@@ -7,6 +7,7 @@ use procfs::process::{LimitValue, Process};
 use crate::coverage::{Edge, KernelCounters, ProbeRow, ProbeState, ProcessRow, Visibility};
 use crate::export::catalogue::Id;
 use crate::export::store::Store;
+use crate::pipeline::Counters;
 use crate::units::LossCause;
 
 /// The commit this was built from, where the build knew it.
@@ -37,6 +38,15 @@ pub fn edge(store: &mut Store, edge: &dyn Edge) {
     processes(store, &edge.processes());
 }
 
+/// The pipeline's account.
+pub fn pipeline(store: &mut Store, counters: &Counters, streams_overflow: u64) {
+    for (kind, count) in counters.kinds() {
+        store.set_to(Id::Events, &[kind], count as f64);
+    }
+    store.set_to(Id::TableOverflow, &["connections"], counters.evicted as f64);
+    store.set_to(Id::TableOverflow, &["streams"], streams_overflow as f64);
+}
+
 fn counters(store: &mut Store, counters: &KernelCounters) {
     // The kernel side saw these losses itself and counts those of connections nobody has decided about too, so its
     // figure replaces what the pipeline inferred from the holes.
@@ -45,6 +55,10 @@ fn counters(store: &mut Store, counters: &KernelCounters) {
             store.set_to(id, &[cause.name()], *count as f64);
         }
     }
+    for (direction, calls) in ["read", "write"].into_iter().zip(counters.captured) {
+        store.set_to(Id::CapturedCalls, &[direction], calls as f64);
+    }
+    store.set_to(Id::DiscoveryLost, &[], counters.discovery_lost as f64);
     store.set_to(Id::IgnoredCalls, &[], counters.ignored_calls as f64);
     for (program, seconds) in &counters.seconds {
         store.set_to(Id::KernelSeconds, &[program], *seconds);

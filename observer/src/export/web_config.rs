@@ -215,3 +215,52 @@ fn open(path: &Path) -> Result<BufReader<File>, String> {
     let name = path.display();
     File::open(path).map(BufReader::new).map_err(|error| format!("{name} cannot be opened: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<WebConfig, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(dir.path().join("c.pem"), made.cert.pem()).unwrap();
+        std::fs::write(dir.path().join("k.pem"), made.signing_key.serialize_pem()).unwrap();
+        let file = dir.path().join("web.yml");
+        std::fs::write(&file, text).unwrap();
+        WebConfig::read(&file).map_err(|error| error.to_string())
+    }
+
+    const TLS: &str = "tls_server_config: {cert_file: c.pem, key_file: k.pem";
+
+    #[test]
+    fn what_the_toolkit_knows_is_read() {
+        assert!(read("").unwrap().tls.is_none());
+        assert!(read(&format!("{TLS}, min_version: TLS13}}")).unwrap().tls.is_some());
+        let checked = format!("{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: c.pem}}");
+        assert!(read(&checked).unwrap().tls.is_some());
+        let headers = read("http_server_config: {http2: true, headers: {X-Frame-Options: deny}}").unwrap().headers;
+        assert_eq!(headers, [("X-Frame-Options".to_owned(), "deny".to_owned())]);
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused() {
+        for (text, part) in [
+            ("tls_config: {}".to_owned(), "did you mean `tls_server_config`?"),
+            (format!("{TLS}, cipher_suites: [X]}}"), "tls_server_config.cipher_suites is not supported"),
+            (format!("{TLS}, client_allowed_sans: [x]}}"), "client_allowed_sans is not supported"),
+            (format!("{TLS}, min_version: TLS10}}"), "TLS12 and TLS13 are supported"),
+            (format!("{TLS}, min_version: TLS13, max_version: TLS12}}"), "min_version"),
+            (format!("{TLS}, client_auth_type: RequireAnyClientCert}}"), "client_auth_type"),
+            (format!("{TLS}, client_ca_file: c.pem}}"), "client_auth_type"),
+            ("tls_server_config: {cert_file: none.pem, key_file: k.pem}".to_owned(), "cannot be opened"),
+            ("tls_server_config: {cert_file: k.pem, key_file: k.pem}".to_owned(), "holds no certificate"),
+            ("tls_server_config: {cert_file: c.pem, key_file: c.pem}".to_owned(), "holds no private key"),
+            ("basic_auth_users: {u: plaintext}".to_owned(), "is no bcrypt hash"),
+            ("http_server_config: {headers: {X-Other: a}}".to_owned(), "may not set \"X-Other\""),
+            ("rate_limit: {interval: 1s, burst: 1}".to_owned(), "rate_limit is not supported"),
+        ] {
+            let error = read(&text).err().unwrap_or_else(|| panic!("accepted: {text}"));
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

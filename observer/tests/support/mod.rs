@@ -18,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use observer::cli::daemon::Daemon;
+use observer::cli::wake::Signals;
 use observer::clock;
 use observer::conn::testing::{Owned, Script};
 use observer::coverage::{Edge, KernelCounters, ProbeRow, ProbeState, ProcessRow, Visibility};
@@ -162,7 +163,7 @@ impl Live {
             let metrics = Metrics::new(Caps { values: 50, series: 500 }, READER_RATE);
             let mut daemon = Daemon::new(Box::new(Fed { fed }), Pipeline::new(Settings::default(), metrics), health);
             let own = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            own.block_on(daemon.run(asks)).unwrap();
+            own.block_on(async { daemon.run(Signals::new().unwrap(), asks).await }).unwrap();
         });
         Live { address, socket, dir, feed }
     }
