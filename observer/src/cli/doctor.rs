@@ -121,7 +121,7 @@ fn json(checks: &[Check]) -> anyhow::Result<String> {
 
 /// One line a check; what is lost and how to fix it stand below, indented.
 fn table(checks: &[Check]) -> String {
-    let head = |head| Column { head, right: false, least: None };
+    let head = |head| Column { head, right: false, least: None, usual: 0 };
     let mut table = Table::new(vec![head("CHECK"), head("STATUS"), head("FOUND")], output::style());
     let rows: Vec<Vec<Cell>> =
         checks.iter().map(|c| vec![c.name.into(), tinted(c.severity), c.found.as_str().into()]).collect();

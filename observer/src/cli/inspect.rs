@@ -121,9 +121,10 @@ fn list<T: DeserializeOwned>(
     output::print_row(&table.render(&rows))
 }
 
-/// Rows as they come. The first heads are as wide as the columns ask for.
+/// Rows as they come.
 fn follow(common: &Common, since_seconds: f64) -> Result<(), ClientError> {
     let (mut table, show) = table(common, columns::STREAMS);
+    table.reserve();
     let mut begun = false;
     ask(&common.socket.path, &Question::Streams { since_seconds, follow: true, also: Vec::new() }, &mut |row| {
         if common.output == View::Json {

@@ -14,15 +14,21 @@ pub struct Of<T: 'static> {
 pub type Set<T> = &'static [Of<T>];
 
 const fn text<T>(head: &'static str, show: fn(&T) -> Cell) -> Of<T> {
-    Of { column: Column { head, right: false, least: None }, wide: false, show }
+    Of { column: Column { head, right: false, least: None, usual: 0 }, wide: false, show }
 }
 
 const fn name<T>(head: &'static str, least: usize, show: fn(&T) -> Cell) -> Of<T> {
-    Of { column: Column { head, right: false, least: Some(least) }, wide: false, show }
+    Of { column: Column { head, right: false, least: Some(least), usual: 0 }, wide: false, show }
 }
 
 const fn number<T>(head: &'static str, show: fn(&T) -> Cell) -> Of<T> {
-    Of { column: Column { head, right: true, least: None }, wide: false, show }
+    Of { column: Column { head, right: true, least: None, usual: 0 }, wide: false, show }
+}
+
+/// With room for rows that are still to come.
+const fn usual<T>(width: usize, of: &Of<T>) -> Of<T> {
+    let Column { head, right, least, .. } = of.column;
+    Of { column: Column { head, right, least, usual: width }, wide: of.wide, show: of.show }
 }
 
 const fn wide<T>(of: &Of<T>) -> Of<T> {
@@ -43,16 +49,16 @@ fn count(value: Option<u64>) -> Cell {
 
 /// `inspect streams`.
 pub const STREAMS: Set<Stream> = &[
-    text("ID", |s| s.id.as_str().into()),
-    name("SERVICE", 10, |s| s.service.as_str().into()),
-    name("MODEL", 12, |s| words(s.response_model.as_ref().or(s.request_model.as_ref()))),
-    text("OUTCOME", outcome),
-    number("TIME", |s| short_seconds(s.duration_seconds).into()),
-    number("VISIBLE", |s| seconds(s.first_seconds.visible)),
-    number("CHUNKS", |s| s.chunks.to_string().into()),
-    number("CHARS", |s| s.visible_chars.to_string().into()),
-    number("GAP50", |s| seconds(s.gaps.p50)),
-    number("MAXGAP", |s| seconds(s.gaps.max)),
+    usual(12, &text("ID", |s| s.id.as_str().into())),
+    usual(12, &name("SERVICE", 10, |s| s.service.as_str().into())),
+    usual(20, &name("MODEL", 12, |s| words(s.response_model.as_ref().or(s.request_model.as_ref())))),
+    usual(13, &text("OUTCOME", outcome)),
+    usual(6, &number("TIME", |s| short_seconds(s.duration_seconds).into())),
+    usual(7, &number("VISIBLE", |s| seconds(s.first_seconds.visible))),
+    usual(6, &number("CHUNKS", |s| s.chunks.to_string().into())),
+    usual(6, &number("CHARS", |s| s.visible_chars.to_string().into())),
+    usual(6, &number("GAP50", |s| seconds(s.gaps.p50))),
+    usual(6, &number("MAXGAP", |s| seconds(s.gaps.max))),
     wide(&text("PROVIDER", |s| s.provider.as_str().into())),
     wide(&text("API", |s| s.api.as_str().into())),
     wide(&text("SERVER", |s| words(s.server_address.as_ref()))),
@@ -127,7 +133,7 @@ pub fn detail(detail: &Detail, wide: bool, style: Style) -> String {
     }
     let chosen: Vec<_> = TIMELINE.iter().filter(|column| wide || !column.wide).collect();
     let mut heads: Vec<Column> = chosen.iter().map(|column| column.column).collect();
-    heads.insert(1, Column { head: "SINCE", right: true, least: None });
+    heads.insert(1, Column { head: "SINCE", right: true, least: None, usual: 0 });
     let mut before = None;
     let rows: Vec<Vec<Cell>> = detail
         .timeline
@@ -145,8 +151,10 @@ pub fn detail(detail: &Detail, wide: bool, style: Style) -> String {
 }
 
 fn facts(stream: &Stream, style: Style) -> String {
-    let columns =
-        vec![Column { head: "STREAM", right: false, least: None }, Column { head: "", right: false, least: None }];
+    let columns = vec![
+        Column { head: "STREAM", right: false, least: None, usual: 0 },
+        Column { head: "", right: false, least: None, usual: 0 },
+    ];
     let row = |name: &str, cell: Cell| vec![name.into(), cell];
     let firsts = &stream.first_seconds;
     let tokens = &stream.tokens;

@@ -21,6 +21,8 @@ pub struct Column {
     pub right: bool,
     /// May be shortened to this width on a narrow terminal.
     pub least: Option<usize>,
+    /// Room to keep for rows that are still to come.
+    pub usual: usize,
 }
 
 /// One cell.
@@ -66,6 +68,13 @@ impl Table {
     pub fn new(columns: Vec<Column>, style: Style) -> Table {
         let widths = columns.iter().map(|column| column.head.len()).collect();
         Table { columns, widths, style }
+    }
+
+    /// Makes room for rows that are still to come.
+    pub fn reserve(&mut self) {
+        for (width, column) in self.widths.iter_mut().zip(&self.columns) {
+            *width = (*width).max(column.usual);
+        }
     }
 
     /// Heads and rows.
@@ -162,9 +171,9 @@ mod tests {
 
     fn columns() -> Vec<Column> {
         vec![
-            Column { head: "ID", right: false, least: None },
-            Column { head: "MODEL", right: false, least: Some(6) },
-            Column { head: "CHARS", right: true, least: None },
+            Column { head: "ID", right: false, least: None, usual: 0 },
+            Column { head: "MODEL", right: false, least: Some(6), usual: 0 },
+            Column { head: "CHARS", right: true, least: None, usual: 0 },
         ]
     }
 
@@ -180,6 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn rows_to_come_have_room() {
+        let mut table =
+            Table::new(vec![Column { head: "A", right: false, least: None, usual: 4 }; 2], Style::default());
+        table.reserve();
+        let text = table.render(&[vec!["x".into(), "y".into()]]) + &table.line(&["long".into(), "z".into()]);
+        assert_eq!(text, "A     A\nx     y\nlong  z\n");
+    }
+
+    #[test]
     fn narrow_terminals_shorten_names_only() {
         let style = Style { colour: false, width: Some(20) };
         let text = Table::new(columns(), style).render(&[row("a1", "gpt-4.1-mini-2025", "12345678")]);
@@ -190,7 +208,7 @@ mod tests {
     #[test]
     fn colour_only_when_asked_and_no_escape_from_clients() {
         let bad = vec![Cell { text: "\x1b[2Jx".into(), tint: Tint::Bad }];
-        let column = vec![Column { head: "A", right: false, least: None }];
+        let column = vec![Column { head: "A", right: false, least: None, usual: 0 }];
         let plain = Table::new(column.clone(), Style::default()).render(std::slice::from_ref(&bad));
         assert!(!plain.contains('\x1b'), "{plain:?}");
         let colour = Table::new(column, Style { colour: true, width: None }).render(&[bad]);
