@@ -54,10 +54,10 @@ impl Suite {
         let at = home.display();
         // Valid-Until is not asked for: a mirror that lags by weeks serves a test well, and signatures still hold.
         let config = format!(
-            "Acquire::Check-Valid-Until \"false\";\nDir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"-\";\nDir::State \"{at}/state\";\n\
+            "Dir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"-\";\nDir::State \"{at}/state\";\n\
              Dir::State::status \"{at}/status\";\nDir::Cache \"{at}/cache\";\nAPT::Sandbox::User \"root\";\n\
              APT::Architecture \"amd64\";\nAcquire::Languages \"none\";\nAcquire::Retries \"3\";\n\
-             Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
+             Acquire::Check-Valid-Until \"false\";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
         );
         for (name, text) in [("sources.list", source), ("status", String::new()), ("apt.conf", config)] {
             fs::write(home.join(name), text).with_context(|| format!("cannot write {name} below {at}"))?;

@@ -69,10 +69,14 @@ fn tiers(ready: bool) -> Vec<Tier> {
     ]
 }
 
+/// The workspace, and the two crates that are no part of it.
 fn formats() -> Vec<Command> {
-    let mut kernel_side = cargo(&["fmt", "--check"]);
-    kernel_side.current_dir(root().join("observer-ebpf"));
-    vec![cargo(&["fmt", "--all", "--check"]), kernel_side]
+    let beside = ["observer-ebpf", "tests/fuzz"].map(|folder| {
+        let mut fmt = cargo(&["fmt", "--check"]);
+        fmt.current_dir(root().join(folder));
+        fmt
+    });
+    [cargo(&["fmt", "--all", "--check"])].into_iter().chain(beside).collect()
 }
 
 /// The host's clippy in both feature sets, and the kernel side's own, for the BPF target.
