@@ -7,6 +7,9 @@
 //!
 //! An event that lies whole in one piece is handed out without a copy.
 
+mod balance;
+
+use balance::Balance;
 use memchr::memchr2;
 
 use super::{Event, Message, Note};
@@ -369,38 +372,6 @@ fn value_at(line: &[u8], name: &[u8]) -> Option<usize> {
 
 fn tail(bytes: &[u8], at: usize) -> &[u8] {
     bytes.get(at..).unwrap_or_default()
-}
-
-/// Whether a JSON text is closed: brackets counted outside strings.
-#[derive(Debug, Default)]
-struct Balance {
-    depth: u32,
-    in_string: bool,
-    escaped: bool,
-}
-
-impl Balance {
-    /// Feeds one line; true when the outermost bracket is closed.
-    fn closed_by(&mut self, line: &[u8]) -> bool {
-        for &byte in line {
-            if self.in_string {
-                match byte {
-                    _ if self.escaped => self.escaped = false,
-                    b'\\' => self.escaped = true,
-                    b'"' => self.in_string = false,
-                    _ => {}
-                }
-                continue;
-            }
-            match byte {
-                b'"' => self.in_string = true,
-                b'{' | b'[' => self.depth = self.depth.saturating_add(1),
-                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-        self.depth == 0 && !self.in_string
-    }
 }
 
 /// Fuzz target: a stream must come out the same whole and cut. The first bytes say where to cut; no input may panic.
