@@ -51,6 +51,10 @@ fn a_call_is_counted_to_the_chunk() {
     assert_eq!(of("gen_ai_client_operation_time_per_output_chunk_seconds_count", &[]), Some(19.0));
     let first = of("gen_ai_client_operation_time_to_first_chunk_seconds_sum", &[]).unwrap();
     assert!((first - 0.150).abs() < 0.001, "{first}");
+    for milestone in ["byte", "event", "emitted", "visible"] {
+        let label = format!("milestone=\"{milestone}\"");
+        assert_eq!(of("llm_time_to_first_seconds_count", &[&label]), Some(1.0), "{milestone}");
+    }
     for label in ["service=\"app.service\"", "server_address=\"api.openai.com\"", "gen_ai_provider_name=\"openai\""] {
         assert!(of("llm_stream_duration_seconds_count", &[label]).is_some(), "{label}");
     }

@@ -75,10 +75,9 @@ impl Daemon {
         // Taken before the drain: the pipeline's time must not run ahead of records still to come.
         let now = clock::now();
         let more = self.drain();
-        if !more {
-            self.pipeline.tick(now);
-            self.decide();
-        }
+        // Under a load that never lets the ring run empty, time goes on too: that of the records.
+        self.pipeline.tick(if more { self.pipeline.now() } else { now });
+        self.decide();
         if now - self.edge_ticked >= EDGE_TICK_NS {
             self.edge.tick(now);
             self.edge_ticked = now;

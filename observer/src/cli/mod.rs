@@ -25,6 +25,10 @@ use output::Closed;
 /// What a host's LLM traffic really does, seen from the kernel.
 #[derive(Debug, Parser)]
 #[command(name = "llm-observer", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    after_help = "Every flag of `run` has an environment variable (see its help). LLM_OBSERVER_LOG filters the log\n\
+    (error, warn, info, debug, trace), LLM_OBSERVER_LOG_FORMAT=json writes it for machines, NO_COLOR turns colours off."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

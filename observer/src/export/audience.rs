@@ -81,7 +81,7 @@ impl Metrics {
     }
 
     fn chunk(&mut self, entry: &Entry, gap: Option<f64>, chars: u32) {
-        if lost(entry) {
+        if lost(entry) || entry.outcome.is_some() {
             return;
         }
         let Metrics { store, streams, .. } = self;
@@ -103,6 +103,11 @@ impl Metrics {
             return;
         }
         let Metrics { store, streams, .. } = self;
+        // The read that brought the end marker is told after the end: nothing may be kept for it.
+        if entry.outcome.is_some() {
+            store.observe_in(Id::EventsPerRead, &stream(entry), f64::from(events));
+            return;
+        }
         let live = live(streams, entry);
         let series = *live.read.get_or_insert_with(|| store.series(Id::EventsPerRead, &stream(entry)));
         store.observe(Id::EventsPerRead, series, f64::from(events));
@@ -210,4 +215,44 @@ fn tokens_per_chunk(entry: &Entry) -> Option<f64> {
     };
     let visible = entry.usage.output?.checked_sub(reasoning)?;
     Some(visible as f64 / entry.chunks as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn::testing::Script;
+    use crate::pipeline::{Pipeline, Settings};
+
+    const REQUEST: &str =
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 27\r\n\r\n{\"model\":\"m\",\"stream\":true}";
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    const CHUNK: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"ab\"}}]}\n\n";
+
+    fn chunked(text: &str) -> String {
+        format!("{:x}\r\n{text}\r\n", text.len())
+    }
+
+    /// However calls end, nothing is kept for them.
+    #[test]
+    fn ended_streams_leave_nothing_behind() {
+        let mut pipeline = Pipeline::new(Settings::default(), Metrics::new(Caps::default(), READER_RATE));
+        for tgid in 1..200 {
+            let mut script = Script::new(tgid, 1);
+            script.write(REQUEST).wait_ms(10).read(HEAD).read(chunked(CHUNK)).read(chunked(CHUNK));
+            match tgid % 4 {
+                0 => script.read(chunked("data: [DONE]\n\n")).read("0\r\n\r\n").close(),
+                // The end marker and a chunk in one read, then silence.
+                1 => script.read(chunked(&format!("{CHUNK}data: [DONE]\n\n"))).exit(),
+                2 => script.read_end(false).close(),
+                _ => script.close(),
+            };
+            script.exit();
+            for owned in script.records() {
+                pipeline.record(&owned.get());
+            }
+        }
+        pipeline.tick(Ns(3_600_000_000_000));
+        assert_eq!(pipeline.book().open().count(), 0);
+        assert!(pipeline.audience().streams.is_empty(), "{}", pipeline.audience().streams.len());
+    }
 }
