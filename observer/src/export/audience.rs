@@ -81,7 +81,7 @@ impl Metrics {
     }
 
     fn chunk(&mut self, entry: &Entry, gap: Option<f64>, chars: u32) {
-        if lost(entry) || entry.outcome.is_some() {
+        if lost(entry) {
             return;
         }
         let Metrics { store, streams, .. } = self;
@@ -103,11 +103,6 @@ impl Metrics {
             return;
         }
         let Metrics { store, streams, .. } = self;
-        // The read that brought the end marker is told after the end: nothing may be kept for it.
-        if entry.outcome.is_some() {
-            store.observe_in(Id::EventsPerRead, &stream(entry), f64::from(events));
-            return;
-        }
         let live = live(streams, entry);
         let series = *live.read.get_or_insert_with(|| store.series(Id::EventsPerRead, &stream(entry)));
         store.observe(Id::EventsPerRead, series, f64::from(events));
@@ -232,7 +227,7 @@ mod tests {
         format!("{:x}\r\n{text}\r\n", text.len())
     }
 
-    /// However calls end, nothing is kept for them.
+    /// However calls end, nothing is kept for them: `Closed` is the last that is heard of a call.
     #[test]
     fn ended_streams_leave_nothing_behind() {
         let mut pipeline = Pipeline::new(Settings::default(), Metrics::new(Caps::default(), READER_RATE));
