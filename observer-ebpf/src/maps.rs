@@ -12,7 +12,8 @@ pub(crate) static RING: RingBuf = RingBuf::with_byte_size(limits::DEFAULT_RING_B
 /// Live TLS objects. Written and removed by the TLS programs; the daemon removes what an exited process left. Not LRU: an eviction
 /// would reset positions silently, a full table is counted.
 #[map]
-pub(crate) static CONNS: HashMap<ConnId, ConnState> = HashMap::with_max_entries(limits::MAX_CONNS, 1 /* BPF_F_NO_PREALLOC */);
+pub(crate) static CONNS: HashMap<ConnId, ConnState> =
+    HashMap::with_max_entries(limits::MAX_CONNS, 1 /* BPF_F_NO_PREALLOC */);
 
 /// Verdicts, written by the daemon: see `record::verdict_slot`.
 #[map]
@@ -41,6 +42,8 @@ pub(crate) fn count(index: u32, by: u64) {
     if let Some(cell) = COUNTERS.get_ptr_mut(index) {
         // `AtomicU64::fetch_add` does not exist for this target, and the instruction that also returns the old value needs 5.12.
         // SAFETY: an aligned map value that every program only ever adds to.
-        unsafe { core::arch::asm!("lock *(u64 *)({cell} + 0) += {by}", cell = in(reg) cell, by = in(reg) by, options(nostack)) };
+        unsafe {
+            core::arch::asm!("lock *(u64 *)({cell} + 0) += {by}", cell = in(reg) cell, by = in(reg) by, options(nostack))
+        };
     }
 }

@@ -29,7 +29,8 @@ pub(crate) fn start_ns() -> u64 {
     // SAFETY: both reads go through the fault-tolerant helper.
     unsafe {
         let task = bpf_get_current_task() as *const u8;
-        let Ok(leader) = bpf_probe_read_kernel(task.add(global(&TASK_GROUP_LEADER) as usize).cast::<*const u8>()) else {
+        let Ok(leader) = bpf_probe_read_kernel(task.add(global(&TASK_GROUP_LEADER) as usize).cast::<*const u8>())
+        else {
             return 0;
         };
         bpf_probe_read_kernel(leader.add(global(&TASK_START_BOOTTIME) as usize).cast::<u64>()).unwrap_or(0)

@@ -10,7 +10,9 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use observer_common::limits::{MAX_PIECE, MAX_PIECES};
-use observer_common::record::{Call, ConnId, ConnState, DIR_READ, DIR_WRITE, FLAG_EX, FLAG_TRUNCATED, Verdict, Way, counter};
+use observer_common::record::{
+    Call, ConnId, ConnState, DIR_READ, DIR_WRITE, FLAG_EX, FLAG_TRUNCATED, Verdict, Way, counter,
+};
 
 use crate::emit::{self, Fate, Piece};
 use crate::maps::{CALLS, CONNS, count};

@@ -108,7 +108,8 @@ pub fn find() -> Result<Toolchain, String> {
 fn no_compiler() -> String {
     match env::var("LLM_OBSERVER_BPF_RUSTC") {
         Ok(chosen) => format!(
-            "LLM_OBSERVER_BPF_RUSTC names {chosen}, which is no rustc {} or newer with its core sources: correct or unset it",
+            "LLM_OBSERVER_BPF_RUSTC names {chosen}, which is no rustc {} or newer with its core sources: correct or \
+             unset it",
             env!("CARGO_PKG_RUST_VERSION")
         ),
         Err(_) => format!("no Rust compiler with its core sources, as BPF programs need, is installed: {FIX}"),
