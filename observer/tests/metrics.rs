@@ -4,9 +4,10 @@
 
 mod support;
 
+use std::env;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -278,13 +279,15 @@ fn replay_says_the_same() {
     assert!(!text.contains("process_cpu"), "a replay is no daemon");
 }
 
-/// A tool of the host; a test that cannot run says so.
-fn tool(name: &str) -> Option<String> {
-    let found = [format!("/usr/bin/{name}"), format!("/usr/local/bin/{name}")]
-        .into_iter()
-        .find(|path| Path::new(path).exists());
+/// A tool of the host, or one that set-up only unpacked; a test that cannot run says so.
+fn tool(name: &str) -> Option<PathBuf> {
+    let home = env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
+    let cache = env::var_os("LLM_OBSERVER_CACHE").map_or_else(|| home.join(".cache/llm-observer"), PathBuf::from);
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain([cache.join("tools/usr/bin")]);
+    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
     if found.is_none() {
-        eprintln!("SKIPPED: {name} is not installed (`cargo xtask setup` installs it)");
+        println!("SKIPPED: {name} is not installed (`cargo xtask setup` brings it)");
     }
     found
 }
