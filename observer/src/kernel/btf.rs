@@ -129,7 +129,7 @@ mod tests {
             return;
         };
         let offsets = task_offsets(&btf).expect("task_struct has both fields");
-        assert!(offsets.group_leader > 0 && offsets.start_boottime > 0 && offsets.group_leader % 8 == 0);
+        assert!(offsets.group_leader > 0 && offsets.start_boottime > 0 && offsets.group_leader.is_multiple_of(8));
     }
 
     #[test]

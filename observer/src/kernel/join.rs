@@ -233,8 +233,8 @@ mod tests {
     #[test]
     fn with_a_memory_bio_the_nearest_earlier_write_that_fits_wins() {
         let mut join = Join::default();
-        for cookie in [1, 2] {
-            join.wire(cookie, Ns(10), peer(7, 440 + cookie as u16), Wire::Hello);
+        for (cookie, port) in [(1, 441), (2, 442)] {
+            join.wire(cookie, Ns(10), peer(7, port), Wire::Hello);
         }
         join.wrote(conn(1), write(100, 110, 300));
         join.wire(1, Ns(120), peer(7, 441), Wire::Out { record: 317 });

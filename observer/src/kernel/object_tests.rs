@@ -22,8 +22,8 @@ fn functions() -> Vec<Function> {
     let function = |symbol: object::Symbol<'_, '_>| {
         let section = file.section_by_index(symbol.section_index()?).ok()?;
         let data = section.data().ok()?;
-        let from = symbol.address() as usize;
-        let code = data.get(from..from + symbol.size() as usize)?.chunks_exact(8);
+        let from = usize::try_from(symbol.address()).ok()?;
+        let code = data.get(from..from + usize::try_from(symbol.size()).ok()?)?.chunks_exact(8);
         Some(Function { name: symbol.name().ok()?.to_string(), code: code.map(|c| c.try_into().unwrap()).collect() })
     };
     file.symbols().filter(|s| s.kind() == SymbolKind::Text && s.size() > 0).filter_map(function).collect()

@@ -3,6 +3,8 @@
 //! A file is lines of `symbol NAME ADDRESS SIZE`, `plt GOT NAME`, `code ADDRESS HEX` and `expect SYMBOL ADDRESS LENGTH HOW`. To record a
 //! new build: `LLM_OBSERVER_RECORD=/path/libssl.so:name cargo test -p observer --lib record_a_build -- --ignored`.
 
+#![expect(clippy::string_slice, reason = "hexadecimal digits")]
+
 use std::path::{Path, PathBuf};
 
 use super::super::elf::Symbol;
@@ -88,7 +90,7 @@ fn garbage_code_is_placed_at_the_symbol_or_not_at_all() {
         let junk: Vec<u8> = (0..300)
             .map(|_| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 33) as u8
+                state.to_be_bytes()[0]
             })
             .collect();
         let functions: Vec<_> = FUNCTIONS

@@ -133,7 +133,7 @@ mod tests {
             let record: Vec<u8> = (0..120)
                 .map(|_| {
                     state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    (state >> 40) as u8
+                    state.to_be_bytes()[0]
                 })
                 .collect();
             let _ = decode(&record);
