@@ -40,7 +40,10 @@ impl Suite {
         if !listed.is_file() {
             suite.configure(&home)?;
             let failure = format!("the package lists of Debian {name} could not be fetched from this machine's mirror");
-            progress::step(&format!("Debian {name}: package lists"), &failure, suite.apt("apt-get").arg("update"))?;
+            // By default apt takes an unreachable mirror for a passing trouble and calls the update a success.
+            let mut update = suite.apt("apt-get");
+            update.args(["-o", "APT::Update::Error-Mode=any", "update"]);
+            progress::step(&format!("Debian {name}: package lists"), &failure, &mut update)?;
             fs::write(&listed, "").with_context(|| format!("cannot write {}", listed.display()))?;
         }
         Ok(suite)
