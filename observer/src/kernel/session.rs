@@ -190,6 +190,12 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.follow.targets.detach_all(&mut self.ebpf);
+    }
+}
+
 impl Edge for Session {
     fn fds(&self) -> Vec<RawFd> {
         std::iter::once(self.ring.as_raw_fd()).chain(self.watch.fds()).collect()

@@ -97,6 +97,9 @@ pub struct Targets {
     strategy: Strategy,
 }
 
+/// Probes detached at the same time.
+const DETACHING: usize = 32;
+
 /// Files remembered; beyond it the memory of uninteresting ones is dropped (they are looked at again when mapped again).
 const MAX_FILES: usize = 65_536;
 
@@ -152,6 +155,24 @@ impl Targets {
         for placed in &mut target.placed {
             placed.place.why = "the cheaper place captured what cannot be right; back at the public symbol".into();
         }
+    }
+
+    /// Detaches every probe. Each takes a grace period of the kernel (tens of milliseconds), so they are taken at the same time.
+    pub fn detach_all(&mut self, ebpf: &mut Ebpf) {
+        let targets = self.files.values_mut().filter_map(|f| if let Found::Target(t) = f { Some(t) } else { None });
+        let ids = targets.flat_map(|target| target.placed.drain(..)).flat_map(|placed| placed.links);
+        let links: Vec<_> = ids.filter_map(|(program, id)| uprobe(ebpf, program)?.take_link(id).ok()).collect();
+        let mut hands: Vec<Vec<_>> = (0..DETACHING).map(|_| Vec::new()).collect();
+        for (link, hand) in links.into_iter().zip((0..DETACHING).cycle()) {
+            if let Some(hand) = hands.get_mut(hand) {
+                hand.push(link);
+            }
+        }
+        std::thread::scope(|scope| {
+            for hand in hands {
+                scope.spawn(move || drop(hand));
+            }
+        });
     }
 
     /// Calls that passed a file's probes.
