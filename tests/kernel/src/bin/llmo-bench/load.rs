@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kernel_tests::daemon::Daemon;
@@ -76,14 +76,12 @@ fn open_streams(rig: &Rig, open: u32) -> Result<Child> {
 }
 
 fn watch(daemon: &Daemon) -> Result<Taken> {
-    let (cpu, events) = (cpu_seconds(daemon.pid())?, captured(daemon)?);
-    let end = Instant::now() + WATCHED;
-    std::thread::sleep(end.saturating_duration_since(Instant::now()));
-    Ok(Taken {
-        cpu_seconds: cpu_seconds(daemon.pid())? - cpu,
-        events: captured(daemon)? - events,
-        resident_kib: resident_kib(daemon.pid())?,
-    })
+    // The scrapes lie outside the measured time: they cost the daemon, too.
+    let events = captured(daemon)?;
+    let cpu = cpu_seconds(daemon.pid())?;
+    std::thread::sleep(WATCHED);
+    let cpu_seconds = cpu_seconds(daemon.pid())? - cpu;
+    Ok(Taken { cpu_seconds, events: captured(daemon)? - events, resident_kib: resident_kib(daemon.pid())? })
 }
 
 fn captured(daemon: &Daemon) -> Result<f64> {
