@@ -78,7 +78,7 @@ fn requests_on_one_connection_are_told_apart() {
     }
     let shared = models.iter().flat_map(|model| rig.truth(model)).filter(|truth| truth.request.request > 0).count();
     assert!(shared >= 6, "the clients did not reuse their connections: {shared} requests on used ones");
-    judge(&report(&rig, &models));
+    judge(&rig, &report(&rig, &models));
 }
 
 /// Runs every client, some at a time, and compares all their streams.
@@ -105,7 +105,7 @@ fn matrix(stream: &str, scenarios: impl Fn(Kind) -> Vec<&'static str>) {
             client.finish().unwrap();
         }
     }
-    judge(&report(&rig, &models));
+    judge(&rig, &report(&rig, &models));
 }
 
 /// Compares every model's exchanges.
@@ -123,11 +123,14 @@ fn report(rig: &Rig, models: &[String]) -> Report {
     report
 }
 
-fn judge(report: &Report) {
+fn judge(rig: &Rig, report: &Report) {
     let milestones = Quantiles::of_errors(report.milestones.iter().map(|(_, error)| *error));
     let gaps = Quantiles::of_errors(report.gaps.iter().copied());
     println!("{} streams; error of milestones: {milestones}; of gaps: {gaps}", report.streams);
     let wrong = &report.mismatches;
+    if !wrong.is_empty() {
+        println!("the daemon's log:\n{}", rig.daemon.log());
+    }
     assert!(wrong.is_empty(), "{} facts of {} streams differ:\n{}", wrong.len(), report.streams, wrong.join("\n"));
     let late = report.late(LATE);
     println!("late milestones: {} of {}\n{}", late.len(), report.milestones.len(), late.join("\n"));

@@ -177,8 +177,11 @@ impl Wire {
         Ok(ended)
     }
 
-    /// Sends close_notify (with TLS); what is sealed goes first.
+    /// Sends close_notify (with TLS); what is sealed goes first. It leaves together with the FIN that follows when this is
+    /// dropped: else a client could close on it before the FIN is out, and on the wire would seem to have ended it all.
     pub async fn close_notify(&mut self) {
+        // Not corked, it is only less certain.
+        let _ = rustix::net::sockopt::set_tcp_cork(&self.socket, true);
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
             while tls.wants_write() {
