@@ -413,8 +413,14 @@ mod before_attaching {
 
     #[test]
     fn others_than_root_are_told_what_is_missing() {
+        // A copy that others may reach: the checkout can lie in root's home.
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let copy = dir.path().join("llm-observer");
+        std::fs::copy(env!("CARGO_BIN_EXE_llm-observer"), &copy).unwrap();
         for verb in [&["run"][..], &["record", "/dev/null"]] {
-            let mut command = command(verb);
+            let mut command = std::process::Command::new(&copy);
+            command.args(verb).current_dir("/");
             if is_root() {
                 command.uid(65_534);
             }
