@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 use object::elf::{PF_X, PT_LOAD, SHT_DYNSYM, SHT_SYMTAB};
@@ -122,6 +123,21 @@ impl Image {
                 window
             }
         }
+    }
+
+    /// A path that leads to this very file for as long as it is held open, whatever becomes of its names and of the process that
+    /// mapped it.
+    #[must_use]
+    pub fn open_path(&self) -> Option<PathBuf> {
+        match &self.code {
+            Source::File(file) => Some(PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))),
+            _ => None,
+        }
+    }
+
+    /// Closes the file: an open one would keep its mount busy when a container goes.
+    pub fn close(&mut self) {
+        self.code = Source::Nowhere;
     }
 
     /// The file offset of a virtual address, as uprobes want it.

@@ -162,7 +162,7 @@ impl Session {
                         library = mapping.path,
                         "captured lengths cannot be right; falling back to the public symbols"
                     );
-                    self.follow.targets.fall_back(file, &mut self.ebpf);
+                    self.follow.targets.fall_back(file, &mapping, &mut self.ebpf);
                 }
             }
         }

@@ -43,8 +43,6 @@ pub struct Target {
     pub build_id: Option<String>,
     image: Image,
     placed: Vec<Placed>,
-    /// A way to open the file that worked, for a fallback later.
-    via: PathBuf,
     /// Calls that went up, of processes that have no other TLS library.
     calls: Calls,
 }
@@ -122,18 +120,10 @@ impl Targets {
         let found = if image.functions.is_empty() {
             Found::Other
         } else {
-            Found::Target(Box::new(self.probe(image, mapping.path.clone(), via, ebpf)))
+            Found::Target(Box::new(probe(image, mapping.path.clone(), self.strategy, ebpf)))
         };
         self.files.insert(id, found);
         Some(id)
-    }
-
-    fn probe(&self, image: Image, path: String, via: PathBuf, ebpf: &mut Ebpf) -> Target {
-        let began = clock::now();
-        let placed: Vec<_> =
-            placement::places(&image, self.strategy).into_iter().map(|p| attach(&image, p, &via, ebpf)).collect();
-        tracing::info!(library = path, took_ms = (clock::now() - began) / 1_000_000, "probed");
-        Target { path, build_id: image.build_id.clone(), image, placed, via, calls: Calls::default() }
     }
 
     /// What is known of a file.
@@ -143,15 +133,17 @@ impl Targets {
     }
 
     /// What these probes captured cannot be right: detaches them and takes the public symbols instead.
-    pub fn fall_back(&mut self, id: FileId, ebpf: &mut Ebpf) {
-        let Some(Found::Target(target)) = self.files.get_mut(&id) else { return };
+    pub fn fall_back(&mut self, id: FileId, mapping: &Mapping, ebpf: &mut Ebpf) {
+        let Some((via, _)) = open_way(mapping).filter(|(_, found)| *found == id) else { return };
+        let (Some(Found::Target(target)), Ok(Some(image))) = (self.files.get_mut(&id), Image::read(&via)) else {
+            return;
+        };
         for (program, link) in target.placed.drain(..).flat_map(|placed| placed.links) {
             if let Some(uprobe) = uprobe(ebpf, program) {
                 let _ = uprobe.detach(link);
             }
         }
-        let places = placement::places(&target.image, Strategy::Symbol);
-        target.placed = places.into_iter().map(|place| attach(&target.image, place, &target.via, ebpf)).collect();
+        **target = probe(image, mapping.path.clone(), Strategy::Symbol, ebpf);
         for placed in &mut target.placed {
             placed.place.why = "the cheaper place captured what cannot be right; back at the public symbol".into();
         }
@@ -237,8 +229,21 @@ impl Target {
     }
 }
 
-fn attach(image: &Image, place: Place, via: &Path, ebpf: &mut Ebpf) -> Placed {
+fn probe(mut image: Image, path: String, strategy: Strategy, ebpf: &mut Ebpf) -> Target {
+    let began = clock::now();
+    let places = placement::places(&image, strategy);
+    let placed: Vec<_> = places.into_iter().map(|place| attach(&image, place, ebpf)).collect();
+    image.close();
+    tracing::info!(library = path, took_ms = (clock::now() - began) / 1_000_000, "probed");
+    Target { path, build_id: image.build_id.clone(), image, placed, calls: Calls::default() }
+}
+
+fn attach(image: &Image, place: Place, ebpf: &mut Ebpf) -> Placed {
     let mut placed = Placed { place, links: Vec::new(), error: None };
+    let Some(via) = image.open_path() else {
+        placed.error = Some("the file is not open".into());
+        return placed;
+    };
     let Some(offset) = image.file_offset(placed.place.address) else {
         placed.error = Some("the function lies outside the file's code".into());
         return placed;
@@ -246,7 +251,7 @@ fn attach(image: &Image, place: Place, via: &Path, ebpf: &mut Ebpf) -> Placed {
     let (entry, done) = programs(placed.place.function.role, placed.place.length);
     // The return probe first: a call seen at entry alone would leave its entry behind.
     for name in [done, entry].into_iter().flatten() {
-        match attach_one(ebpf, name, via, offset) {
+        match attach_one(ebpf, name, &via, offset) {
             Ok(link) => placed.links.push((name, link)),
             Err(error) => placed.error = Some(chain(&error)),
         }
