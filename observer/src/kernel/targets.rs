@@ -95,8 +95,8 @@ pub struct Targets {
     strategy: Strategy,
 }
 
-/// Probes detached at the same time.
-const DETACHING: usize = 32;
+/// Probes detached at the same time: more of them only wait for each other in the kernel.
+const DETACHING: usize = 8;
 
 /// Files remembered; beyond it the memory of uninteresting ones is dropped (they are looked at again when mapped again).
 const MAX_FILES: usize = 65_536;
