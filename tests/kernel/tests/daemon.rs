@@ -26,8 +26,8 @@ fn a_killed_daemon_leaves_no_probe_and_no_client_notices() {
     for kind in &kinds {
         rig.stream_when(&kind.model("slow"), "an open stream with chunks", |ledger| ledger.chunks >= 2).unwrap();
     }
-    if another_runs(&rig.daemon) {
-        return;
+    if another_runs(Some(&rig.daemon)) {
+        return println!("SKIPPED: another daemon observes this host, and has probes in the same libraries");
     }
     let python = clients.first().unwrap().pid();
     assert!(!altered_text(python, "libssl").is_empty(), "no breakpoint in libssl: this would test nothing");
@@ -52,8 +52,8 @@ fn a_stopped_daemon_leaves_no_probe() {
     let model = Kind::named("openai-sync-chat").unwrap().model("slow");
     let client = rig.run("openai-sync-chat").unwrap().start(std::slice::from_ref(&model)).unwrap();
     rig.stream_when(&model, "an open stream with chunks", |ledger| ledger.chunks >= 2).unwrap();
-    if another_runs(&rig.daemon) {
-        return;
+    if another_runs(Some(&rig.daemon)) {
+        return println!("SKIPPED: another daemon observes this host, and has probes in the same libraries");
     }
     let status = rig.daemon.stop(Signal::TERM).unwrap();
     assert!(status.success(), "{status}: {}", rig.daemon.log());
