@@ -26,9 +26,7 @@ fn a_killed_daemon_leaves_no_probe_and_no_client_notices() {
     for kind in &kinds {
         rig.stream_when(&kind.model("slow"), "an open stream with chunks", |ledger| ledger.chunks >= 2).unwrap();
     }
-    if another_runs(Some(&rig.daemon)) {
-        return println!("SKIPPED: another daemon observes this host, and has probes in the same libraries");
-    }
+    let alone = alone(&rig);
     let python = clients.first().unwrap().pid();
     assert!(!altered_text(python, "libssl").is_empty(), "no breakpoint in libssl: this would test nothing");
 
@@ -52,12 +50,12 @@ fn a_stopped_daemon_leaves_no_probe() {
     let model = Kind::named("openai-sync-chat").unwrap().model("slow");
     let client = rig.run("openai-sync-chat").unwrap().start(std::slice::from_ref(&model)).unwrap();
     rig.stream_when(&model, "an open stream with chunks", |ledger| ledger.chunks >= 2).unwrap();
-    if another_runs(Some(&rig.daemon)) {
-        return println!("SKIPPED: another daemon observes this host, and has probes in the same libraries");
-    }
+    let alone = alone(&rig);
     let status = rig.daemon.stop(Signal::TERM).unwrap();
     assert!(status.success(), "{status}: {}", rig.daemon.log());
-    assert_eq!(altered_text(client.pid(), "libssl"), Vec::<u64>::new());
+    if alone {
+        assert_eq!(altered_text(client.pid(), "libssl"), Vec::<u64>::new());
+    }
     let (said, _) = client.finish().unwrap();
     assert!(said.iter().all(|line| line.chars == Some(120)), "{said:?}");
 }
@@ -149,6 +147,15 @@ fn metrics_are_live_while_streams_are_open() {
     });
     assert!(ended, "no llm_streams_total for {model}");
     promtool(&metrics);
+}
+
+/// Whether every breakpoint on this host is ours.
+fn alone(rig: &Rig) -> bool {
+    let alone = !another_runs(Some(&rig.daemon));
+    if !alone {
+        println!("not judged: breakpoints that stay, because another daemon observes this host");
+    }
+    alone
 }
 
 /// `promtool check metrics`, where there is one.
