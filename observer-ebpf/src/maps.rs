@@ -43,7 +43,7 @@ pub(crate) fn count(index: u32, by: u64) {
         // `AtomicU64::fetch_add` does not exist for this target, and the instruction that also returns the old value needs 5.12.
         // SAFETY: an aligned map value that every program only ever adds to.
         unsafe {
-            core::arch::asm!("lock *(u64 *)({cell} + 0) += {by}", cell = in(reg) cell, by = in(reg) by, options(nostack))
-        };
+            core::arch::asm!("lock *(u64 *)({cell} + 0) += {by}", cell = in(reg) cell, by = in(reg) by, options(nostack));
+        }
     }
 }
