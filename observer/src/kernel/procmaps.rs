@@ -1,6 +1,7 @@
 //! `/proc/PID/maps`: the executable mappings of files. The text format is documented in proc(5).
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::watch::Mapping;
 
@@ -9,6 +10,36 @@ use super::watch::Mapping;
 pub fn executable(pid: u32) -> Vec<Mapping> {
     let text = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     text.lines().filter_map(|line| parse(pid, line)).collect()
+}
+
+/// Files of this host that programs which start later will most likely take TLS from: probed before anyone calls them, so that
+/// even the first call is seen. As mappings of our own process, which has the host's root.
+#[must_use]
+pub fn likely() -> Vec<Mapping> {
+    let libraries = LIBRARY_DIRS.iter().flat_map(|dir| files_named(Path::new(dir), "libssl"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let programs = std::env::split_paths(&path).map(|dir| dir.join("node")).filter(|file| file.is_file());
+    let mapping = |file: PathBuf| {
+        let path = fs::canonicalize(file).ok()?.to_str()?.to_string();
+        Some(Mapping { pid: std::process::id(), start: 0, end: 0, path })
+    };
+    libraries.chain(programs).filter_map(mapping).collect()
+}
+
+/// Where distributions keep shared libraries of 64-bit x86.
+const LIBRARY_DIRS: &[&str] = &[
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib64",
+    "/lib64",
+    "/usr/lib",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+];
+
+fn files_named(dir: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_name().to_string_lossy().starts_with(prefix)).map(|e| e.path()).collect()
 }
 
 /// Process ids of the host.

@@ -121,6 +121,9 @@ impl Session {
             discovery_lost: 0,
             ebpf,
         };
+        for mapping in procmaps::likely() {
+            session.follow.targets.look(&mapping, &mut session.ebpf);
+        }
         session.scan();
         Ok(session)
     }
