@@ -30,5 +30,5 @@ pub const MAX_SOCKS: u32 = 65_536;
 /// Processes with TLS objects remembered at once.
 pub const MAX_OWNERS: u32 = 16_384;
 
-/// Application-data segments reported for a socket, to join it with its TLS object by record length.
+/// Application-data records reported for a socket, to join it with its TLS object by record length.
 pub const WIRE_RECORDS: u32 = 8;

@@ -31,11 +31,13 @@ pub enum Kind {
     Exit = 5,
     /// A TCP socket sent a TLS ClientHello. `aux`: socket cookie; `conn.tgid`: who connected; payload: `Peer`.
     Hello = 6,
-    /// A TCP socket that sent a ClientHello sent application data. `aux`: cookie; `call_len`: length of the first TLS record
-    /// in the segment, header excluded. Sent for the first `limits::WIRE_RECORDS` segments only: they join socket and TLS object.
+    /// A TCP socket that sent a ClientHello sent a record of application data. `aux`: cookie; `call_len`: the record's length,
+    /// header excluded. Sent for the segments up to the `limits::WIRE_RECORDS`th record only: they join socket and TLS object.
     WireOut = 7,
     /// A TCP socket that sent a ClientHello sent or received FIN or RST. `aux`: cookie; `dir`: who; `flags`: `FLAG_RST`.
     WireEnd = 8,
+    /// A read of the TLS object found the peer's orderly end (its close_notify, or the end of the stream below). Sent once.
+    ReadEnd = 9,
 }
 
 impl Kind {
@@ -51,6 +53,7 @@ impl Kind {
             6 => Self::Hello,
             7 => Self::WireOut,
             8 => Self::WireEnd,
+            9 => Self::ReadEnd,
             _ => return None,
         })
     }
@@ -193,8 +196,8 @@ pub struct Way {
     pub tgid: u32,
     /// `FLAG_EX` if the callee wrote the length through a pointer.
     pub ex: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1 once a read found the end.
+    pub ended: u32,
 }
 
 /// A call in progress.

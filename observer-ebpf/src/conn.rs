@@ -61,6 +61,6 @@ static FRESH: ConnState = ConnState {
         tid: 0,
         tgid: 0,
         ex: 0,
-        reserved: 0,
+        ended: 0,
     }; 2],
 };

@@ -11,7 +11,7 @@ use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use observer_common::limits::{MAX_PIECE, MAX_PIECES};
 use observer_common::record::{
-    Call, ConnId, ConnState, DIR_READ, DIR_WRITE, FLAG_EX, FLAG_TRUNCATED, Verdict, Way, counter,
+    Call, ConnId, ConnState, DIR_READ, DIR_WRITE, FLAG_EX, FLAG_TRUNCATED, Kind, Verdict, Way, counter,
 };
 
 use crate::emit::{self, Fate, Piece};
@@ -48,16 +48,22 @@ pub fn ssl_write_ex2(ctx: ProbeContext) -> u32 {
     enter(&ctx, in_r8, DIR_WRITE)
 }
 
-/// Return of any of the reads.
+/// Return of `SSL_read` or of the function inside both reads: 0 is the end, less is "not now" or an error.
 #[uretprobe]
 pub fn ssl_read_done(ctx: RetProbeContext) -> u32 {
-    leave(&ctx, DIR_READ)
+    leave(&ctx, DIR_READ, read_end)
+}
+
+/// Return of `SSL_read_ex`, whose 0 does not tell an end from a read that would block.
+#[uretprobe]
+pub fn ssl_read_ex_done(ctx: RetProbeContext) -> u32 {
+    leave(&ctx, DIR_READ, nothing)
 }
 
 /// Return of any of the writes.
 #[uretprobe]
 pub fn ssl_write_done(ctx: RetProbeContext) -> u32 {
-    leave(&ctx, DIR_WRITE)
+    leave(&ctx, DIR_WRITE, nothing)
 }
 
 /// The key of a call: thread and stack. `sp` is the stack pointer at the function's first instruction.
@@ -122,7 +128,7 @@ fn ignored(id: &ConnId, dir: u8) -> bool {
 }
 
 #[inline(always)]
-fn leave(ctx: &RetProbeContext, dir: u8) -> u32 {
+fn leave(ctx: &RetProbeContext, dir: u8, empty: fn(*const Call, i32)) -> u32 {
     // SAFETY: the context of a uretprobe is a pt_regs.
     let (ret, sp) = unsafe { ((*ctx.regs).rax as i32, (*ctx.regs).rsp) };
     // At return the return address is popped: the entry's stack pointer was 8 lower.
@@ -134,9 +140,31 @@ fn leave(ctx: &RetProbeContext, dir: u8) -> u32 {
         deliver(call, moved, dir);
     } else {
         count(counter::EMPTY, 1);
+        empty(call, ret);
     }
     let _ = CALLS.remove(key);
     0
+}
+
+#[inline(always)]
+fn nothing(_: *const Call, _: i32) {}
+
+/// A read that returned 0: the peer said goodbye. Without this, an application that closes at once looks like the one that
+/// ended it: its FIN may be first on the wire.
+#[inline(always)]
+fn read_end(call: *const Call, ret: i32) {
+    // SAFETY: a map value.
+    let (id, num) = unsafe { (&(*call).id, (*call).num) };
+    if ret != 0 || num == 0 {
+        return;
+    }
+    let Some(state) = CONNS.get_ptr_mut(id) else { return };
+    // SAFETY: a map value.
+    let way = unsafe { &mut (*state).ways[DIR_READ as usize] };
+    if way.ended == 0 {
+        way.ended = 1;
+        emit::say(id.handle, id.tgid, state, Kind::ReadEnd);
+    }
 }
 
 /// Bytes that the call moved. `*len_ptr` counts only if the function returned 1; it is garbage otherwise.

@@ -16,8 +16,12 @@ use crate::task;
 const ALLOW: i32 = 1;
 const SOCK_STREAM: u32 = 1;
 const IPPROTO_TCP: u8 = 6;
+const TLS_CHANGE_CIPHER_SPEC: u8 = 20;
 const TLS_HANDSHAKE: u8 = 22;
 const TLS_APPLICATION_DATA: u8 = 23;
+const RECORD_HEAD: u32 = 5;
+/// Records looked at in one segment: ChangeCipherSpec, Finished, a request's head and the beginning of its body.
+const SEGMENT_RECORDS: u32 = 4;
 
 /// connect() of an IPv4 socket, in the caller's context.
 #[cgroup_sock_addr(connect4)]
@@ -102,25 +106,53 @@ fn look(ctx: &SkBuffContext, dir: u8) {
     }
 }
 
-/// The first segments with payload: is it TLS, and how long is its first application-data record?
+/// The first segments with payload: is it TLS, and how long are its application-data records?
 #[inline(always)]
 fn outgoing(ctx: &SkBuffContext, cookie: u64, sock: &mut SockState, at: u32) {
     let Some(word) = load_u64(ctx, at) else { return };
-    let bytes = word.to_ne_bytes();
-    // TLSPlaintext: type, version (2), length (2); for a handshake then the message type (1: ClientHello).
-    let length = (bytes[3] as u32) << 8 | bytes[4] as u32;
     if sock.hello == 0 {
-        if bytes[0] == TLS_HANDSHAKE && bytes[1] == 3 && bytes[5] == 1 {
+        if is_hello(word) {
             sock.hello = 1;
-            tell(cookie, sock, Kind::Hello, DIR_WRITE, 0, length);
+            tell(cookie, sock, Kind::Hello, DIR_WRITE, 0, record_len(word));
         } else {
             // Not TLS: this socket costs nothing more.
             let _ = SOCKS.remove(cookie);
         }
-    } else if bytes[0] == TLS_APPLICATION_DATA && bytes[1] == 3 {
-        sock.reported += 1;
-        tell(cookie, sock, Kind::WireOut, DIR_WRITE, 0, length);
+        return;
     }
+    walk(ctx, cookie, sock, at);
+}
+
+/// Reports the application-data records of a segment. A client may send its handshake's end and its first request together
+/// (Node does); in TLS 1.3 the record after the ChangeCipherSpec looks like application data and is the handshake's.
+#[inline(always)]
+fn walk(ctx: &SkBuffContext, cookie: u64, sock: &mut SockState, mut at: u32) {
+    let mut finished = false;
+    for _ in 0..SEGMENT_RECORDS {
+        let Some(word) = load_u64(ctx, at) else { return };
+        let kind = word as u8;
+        if !(TLS_CHANGE_CIPHER_SPEC..=TLS_APPLICATION_DATA).contains(&kind) || (word >> 8) as u8 != 3 {
+            return;
+        }
+        if kind == TLS_APPLICATION_DATA && !finished {
+            sock.reported += 1;
+            tell(cookie, sock, Kind::WireOut, DIR_WRITE, 0, record_len(word));
+        }
+        finished = kind == TLS_CHANGE_CIPHER_SPEC;
+        at += RECORD_HEAD + record_len(word);
+    }
+}
+
+/// Does a segment that begins with these bytes carry a ClientHello? Type, version (2), length (2), message type.
+#[inline(always)]
+fn is_hello(word: u64) -> bool {
+    word as u8 == TLS_HANDSHAKE && (word >> 8) as u8 == 3 && (word >> 40) as u8 == 1
+}
+
+/// TLSPlaintext.length.
+#[inline(always)]
+fn record_len(word: u64) -> u32 {
+    ((word >> 24) as u32 & 0xff) << 8 | (word >> 32) as u32 & 0xff
 }
 
 const FIN: u8 = 1;

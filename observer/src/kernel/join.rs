@@ -126,6 +126,16 @@ impl Join {
         pairs
     }
 
+    /// The TLS object is about to go: departures that would still wait are settled for it now, or an end of its socket just
+    /// before would not be known as its own.
+    pub fn settle_for(&mut self, conn: &ConnKey) -> Option<SocketAddr> {
+        let free = |d: &Departure| self.sockets.get(&d.cookie).is_some_and(|s| s.conn.is_none());
+        let own = |d: &Departure| d.tgid == conn.tgid && free(d) && self.nearest(*d) == Some(*conn);
+        let index = self.waiting.iter().position(own)?;
+        let departure = self.waiting.remove(index)?;
+        self.pair(departure.cookie, *conn)
+    }
+
     fn nearest(&self, departure: Departure) -> Option<ConnKey> {
         let fitting =
             |w: &&Write| w.at <= departure.at && departure.at - w.at < WINDOW_NS && fits(w.len, departure.record);
@@ -243,6 +253,19 @@ mod tests {
         let pairs = join.settle(Ns(150 + 2 * SETTLE_NS));
         let ports: Vec<_> = pairs.iter().map(|(c, a)| (c.handle, a.port())).collect();
         assert_eq!(ports, [(1, 441), (2, 442)]);
+    }
+
+    #[test]
+    fn a_tls_object_that_goes_at_once_is_joined_before() {
+        let mut join = Join::default();
+        join.wire(1, Ns(10), peer(7, 443), Wire::Hello);
+        join.wrote(conn(1), write(100, 110, 300));
+        join.wire(1, Ns(120), peer(7, 443), Wire::Out { record: 317 });
+        join.wire(1, Ns(200), peer(7, 443), Wire::End { by_peer: true, reset: true });
+        assert_eq!(join.settle_for(&conn(2)), None, "not another's");
+        assert_eq!(join.settle_for(&conn(1)).map(|a| a.port()), Some(443));
+        assert!(join.end_of(&conn(1)).is_some_and(|end| end.reset));
+        assert_eq!(join.settle_for(&conn(1)), None, "a pair stays");
     }
 
     #[test]

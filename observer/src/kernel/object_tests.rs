@@ -99,8 +99,8 @@ fn the_table_and_the_object_name_the_same_programs() {
 
 #[test]
 fn every_function_has_programs_that_exist() {
-    for function in FUNCTIONS {
-        let (entry, done) = programs(function.role, function.length);
+    for (function, inner) in FUNCTIONS.iter().flat_map(|function| [(function, false), (function, true)]) {
+        let (entry, done) = programs(function.role, function.length, inner);
         assert!(entry.is_some() || done.is_some());
         for name in [entry, done].into_iter().flatten() {
             assert!(PROGRAMS.iter().any(|p| p.name == name && p.hook == Hook::Uprobe), "{name}");

@@ -26,6 +26,14 @@ pub struct Place {
     pub why: String,
 }
 
+impl Place {
+    /// Not at the public symbol itself but in what it calls.
+    #[must_use]
+    pub fn inner(&self) -> bool {
+        self.how.starts_with("callee")
+    }
+}
+
 /// How to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Strategy {

@@ -50,13 +50,15 @@ pub const FUNCTIONS: &[Function] = &[
     Function { symbol: "SSL_free", probe: "ssl_free", role: Role::Free, length: LengthIn::Result },
 ];
 
-/// The entry and return programs for a role and a place of the length.
+/// The entry and return programs for a role and a place of the length. `inner`: at the function that the public ones call, whose
+/// result tells the end of the stream (0) from a read that would block (negative); `SSL_read_ex` returns 0 for both.
 #[must_use]
-pub fn programs(role: Role, length: LengthIn) -> (Option<&'static str>, Option<&'static str>) {
+pub fn programs(role: Role, length: LengthIn, inner: bool) -> (Option<&'static str>, Option<&'static str>) {
     match (role, length) {
         (Role::Read, LengthIn::Result) => (Some("ssl_read"), Some("ssl_read_done")),
         // No known read takes the pointer in r8; the placement refuses it.
-        (Role::Read, LengthIn::Rcx | LengthIn::R8) => (Some("ssl_read_ex"), Some("ssl_read_done")),
+        (Role::Read, LengthIn::Rcx | LengthIn::R8) if inner => (Some("ssl_read_ex"), Some("ssl_read_done")),
+        (Role::Read, LengthIn::Rcx | LengthIn::R8) => (Some("ssl_read_ex"), Some("ssl_read_ex_done")),
         (Role::Write, LengthIn::Result) => (Some("ssl_write"), Some("ssl_write_done")),
         (Role::Write, LengthIn::Rcx) => (Some("ssl_write_ex"), Some("ssl_write_done")),
         (Role::Write, LengthIn::R8) => (Some("ssl_write_ex2"), Some("ssl_write_done")),
@@ -96,6 +98,7 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "ssl_write_ex", hook: Hook::Uprobe, lost: "" },
     Program { name: "ssl_write_ex2", hook: Hook::Uprobe, lost: "" },
     Program { name: "ssl_read_done", hook: Hook::Uprobe, lost: "" },
+    Program { name: "ssl_read_ex_done", hook: Hook::Uprobe, lost: "" },
     Program { name: "ssl_write_done", hook: Hook::Uprobe, lost: "" },
     Program { name: "ssl_new_done", hook: Hook::Uprobe, lost: "" },
     Program { name: "ssl_shutdown", hook: Hook::Uprobe, lost: "" },

@@ -31,6 +31,10 @@ pub enum Raw<'a> {
         read_pos: u64,
         write_pos: u64,
     },
+    ReadEnd {
+        conn: ConnKey,
+        at: Ns,
+    },
     Exit {
         tgid: u32,
         at: Ns,
@@ -48,7 +52,7 @@ pub enum Raw<'a> {
 pub enum Wire {
     /// Sent a ClientHello.
     Hello,
-    /// Sent application data; length of the first TLS record, header excluded.
+    /// Sent a TLS record of application data; its length, header excluded.
     Out { record: u32 },
     /// FIN or RST, by whom.
     End { by_peer: bool, reset: bool },
@@ -65,6 +69,7 @@ pub fn decode(bytes: &[u8]) -> Option<Raw<'_>> {
         Kind::Open => Raw::Open { conn: head.conn, at },
         Kind::Shutdown => Raw::Shutdown { conn: head.conn, at },
         Kind::Close => Raw::Close { conn: head.conn, at, read_pos: head.pos, write_pos: head.aux },
+        Kind::ReadEnd => Raw::ReadEnd { conn: head.conn, at },
         Kind::Exit => Raw::Exit { tgid: head.conn.tgid, at },
         kind @ (Kind::Hello | Kind::WireOut | Kind::WireEnd) => {
             let what = match kind {

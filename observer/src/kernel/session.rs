@@ -313,7 +313,11 @@ impl Follow {
                 sink(&Record::Open { conn, at });
             }
             Raw::Shutdown { conn, at } => sink(&Record::Shutdown { conn, at }),
+            Raw::ReadEnd { conn, at } => sink(&Record::ReadEnd { conn, at, clean: true }),
             Raw::Close { conn, at, read_pos, write_pos } => {
+                if let Some(peer) = self.join.settle_for(&conn) {
+                    sink(&Record::Remote { conn, peer });
+                }
                 if let Some(SocketEnd { at: end, by_peer: true, reset }) = self.join.end_of(&conn)
                     && !self.end_told.remove(&conn)
                 {

@@ -248,7 +248,7 @@ fn attach(image: &Image, place: Place, ebpf: &mut Ebpf) -> Placed {
         placed.error = Some("the function lies outside the file's code".into());
         return placed;
     };
-    let (entry, done) = programs(placed.place.function.role, placed.place.length);
+    let (entry, done) = programs(placed.place.function.role, placed.place.length, placed.place.inner());
     // The return probe first: a call seen at entry alone would leave its entry behind.
     for name in [done, entry].into_iter().flatten() {
         match attach_one(ebpf, name, &via, offset) {

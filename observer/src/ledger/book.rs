@@ -130,6 +130,15 @@ impl Book {
         self.open.get_mut(&no)
     }
 
+    /// The peer of a connection became known: also for its calls that were over before.
+    pub fn remote(&mut self, conn: &ConnKey, peer: SocketAddr) {
+        let open = self.open.values_mut().map(|stream| &mut stream.entry);
+        let ended = self.ended.iter_mut().map(|(entry, _)| entry);
+        for entry in open.chain(ended).filter(|entry| entry.conn == *conn) {
+            entry.remote.get_or_insert(peer);
+        }
+    }
+
     /// The protocol says that the call is over. A second end is ignored.
     pub fn end(&mut self, no: StreamNo, how: End, at: Ns, audience: &mut dyn Audience) {
         if let Some(mut stream) = self.open.remove(&no) {

@@ -1,7 +1,5 @@
 //! A live call: turns utterances into the facts of its `Entry`.
 
-use std::net::SocketAddr;
-
 use super::sentence::Sentence;
 use super::stalls::Stalls;
 use super::timeline::{PointKind, Timeline};
@@ -86,11 +84,6 @@ impl Stream {
     #[must_use]
     pub fn entry(&self) -> &Entry {
         &self.entry
-    }
-
-    /// The peer's address became known.
-    pub fn remote(&mut self, peer: SocketAddr) {
-        self.entry.remote = Some(peer);
     }
 
     /// The request's last byte was written.

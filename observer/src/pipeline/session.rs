@@ -131,11 +131,7 @@ impl Session {
     /// The peer's address became known.
     pub(super) fn remote(&mut self, peer: SocketAddr, env: &mut Env<'_>) {
         self.remote = Some(peer);
-        for call in &self.calls {
-            if let Some(stream) = env.book.stream(call.stream) {
-                stream.remote(peer);
-            }
-        }
+        env.book.remote(&env.key, peer);
     }
 
     pub(super) fn is_closing(&self) -> bool {
