@@ -124,7 +124,9 @@ pub enum Verdict {
     Unknown = 0,
     /// LLM traffic: everything goes up.
     Track = 1,
-    /// The last request was not LLM traffic, the next may be: reads cost a look-up, writes send only their head.
+    /// The last request was not LLM traffic, the next may be: reads cost a look-up, the next write sends only its head. Once the
+    /// application has written more than the daemon had seen when it decided, everything goes up again until it decides anew:
+    /// an answer may come before the daemon has read its request.
     Heads = 2,
     /// Not LLM traffic: one look-up a call.
     Ignore = 3,
@@ -137,10 +139,19 @@ pub fn verdict_slot(generation: u32) -> u32 {
     generation % crate::limits::VERDICT_SLOTS
 }
 
-/// The word in a verdict slot.
+/// The word in a verdict slot. `written`: position up to which the daemon has seen what the application wrote.
 #[must_use]
-pub fn verdict_word(generation: u32, verdict: Verdict) -> u64 {
-    (generation as u64) << 32 | verdict as u64
+pub fn verdict_word(generation: u32, verdict: Verdict, written: u64) -> u64 {
+    (generation as u64) << 32 | (written << 2 & 0xffff_fffc) | verdict as u64
+}
+
+/// The verdict of a slot's word, for a connection of this generation whose application has written up to `written`.
+#[must_use]
+#[inline(always)]
+pub fn verdict_of(word: u64, generation: u32, written: u64) -> u32 {
+    let verdict = word as u32 & 3;
+    let stale = verdict == Verdict::Heads as u32 && (word as u32 >> 2) != (written as u32 & 0x3fff_ffff);
+    if (word >> 32) as u32 != generation || stale { Verdict::Unknown as u32 } else { verdict }
 }
 
 /// Key of a live TLS object.

@@ -1,16 +1,16 @@
 //! Live TLS objects as the kernel side keeps them.
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
-use observer_common::record::{ConnId, ConnState, Verdict, Way, verdict_slot};
+use observer_common::record::{ConnId, ConnState, Verdict, Way, verdict_of, verdict_slot};
 
 use crate::maps::{CONNS, OWNERS, VERDICTS};
 
-/// What the daemon decided about a connection, or `Unknown`.
+/// What the daemon decided about a connection whose application has written up to `written`, or `Unknown`.
 #[inline(always)]
-pub(crate) fn verdict(state: &ConnState) -> u32 {
+pub(crate) fn verdict(state: &ConnState, written: u64) -> u32 {
     match VERDICTS.get(verdict_slot(state.generation)) {
-        Some(word) if (*word >> 32) as u32 == state.generation => *word as u32,
-        _ => Verdict::Unknown as u32,
+        Some(word) => verdict_of(*word, state.generation, written),
+        None => Verdict::Unknown as u32,
     }
 }
 

@@ -123,7 +123,7 @@ fn ignored(id: &ConnId, dir: u8) -> bool {
     }
     let Some(state) = CONNS.get_ptr(id) else { return false };
     // SAFETY: a map value.
-    let verdict = conn::verdict(unsafe { &*state });
+    let verdict = unsafe { conn::verdict(&*state, (*state).ways[DIR_WRITE as usize].pos) };
     verdict == Verdict::Ignore as u32 || (verdict == Verdict::Heads as u32 && dir == DIR_READ)
 }
 
@@ -251,11 +251,11 @@ fn piece(state: *const ConnState, way: &Way, sent: u64, len: u64) -> Piece {
     Piece { offset: sent as u32, len: len as u32, flags }
 }
 
-/// How much of one call goes up: under `Heads` only the head of a write.
+/// How much of one call goes up: under `Heads` only the head of a write, the first after the decision.
 #[inline(always)]
 fn limit(state: *const ConnState) -> u64 {
     // SAFETY: a map value.
-    let verdict = conn::verdict(unsafe { &*state });
+    let verdict = unsafe { conn::verdict(&*state, (*state).ways[DIR_WRITE as usize].call_pos) };
     if verdict == Verdict::Heads as u32 { MAX_PIECE as u64 } else { (MAX_PIECE * MAX_PIECES) as u64 }
 }
 

@@ -23,7 +23,7 @@ use std::fmt;
 
 use self::exchange::Named;
 use self::table::path_ends;
-pub use self::table::{DIALECTS, Extra, Row, find, row};
+pub use self::table::{DIALECTS, Extra, Row, find, related, row};
 use crate::limits;
 use crate::proto::{Event, ResponseHead};
 

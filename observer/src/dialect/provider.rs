@@ -49,6 +49,12 @@ pub fn name(head: &RequestHead, flavour: &'static str) -> &'static str {
         .map_or(flavour, |&(_, _, name)| name)
 }
 
+/// Whether a request goes to a host of the list.
+pub(super) fn known(head: &RequestHead) -> bool {
+    let host = head.host.as_deref().map(without_port);
+    host.is_some_and(|host| PROVIDERS.iter().any(|(pattern, ..)| host_fits(pattern, host)))
+}
+
 /// Whether a host fits a pattern with at most one `*`.
 #[must_use]
 pub fn host_fits(pattern: &str, host: &str) -> bool {

@@ -44,6 +44,38 @@ pub fn find(head: &RequestHead, extras: &[Extra]) -> Option<&'static Row> {
     declared.or_else(|| DIALECTS.iter().copied().find(|row| (row.matches)(head)))
 }
 
+/// Does this request, which is no model call, go where model calls go: to a provider's or a declared host, or to another resource of
+/// the same API? Then its connection may carry one at any time, however many other requests come before: SDKs keep the
+/// connection on which they polled a batch.
+#[must_use]
+pub fn related(head: &RequestHead, extras: &[Extra]) -> bool {
+    let declared =
+        || extras.iter().any(|extra| extra.host.is_some() && Extra { path_suffix: None, ..extra.clone() }.fits(head));
+    let mut segments = head.path.split('/').skip_while(|segment| *segment != "v1");
+    segments.nth(1).is_some_and(|resource| RESOURCES.contains(&resource)) || provider::known(head) || declared()
+}
+
+/// What follows `/v1/` in the APIs of the dialects.
+const RESOURCES: &[&str] = &[
+    "assistants",
+    "audio",
+    "batches",
+    "chat",
+    "completions",
+    "conversations",
+    "embeddings",
+    "files",
+    "fine_tuning",
+    "images",
+    "messages",
+    "models",
+    "moderations",
+    "responses",
+    "threads",
+    "uploads",
+    "vector_stores",
+];
+
 /// The row of an `api`, to check a configuration.
 #[must_use]
 pub fn row(api: &str) -> Option<&'static Row> {
@@ -139,6 +171,25 @@ mod tests {
             ("any.test", "/other", None),
         ] {
             assert_eq!(api("POST", host, path, &extras), expected, "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn requests_beside_model_calls_are_known() {
+        let extras =
+            [Extra { path_suffix: Some("/ask".into()), host: Some("*.corp.test".into()), api: "openai.chat".into() }];
+        for (host, path, expected) in [
+            ("localhost:8000", "/v1/models", true),
+            ("localhost:8000", "/gateway/openai/v1/batches/batch_1", true),
+            ("localhost:8000", "/v1", false),
+            ("localhost:8000", "/api/v1/users", false),
+            ("localhost:8000", "/models", false),
+            ("api.openai.com", "/anything", true),
+            ("a.corp.test", "/anything", true),
+            ("other.test", "/ask/me", false),
+        ] {
+            let head = RequestHead { host: Some(host.into()), path: path.into(), ..RequestHead::default() };
+            assert_eq!(related(&head, &extras), expected, "{host}{path}");
         }
     }
 

@@ -58,8 +58,8 @@ struct Follow {
     join: Join,
     /// Processes that the pipeline was told of.
     introduced: HashSet<(u32, u64)>,
-    /// Live TLS objects by process, to clean up after its end.
-    live: HashMap<u32, HashSet<ConnKey>>,
+    /// Live TLS objects by process, to clean up after its end, with the position up to which their writes were seen.
+    live: HashMap<u32, HashMap<ConnKey, u64>>,
     /// Records made here, to be handed over before the next of the ring.
     made: VecDeque<Record<'static>>,
     /// Sockets whose end was reported without waiting for the TLS object's.
@@ -175,7 +175,7 @@ impl Session {
         self.follow.join.exited(tgid);
         self.follow.last = None;
         self.follow.introduced.retain(|(known, _)| *known != tgid);
-        for conn in self.follow.live.remove(&tgid).unwrap_or_default() {
+        for conn in self.follow.live.remove(&tgid).unwrap_or_default().into_keys() {
             let id = WireConnId(ConnId { handle: conn.handle, tgid, reserved: 0 });
             // A state of a later process with this pid stays.
             if self.conns.get(&id, 0).is_ok_and(|state| state.0.start_ns == conn.start_ns) {
@@ -233,7 +233,9 @@ impl Edge for Session {
     }
 
     fn decide(&mut self, conn: ConnKey, verdict: Verdict) {
-        let _ = self.verdicts.set(verdict_slot(conn.generation), verdict_word(conn.generation, verdict), 0);
+        let live = self.follow.live.get(&conn.tgid);
+        let written = live.and_then(|live| live.get(&conn)).copied().unwrap_or(0);
+        let _ = self.verdicts.set(verdict_slot(conn.generation), verdict_word(conn.generation, verdict, written), 0);
     }
 
     fn tick(&mut self, now: Ns) {
@@ -353,6 +355,9 @@ impl Follow {
         }
         sink(&Record::Data(data));
         if data.direction == Direction::Write && data.offset == 0 {
+            if let Some(written) = self.live.get_mut(&data.conn.tgid).and_then(|live| live.get_mut(&data.conn)) {
+                *written = (*written).max(data.pos + u64::from(data.call_len));
+            }
             let write = Write { entered: data.entered, at: data.at, len: data.call_len };
             if let Some(peer) = self.join.wrote(data.conn, write) {
                 sink(&Record::Remote { conn: data.conn, peer });
@@ -368,7 +373,7 @@ impl Follow {
         }
         self.flush_passed();
         self.last = Some(conn);
-        self.live.entry(conn.tgid).or_default().insert(conn);
+        self.live.entry(conn.tgid).or_default().entry(conn).or_insert(0);
         if self.introduced.insert((conn.tgid, conn.start_ns)) {
             let identity = self.processes.identify(conn.tgid);
             sink(&Record::Process { tgid: conn.tgid, start_ns: conn.start_ns, identity });

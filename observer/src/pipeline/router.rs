@@ -22,6 +22,8 @@ pub(super) struct Router<'a, 'e> {
     pub(super) claimed: bool,
     /// Requests that none claimed.
     pub(super) unclaimed: Vec<ExchangeId>,
+    /// How many of them do not even go where model calls go.
+    pub(super) strangers: u32,
     /// Added to the parser's exchange ids.
     pub(super) base: u64,
     /// The peer's address.
@@ -59,6 +61,7 @@ impl Router<'_, '_> {
 
     fn request(&mut self, exchange: ExchangeId, at: Moment, head: &RequestHead) {
         let Some(row) = dialect::find(head, &self.env.settings.extras) else {
+            self.strangers += u32::from(!dialect::related(head, &self.env.settings.extras));
             return self.unclaimed.push(exchange);
         };
         self.claimed = true;

@@ -8,7 +8,8 @@
 //!   └────────── nobody claims it ─────────────┘   verdict Heads: the kernel sends only the heads of writes
 //! ```
 //! While listening nothing is held but the few bytes that do not tell yet; of a connection that is not tracked, nothing
-//! stays. After `limits::NON_LLM_REQUESTS` requests in a row that nobody claims, a connection is ignored.
+//! stays. After `limits::NON_LLM_REQUESTS` requests in a row that nobody claims
+//! and that do not even go where model calls go, a connection is ignored.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,8 +42,8 @@ pub(super) struct Session {
     verdict: Verdict,
     /// Calls that a dialect claimed and that have not ended.
     calls: Vec<Call>,
-    /// Requests in a row that no dialect claimed.
-    unclaimed: u32,
+    /// Requests in a row that no dialect claimed and that go elsewhere than model calls do.
+    strangers: u32,
     /// Exchanges of parsers that were given up: exchange ordinals go on from here.
     exchanges: u64,
     /// How the connection is about to end. It ends when the TLS object goes or, if that does not happen, after a while:
@@ -84,7 +85,7 @@ impl Default for Session {
             stage: Stage::Listening(Listening::new(true)),
             verdict: Verdict::Unknown,
             calls: Vec::new(),
-            unclaimed: 0,
+            strangers: 0,
             exchanges: 0,
             closing: None,
             remote: None,
@@ -160,6 +161,7 @@ impl Session {
                 calls: &mut self.calls,
                 claimed: false,
                 unclaimed: Vec::new(),
+                strangers: 0,
                 base: self.exchanges,
                 remote: self.remote,
                 env,
@@ -215,10 +217,12 @@ impl Session {
         let Stage::Listening(listening) = &mut self.stage else { return };
         listening.read = listening.read.saturating_add(bytes.len() as u64);
         let from_start = listening.from_start && listening.head.is_empty();
+        let enough = listening.read > limits::JOIN_READ;
         match recognise(Direction::Read, bytes).0 {
             Sniff::ServerSide => self.ignore(env),
             Sniff::No if from_start => self.ignore(env),
-            _ if listening.read > limits::JOIN_READ && self.verdict == Verdict::Unknown => {
+            _ if enough && self.verdict != Verdict::Track => {
+                listening.read = 0;
                 self.decide(Verdict::Heads, env);
             }
             _ => {}
@@ -232,6 +236,8 @@ impl Session {
         let never = listening.from_start || listening.misses >= limits::JOIN_WRITES;
         if never && self.verdict != Verdict::Track {
             self.ignore(env);
+        } else if self.verdict == Verdict::Heads {
+            self.decide(Verdict::Heads, env);
         }
     }
 
@@ -249,6 +255,7 @@ impl Session {
             calls: &mut self.calls,
             claimed: false,
             unclaimed: Vec::new(),
+            strangers: 0,
             base: self.exchanges,
             remote: self.remote,
             env,
@@ -257,22 +264,22 @@ impl Session {
             parser.push(direction, Chunk::Gap { bytes: None, cause: LossCause::LateAttach }, at, &mut router);
         }
         parser.push(direction, chunk, at, &mut router);
-        let (claimed, unclaimed) = (router.claimed, router.unclaimed);
+        let (claimed, unclaimed, strangers) = (router.claimed, router.unclaimed, router.strangers);
         unclaimed.iter().for_each(|&exchange| parser.ignore(exchange));
         let dead = parser.dead();
-        self.judge(claimed, &unclaimed, env);
+        self.judge(claimed, &unclaimed, strangers, env);
         if dead {
             self.bury(env);
         }
     }
 
-    fn judge(&mut self, claimed: bool, unclaimed: &[ExchangeId], env: &mut Env<'_>) {
+    fn judge(&mut self, claimed: bool, unclaimed: &[ExchangeId], strangers: u32, env: &mut Env<'_>) {
         if claimed {
-            self.unclaimed = 0;
+            self.strangers = 0;
             self.decide(Verdict::Track, env);
         } else if self.verdict != Verdict::Track && !unclaimed.is_empty() {
-            self.unclaimed = self.unclaimed.saturating_add(u32::try_from(unclaimed.len()).unwrap_or(u32::MAX));
-            if self.unclaimed >= limits::NON_LLM_REQUESTS {
+            self.strangers = self.strangers.saturating_add(strangers);
+            if self.strangers >= limits::NON_LLM_REQUESTS {
                 return self.ignore(env);
             }
             self.listen();
@@ -287,6 +294,7 @@ impl Session {
                 calls: &mut self.calls,
                 claimed: false,
                 unclaimed: Vec::new(),
+                strangers: 0,
                 base: self.exchanges,
                 remote: self.remote,
                 env,
@@ -310,7 +318,8 @@ impl Session {
     }
 
     fn decide(&mut self, verdict: Verdict, env: &mut Env<'_>) {
-        if self.verdict == verdict {
+        // `Heads` holds only until the application writes again, so it is said each time.
+        if self.verdict == verdict && verdict != Verdict::Heads {
             return;
         }
         self.verdict = verdict;

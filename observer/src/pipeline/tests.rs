@@ -355,12 +355,24 @@ fn requests_of_another_kind_cost_heads_and_then_nothing() {
         more.wait_ms(10).write(get("/other")).read(answer);
         let run = run(more.records());
         assert_eq!(run.pipeline.held(), 0, "nothing stays");
-        let want: &[Verdict] =
-            if n < limits::NON_LLM_REQUESTS { &[Verdict::Heads] } else { &[Verdict::Heads, Verdict::Ignore] };
-        assert_eq!(run.verdicts, want, "after {n}");
+        let mut want = vec![Verdict::Heads; n as usize];
+        if n == limits::NON_LLM_REQUESTS {
+            want[n as usize - 1] = Verdict::Ignore;
+        }
+        assert_eq!(run.verdicts, want, "said anew each time: `Heads` holds until the next write");
         assert_eq!(run.ear().lost, []);
         script = more;
     }
+}
+
+#[test]
+fn a_connection_to_a_models_api_is_never_ignored() {
+    let mut script = Script::new(10, 1);
+    for _ in 0..10 * limits::NON_LLM_REQUESTS {
+        script.write(get("/v1/batches/b")).lose(Direction::Read, 5_000).wait_ms(10);
+    }
+    script.write(chat()).wait_ms(10).read([HEAD, &delta("Hello"), DONE, LAST].concat()).close();
+    assert_eq!(run(script.records()).outcomes(), ["complete"]);
 }
 
 #[test]
@@ -379,7 +391,7 @@ fn a_model_call_after_others_is_found_by_its_head() {
         script.wait_ms(20).write(chat()).read([HEAD, &delta("x"), DONE, LAST].concat()).close();
         let run = run(script.records());
         assert_eq!(run.outcomes(), ["complete", "complete"]);
-        assert_eq!(run.verdicts, [Verdict::Heads, Verdict::Track]);
+        assert_eq!(run.verdicts, [Verdict::Heads, Verdict::Heads, Verdict::Track]);
         let first = run.pipeline.book().ended().last().unwrap();
         let facts = first.request.as_ref().unwrap();
         assert_eq!((facts.truncated, facts.model.is_some()), (!body_kept, body_kept));
@@ -391,7 +403,7 @@ fn a_model_call_after_others_is_found_by_its_head() {
 }
 
 #[test]
-fn an_answer_that_began_before_the_verdict_landed_is_lost_and_the_next_is_not() {
+fn an_answer_whose_beginning_was_lost_is_and_the_next_is_not() {
     let mut script = Script::new(10, 1);
     script.write(get("/other")).lose(Direction::Read, 5_000).wait_ms(10).write(chat());
     script.wait_ms(1).lose(Direction::Read, 150).read(delta("tail")).read([DONE, LAST].concat()).wait_ms(10);
