@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::targets::{FileId, Found, Targets};
 use super::watch::Mapping;
 use crate::coverage::{ProcessRow, Visibility};
-use crate::identity::{Identity, Reader};
+use crate::identity::{Cgroup, ContainerNames, Identity, Reader};
 use crate::units::Ns;
 
 /// One process.
@@ -27,6 +27,8 @@ pub struct Process {
 #[derive(Debug, Default)]
 pub struct Processes {
     known: HashMap<u32, Process>,
+    /// Names heard of at exec: all that is left of a process that was gone before it could be looked at.
+    heard: HashMap<u32, String>,
     reader: Reader,
 }
 
@@ -49,7 +51,11 @@ impl Processes {
 
     /// Who the process is, read when first asked.
     pub fn identify(&mut self, pid: u32) -> Arc<Identity> {
-        self.entry(pid).map_or_else(|| Arc::new(Identity { pid, ..Identity::default() }), |p| Arc::clone(&p.identity))
+        if let Some(process) = self.entry(pid) {
+            return Arc::clone(&process.identity);
+        }
+        let comm = self.heard.get(&pid).cloned().unwrap_or_default();
+        Arc::new(Identity::new(pid, comm, None, Cgroup::default(), ContainerNames::default()))
     }
 
     /// The file whose probes serve this process, if it is one alone.
@@ -74,8 +80,12 @@ impl Processes {
     }
 
     /// A process that replaced its program (exec) is read anew.
-    pub fn replaced(&mut self, pid: u32) {
+    pub fn replaced(&mut self, pid: u32, comm: String) {
         self.known.remove(&pid);
+        if self.heard.len() >= MAX_HEARD {
+            self.heard.clear();
+        }
+        self.heard.insert(pid, comm);
     }
 
     fn entry(&mut self, pid: u32) -> Option<&mut Process> {
@@ -102,6 +112,9 @@ impl Processes {
         live.map(|(pid, process)| process.row(*pid, targets, wire)).collect()
     }
 }
+
+/// Names heard of and kept: those of the last few seconds, however many programs the host starts.
+const MAX_HEARD: usize = 8192;
 
 /// How long an ended process keeps its name: far longer than records wait in the ring.
 const REMEMBERED_NS: u64 = 10_000_000_000;
@@ -146,5 +159,22 @@ fn why_unseen(pid: u32) -> &'static str {
         Some(marks) if marks.stripped => "stripped_static_tls",
         Some(_) => "unknown_tls_library",
         None => "executable_unreadable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_gone_at_once_keeps_the_name_of_its_exec() {
+        let mut processes = Processes::default();
+        processes.replaced(u32::MAX, "curl".into());
+        let identity = processes.identify(u32::MAX);
+        assert_eq!((identity.comm.as_str(), identity.service.as_str()), ("curl", "curl"));
+        for pid in 0..100_000 {
+            processes.replaced(pid, "sh".into());
+        }
+        assert!(processes.heard.len() <= MAX_HEARD);
     }
 }

@@ -143,7 +143,7 @@ impl Session {
         for seen in std::mem::take(&mut self.seen) {
             match seen {
                 Seen::Mapped(mapping) => self.follow.mapped(&mapping, &mut self.ebpf),
-                Seen::Exec { pid } => self.follow.replaced(pid),
+                Seen::Exec { pid, comm } => self.follow.replaced(pid, comm),
                 Seen::Ended { pid } => self.follow.processes.ended(pid, self.follow.newest),
                 Seen::Lost(count) => {
                     self.discovery_lost += count;
@@ -296,8 +296,8 @@ impl Follow {
         }
     }
 
-    fn replaced(&mut self, pid: u32) {
-        self.processes.replaced(pid);
+    fn replaced(&mut self, pid: u32, comm: String) {
+        self.processes.replaced(pid, comm);
         self.introduced.retain(|(known, _)| *known != pid);
         self.last = None;
     }

@@ -24,6 +24,8 @@ pub enum Seen {
     /// A process replaced its program.
     Exec {
         pid: u32,
+        /// Its new name (the kernel's `comm`).
+        comm: String,
     },
     /// A process (not a thread of one) ended.
     Ended {
@@ -59,11 +61,13 @@ impl Watch {
         self.rings.iter().map(|ring| ring.fd.as_raw_fd())
     }
 
-    /// Takes all that waits.
+    /// Takes all that waits. Replaced programs come first: a process that went to another CPU may have its new mappings in a ring
+    /// that is read before the one of its exec.
     pub fn drain(&mut self, seen: &mut Vec<Seen>) {
         for ring in &mut self.rings {
             ring.drain(seen);
         }
+        seen.sort_by_key(|seen| !matches!(seen, Seen::Exec { .. }));
     }
 }
 
@@ -209,7 +213,9 @@ fn parse(record: &[u8]) -> Option<Seen> {
     match u32_at(record, 0)? {
         RECORD_MMAP2 => mapping(record, 72),
         RECORD_MMAP => mapping(record, 40),
-        RECORD_COMM if u32_at(record, 4)? & MISC_COMM_EXEC != 0 => Some(Seen::Exec { pid: u32_at(record, 8)? }),
+        RECORD_COMM if u32_at(record, 4)? & MISC_COMM_EXEC != 0 => {
+            Some(Seen::Exec { pid: u32_at(record, 8)?, comm: text_at(record, 16)? })
+        }
         RECORD_LOST => Some(Seen::Lost(u64_at(record, 16)?)),
         RECORD_EXIT => {
             let (pid, tid) = (u32_at(record, 8)?, u32_at(record, 16)?);
@@ -220,12 +226,16 @@ fn parse(record: &[u8]) -> Option<Seen> {
 }
 
 fn mapping(record: &[u8], name_at: usize) -> Option<Seen> {
-    let name = record.get(name_at..)?;
-    let name = name.get(..name.iter().position(|b| *b == 0)?)?;
-    let path = String::from_utf8_lossy(name).into_owned();
+    let path = text_at(record, name_at)?;
     let (start, len) = (u64_at(record, 16)?, u64_at(record, 24)?);
     let end = start.checked_add(len)?;
     path.starts_with('/').then(|| Seen::Mapped(Mapping { pid: u32_at(record, 8).unwrap_or(0), start, end, path }))
+}
+
+/// The text up to the next zero byte.
+fn text_at(record: &[u8], at: usize) -> Option<String> {
+    let text = record.get(at..)?;
+    Some(String::from_utf8_lossy(text.get(..text.iter().position(|b| *b == 0)?)?).into_owned())
 }
 
 fn byte(bytes: &[u8], at: usize) -> u8 {
