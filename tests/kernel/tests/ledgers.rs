@@ -17,7 +17,7 @@ const LATE_SHARE: f64 = 0.05;
 const MEDIAN_MS: f64 = 5.0;
 
 /// What a streaming client is asked to hear.
-const STREAMED: [&str; 21] = [
+const STREAMED: [&str; 23] = [
     "text",
     "tools",
     "reasoning",
@@ -33,7 +33,9 @@ const STREAMED: [&str; 21] = [
     "large",
     "reset",
     "closed",
+    "goodbye",
     "fin",
+    "fin-at-once",
     "truncated-chunk",
     "no-end",
     "error-event",

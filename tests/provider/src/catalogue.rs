@@ -122,13 +122,20 @@ fn broken() -> Vec<(&'static str, Scenario)> {
         Reply::of(steps).usage(USAGE)
     };
     let fault = |fault| Scenario::always(begun(Say::Fault(fault)));
+    let at_once = |fault| {
+        let steps = vec![Step::new(0, Say::Start), deltas(6, 10, 0), Step::new(0, Say::Fault(fault))];
+        Scenario::always(Reply::of(steps).usage(USAGE))
+    };
     let overloaded = Say::Error { kind: "overloaded_error".to_owned(), message: "scripted failure".to_owned() };
     let fine = || Reply::of(answer(vec![deltas(6, 10, 10_000)], "stop")).usage(USAGE);
     let limited = || Reply::status(429).header("retry-after-ms", "50").header("retry-after", "1");
     vec![
         ("reset", fault(Fault::Reset)),
         ("closed", fault(Fault::Close)),
+        ("goodbye", fault(Fault::Goodbye)),
         ("fin", fault(Fault::Fin)),
+        // All at once: the client has hardly sent its request when the connection is gone.
+        ("fin-at-once", at_once(Fault::Fin)),
         ("stall", fault(Fault::Stall)),
         ("truncated-chunk", fault(Fault::TruncatedChunk)),
         // The body ends in order, the dialect's end marker is missing.

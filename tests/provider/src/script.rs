@@ -160,6 +160,8 @@ pub enum Fault {
     Reset,
     /// TLS close_notify and TCP FIN, the framing unfinished.
     Close,
+    /// TLS close_notify, the framing unfinished, and no FIN before the client's: it closes first.
+    Goodbye,
     /// TCP FIN without close_notify.
     Fin,
     /// Nothing more is sent until the client goes.

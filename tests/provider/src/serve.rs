@@ -318,6 +318,11 @@ impl Play<'_> {
         Ok(match fault {
             Fault::Reset => Over::Reset,
             Fault::Close => Over::Close,
+            Fault::Goodbye => {
+                self.wire.goodbye()?;
+                self.write().await?;
+                Over::Peer(self.until_gone().await?)
+            }
             Fault::Fin => Over::Fin,
             Fault::Stall => Over::Peer(self.until_gone().await?),
             Fault::TruncatedChunk => {

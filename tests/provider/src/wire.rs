@@ -182,16 +182,23 @@ impl Wire {
     pub async fn close_notify(&mut self) {
         // Not corked, it is only less certain.
         let _ = rustix::net::sockopt::set_tcp_cork(&self.socket, true);
-        if let Some(tls) = &mut self.tls {
-            tls.send_close_notify();
-            while tls.wants_write() {
-                if tls.write_tls(&mut self.corked).is_err() {
-                    return;
-                }
-            }
-        }
         // The peer may be gone already; then there is nobody to tell.
-        let _ = self.flush().await;
+        if self.goodbye().is_ok() {
+            let _ = self.flush().await;
+        }
+    }
+
+    /// Seals a close_notify (with TLS).
+    ///
+    /// # Errors
+    /// If TLS refuses.
+    pub fn goodbye(&mut self) -> Result<()> {
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        tls.send_close_notify();
+        while tls.wants_write() {
+            tls.write_tls(&mut self.corked)?;
+        }
+        Ok(())
     }
 
     /// Ends the connection with a TCP reset.
