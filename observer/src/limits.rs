@@ -12,6 +12,30 @@ pub const HTTP1_LINE: usize = 8 * 1024;
 /// Requests without an answer on one HTTP/1 connection. No client we know pipelines at all; more is not HTTP/1.
 pub const HTTP1_PIPELINE: usize = 32;
 
+/// Longest HTTP/2 header block, continuations included: as for HTTP/1.
+pub const HTTP2_BLOCK: usize = HTTP1_HEAD;
+
+/// Most headers kept of one HTTP/2 head. Blocks of one-byte references would make any number.
+pub const HTTP2_HEADERS: usize = HTTP1_HEADERS;
+
+/// Largest dynamic table of header fields followed, per direction. 4 KiB is usual, browsers and proxies go to 64 KiB; of a
+/// larger one the oldest fields are unknown.
+pub const HTTP2_TABLE: usize = 64 * 1024;
+
+/// Streams open at once on one HTTP/2 connection. Servers allow 100 to 250, some 1,000.
+pub const HTTP2_STREAMS: usize = 1024;
+
+/// Bytes held for all streams of one HTTP/2 connection. Beyond, the stream that grows is given up: a peer cannot make us
+/// hold a large event in each of them.
+pub const HTTP2_HELD: usize = 64 * 1024 * 1024;
+
+/// Largest frame believed where a lost place is looked for: what peers send unless told otherwise.
+pub const HTTP2_HUNT_FRAME: u32 = 16 * 1024;
+
+/// Bytes followed on a connection that must be followed whole (HTTP/2) and has not yet carried a model call; then it counts
+/// as joined in the middle, which needs no reads.
+pub const WHOLE_UNCLAIMED: u64 = 4 * 1024 * 1024;
+
 /// Longest path, and query, kept of a request. URL-encoded model ARNs reach 300 bytes.
 pub const PATH: usize = 1024;
 

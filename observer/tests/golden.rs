@@ -18,6 +18,11 @@ fn http1() {
 }
 
 #[test]
+fn http2() {
+    split::run("http2", || Box::<Messages>::default());
+}
+
+#[test]
 fn sse() {
     split::run("sse", || Box::<Messages>::default());
 }

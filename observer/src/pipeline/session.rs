@@ -7,6 +7,11 @@
 //!   │                                         │
 //!   └────────── nobody claims it ─────────────┘   verdict Heads: the kernel sends only the heads of writes
 //! ```
+//! A protocol whose connections must be followed whole (HTTP/2: each head builds on those before it, of all streams) does
+//! not go back to listening when nobody claims a request: everything goes on coming up, the verdict stays `Unknown`, until
+//! the requests in a row, or the bytes, are too many. After `limits::WHOLE_UNCLAIMED` bytes it counts as joined in the
+//! middle, which costs it some header fields at worst.
+//!
 //! While listening nothing is held but the few bytes that do not tell yet; of a connection that is not tracked, nothing
 //! stays. After `limits::NON_LLM_REQUESTS` requests in a row that nobody claims
 //! and that do not even go where model calls go, a connection is ignored.
@@ -44,6 +49,10 @@ pub(super) struct Session {
     calls: Vec<Call>,
     /// Requests in a row that no dialect claimed and that go elsewhere than model calls do.
     strangers: u32,
+    /// The protocol spoken needs the connection whole.
+    whole: bool,
+    /// Bytes since it began to be spoken.
+    spoken: u64,
     /// Exchanges of parsers that were given up: exchange ordinals go on from here.
     exchanges: u64,
     /// How the connection is about to end. It ends when the TLS object goes or, if that does not happen, after a while:
@@ -86,6 +95,8 @@ impl Default for Session {
             verdict: Verdict::Unknown,
             calls: Vec::new(),
             strangers: 0,
+            whole: false,
+            spoken: 0,
             exchanges: 0,
             closing: None,
             remote: None,
@@ -111,7 +122,7 @@ impl Session {
             Stage::Listening(listening) => match (chunk, direction) {
                 (Chunk::Gap { .. }, _) => listening.gap(),
                 (Chunk::Data(bytes), Direction::Write) => self.hear_written(bytes, at, env),
-                (Chunk::Data(bytes), Direction::Read) => self.hear_read(bytes, env),
+                (Chunk::Data(bytes), Direction::Read) => self.hear_read(bytes, at, env),
             },
         }
     }
@@ -204,23 +215,24 @@ impl Session {
             &head
         };
         match recognise(Direction::Write, bytes) {
-            (Sniff::Yes, Some(row)) => self.start(row, bytes, at, env),
+            (Sniff::Yes, Some(row)) => self.start(row, Direction::Write, bytes, at, env),
             (Sniff::NeedMore, _) if bytes.len() <= limits::SNIFF => listening.head = bytes.to_vec(),
             (Sniff::ServerSide, _) => self.ignore(env),
             _ => self.miss(env),
         }
     }
 
-    /// On a connection seen from its start, the client speaks first: a server that does is none of ours, and a request
-    /// read means that the application is the server.
-    fn hear_read(&mut self, bytes: &[u8], env: &mut Env<'_>) {
+    /// On a connection seen from its start, the client speaks first, unless the protocol says otherwise: a server that does
+    /// is none of ours, and a request read means that the application is the server.
+    fn hear_read(&mut self, bytes: &[u8], at: Moment, env: &mut Env<'_>) {
         let Stage::Listening(listening) = &mut self.stage else { return };
         listening.read = listening.read.saturating_add(bytes.len() as u64);
         let from_start = listening.from_start && listening.head.is_empty();
         let enough = listening.read > limits::JOIN_READ;
-        match recognise(Direction::Read, bytes).0 {
-            Sniff::ServerSide => self.ignore(env),
-            Sniff::No if from_start => self.ignore(env),
+        match recognise(Direction::Read, bytes) {
+            (Sniff::ServerSide, _) => self.ignore(env),
+            (Sniff::Yes, Some(row)) if from_start && row.whole => self.start(row, Direction::Read, bytes, at, env),
+            (Sniff::No, _) if from_start => self.ignore(env),
             _ if enough && self.verdict != Verdict::Track => {
                 listening.read = 0;
                 self.decide(Verdict::Heads, env);
@@ -241,12 +253,17 @@ impl Session {
         }
     }
 
-    fn start(&mut self, row: &Row, bytes: &[u8], at: Moment, env: &mut Env<'_>) {
+    fn start(&mut self, row: &Row, direction: Direction, bytes: &[u8], at: Moment, env: &mut Env<'_>) {
         let from_start = matches!(&self.stage, Stage::Listening(listening) if listening.from_start);
         self.jump = self.verdict == Verdict::Heads;
         self.unsure = !from_start;
+        self.whole = row.whole;
+        self.spoken = 0;
+        if row.whole && self.verdict == Verdict::Heads {
+            self.decide(Verdict::Unknown, env);
+        }
         self.stage = Stage::Speaking((row.make)(&env.settings.salt));
-        self.speak(Direction::Write, Chunk::Data(bytes), at, env);
+        self.speak(direction, Chunk::Data(bytes), at, env);
     }
 
     fn speak(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, env: &mut Env<'_>) {
@@ -267,6 +284,9 @@ impl Session {
         let (claimed, unclaimed, strangers) = (router.claimed, router.unclaimed, router.strangers);
         unclaimed.iter().for_each(|&exchange| parser.ignore(exchange));
         let dead = parser.dead();
+        if let Chunk::Data(bytes) = chunk {
+            self.spoken = self.spoken.saturating_add(bytes.len() as u64);
+        }
         self.judge(claimed, &unclaimed, strangers, env);
         if dead {
             self.bury(env);
@@ -282,9 +302,18 @@ impl Session {
             if self.strangers >= limits::NON_LLM_REQUESTS {
                 return self.ignore(env);
             }
-            self.listen();
-            self.decide(Verdict::Heads, env);
+            if !self.whole {
+                self.pass_over(env);
+            }
+        } else if self.whole && self.verdict != Verdict::Track && self.spoken > limits::WHOLE_UNCLAIMED {
+            self.pass_over(env);
         }
+    }
+
+    /// What is spoken now is of no interest; what follows may be.
+    fn pass_over(&mut self, env: &mut Env<'_>) {
+        self.listen();
+        self.decide(Verdict::Heads, env);
     }
 
     /// The parser cannot go on. A tracked connection may come back to us with its next request.

@@ -6,6 +6,8 @@
     reason = "numbers and texts of the tests' own making"
 )]
 
+mod http2;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -186,7 +186,7 @@ fn capped(bytes: &[u8], cap: usize) -> String {
 }
 
 /// Collects the caller's credential while a head is read.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Credential {
     best: Option<(usize, u64)>,
 }
@@ -203,6 +203,15 @@ impl Credential {
     #[must_use]
     pub fn hash(&self) -> Option<u64> {
         self.best.map(|(_, hash)| hash)
+    }
+
+    /// Adds what another part of the head held.
+    pub fn merge(&mut self, other: Credential) {
+        if let Some((rank, hash)) = other.best
+            && self.best.is_none_or(|(best, _)| rank < best)
+        {
+            self.best = Some((rank, hash));
+        }
     }
 
     fn offer(&mut self, rank: usize, secret: &[u8], salt: &Salt) {
@@ -228,7 +237,7 @@ fn bare(value: &[u8]) -> &[u8] {
 }
 
 /// A request target: path, query without secrets, and the host of an absolute target.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     pub path: String,
     pub query: Option<String>,

@@ -15,6 +15,7 @@
 pub mod body;
 pub mod check;
 pub mod content;
+pub mod h2;
 pub mod headers;
 pub mod http1;
 pub mod sse;
@@ -134,7 +135,7 @@ pub struct Note {
 pub struct RequestHead {
     /// `POST`, `GET` …
     pub method: String,
-    /// Path without the query, capped.
+    /// Path without the query, capped. Empty if not known (HTTP/2, joined in the middle).
     pub path: String,
     /// Query without secrets (`key`, `api-key` … removed), capped.
     pub query: Option<String>,
@@ -229,6 +230,8 @@ pub enum Sniff {
 pub struct Row {
     /// `http/1` …
     pub name: &'static str,
+    /// A connection must be followed whole: no head can be read without those before it, and the server may speak first.
+    pub whole: bool,
     /// What the first bytes of a direction say. On a connection joined in the middle, ask at the beginning of each call.
     pub sniff: fn(Direction, &[u8]) -> Sniff,
     /// A parser for a new connection.
@@ -236,7 +239,7 @@ pub struct Row {
 }
 
 /// Every protocol we speak. A connection gets the first row that answers `Yes`.
-pub const PROTOCOLS: &[Row] = &[http1::ROW];
+pub const PROTOCOLS: &[Row] = &[http1::ROW, h2::ROW];
 
 /// What the table says of the first bytes of a direction: the row that answered `Yes`, else the most hopeful answer.
 #[must_use]

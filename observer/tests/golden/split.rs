@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use observer::conn::Chunk;
-use observer::proto::{Closing, Protocol, Salt, Sink, recognise};
+use observer::proto::{Closing, Protocol, Row, Salt, Sink, recognise};
 use observer::units::{Direction, LossCause, Moment, Ns};
 use serde_json::Value;
 
@@ -185,8 +185,9 @@ fn drive(case: &Case, run: &Run, make: Make) -> (Vec<Value>, bool) {
     }
     let open = !driver.parser.dead() && case.ends_between_exchanges(make);
     if run.trailing {
-        driver.turn(Direction::Write, b"GET /after HTTP/1.1\r\nHost: after\r\n\r\n", run, transcript.as_mut());
-        driver.turn(Direction::Read, b"HTTP/1.1 204 No Content\r\n\r\n", run, transcript.as_mut());
+        let (request, answer) = case.after();
+        driver.turn(Direction::Write, request, run, transcript.as_mut());
+        driver.turn(Direction::Read, answer, run, transcript.as_mut());
     }
     driver.parser.close(case.close, Moment::default(), transcript.as_mut());
     (transcript.lines(), open)
@@ -300,9 +301,20 @@ impl Case {
     /// The parser that the table names for the first bytes; on a connection joined in the middle, for the first turn
     /// that is recognised.
     fn parser(&self) -> Box<dyn Protocol> {
+        (self.row().make)(&Salt::random())
+    }
+
+    fn row(&self) -> &'static Row {
         let row = self.turns.iter().find_map(|(direction, bytes)| recognise(*direction, bytes).1);
-        let row = row.unwrap_or_else(|| panic!("{}: no protocol recognises it", self.name()));
-        (row.make)(&Salt::random())
+        row.unwrap_or_else(|| panic!("{}: no protocol recognises it", self.name()))
+    }
+
+    /// A further request and its answer, in the case's protocol; of HTTP/2 one block each, from the static table.
+    fn after(&self) -> (&'static [u8], &'static [u8]) {
+        match self.row().name {
+            "http/2" => (b"\0\0\x02\x01\x05\x7f\xff\xff\xf1\x82\x84", b"\0\0\x01\x01\x05\x7f\xff\xff\xf1\x89"),
+            _ => (b"GET /after HTTP/1.1\r\nHost: after\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        }
     }
 
     /// Whether nothing is left to close when the last turn is over: closing then says nothing.

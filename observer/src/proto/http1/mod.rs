@@ -26,7 +26,7 @@ use crate::units::{Direction, LossCause, Moment};
 
 /// The row of the protocol table.
 pub(super) const ROW: Row =
-    Row { name: "http/1", sniff: sniff::sniff, make: |salt| Box::new(Http1::new(salt.clone())) };
+    Row { name: "http/1", whole: false, sniff: sniff::sniff, make: |salt| Box::new(Http1::new(salt.clone())) };
 
 /// One connection.
 pub struct Http1 {

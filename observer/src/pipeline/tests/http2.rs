@@ -1,0 +1,187 @@
+//! HTTP/2 connections: many calls at once, followed whole.
+
+use super::*;
+
+const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const CHAT: &str = r#"{"model":"gpt-x","stream":true,"messages":[{"role":"user","content":"planted prompt"}]}"#;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Both ends of a connection, with their tables.
+struct Peers {
+    script: Script,
+    client: loona_hpack::Encoder<'static>,
+    server: loona_hpack::Encoder<'static>,
+}
+
+impl Peers {
+    fn new() -> Peers {
+        let mut peers = Peers {
+            script: Script::new(10, 1),
+            client: loona_hpack::Encoder::new(),
+            server: loona_hpack::Encoder::new(),
+        };
+        peers.script.write([PREFACE.as_bytes(), &frame(4, 0, 0, &[])].concat()).read(frame(4, 0, 0, &[]));
+        peers
+    }
+
+    fn ask(&mut self, id: u32, method: &str, path: &str, body: &str) -> &mut Self {
+        let host = if path == "/logo" { "images.example" } else { "api.openai.com" };
+        let fields = [(":method", method), (":path", path), (":authority", host), ("x-app", "a")];
+        let block = self.client.encode(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        let head = frame(1, if body.is_empty() { 5 } else { 4 }, id, &block);
+        let body = if body.is_empty() { Vec::new() } else { frame(0, 1, id, body.as_bytes()) };
+        self.script.write([head, body].concat());
+        self
+    }
+
+    fn chat(&mut self, id: u32) -> &mut Self {
+        self.ask(id, "POST", "/v1/chat/completions", CHAT)
+    }
+
+    fn get(&mut self, id: u32) -> &mut Self {
+        self.ask(id, "GET", "/logo", "")
+    }
+
+    fn answer(&mut self, id: u32) -> &mut Self {
+        let fields = [(":status", "200"), ("content-type", "text/event-stream"), ("x-request-id", "r")];
+        let block = self.server.encode(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        self.script.read(frame(1, 4, id, &block));
+        self
+    }
+
+    fn say(&mut self, id: u32, text: &str) -> &mut Self {
+        let event = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+        self.script.wait_ms(10).read(frame(0, 0, id, event.as_bytes()));
+        self
+    }
+
+    fn done(&mut self, id: u32) -> &mut Self {
+        self.script.read([frame(0, 0, id, b"data: [DONE]\n\n"), frame(0, 1, id, b"")].concat());
+        self
+    }
+
+    fn run(&self) -> Run {
+        run(self.script.records())
+    }
+}
+
+#[test]
+fn calls_interleave_on_one_connection() {
+    let mut peers = Peers::new();
+    for id in [1, 3, 5] {
+        peers.chat(id);
+    }
+    peers.answer(3).answer(1).say(1, "a").say(3, "b").answer(5).say(1, "c").say(5, "d").done(3).say(1, "e");
+    peers.script.write(frame(3, 0, 5, &[0, 0, 0, 8]));
+    peers.done(1).script.close();
+    let run = peers.run();
+    assert_eq!(run.outcomes(), ["complete", "client_cancel", "complete"]);
+    let mut calls: Vec<_> = run.pipeline.book().ended().map(|e| (e.chunks, e.protocol, e.notes.len())).collect();
+    calls.sort_unstable();
+    assert_eq!(calls, [(1, "h2", 0), (1, "h2", 0), (3, "h2", 0)]);
+    assert_eq!((run.verdicts.as_slice(), run.pipeline.held()), (&[Verdict::Track][..], 0));
+    let gaps: Vec<_> = run.ear().gaps.iter().flatten().map(|gap| (gap * 1e3).round() as u64).collect();
+    assert_eq!(gaps, [20, 20], "gaps are those of each stream");
+}
+
+#[test]
+fn a_client_that_hangs_up_after_the_marker_has_its_answer() {
+    let mut peers = Peers::new();
+    peers.chat(1).answer(1).say(1, "a").script.read(frame(0, 0, 1, b"data: [DONE]\n\n"));
+    peers.script.write(frame(3, 0, 1, &[0, 0, 0, 8]));
+    assert_eq!(peers.run().outcomes(), ["complete"]);
+}
+
+#[test]
+fn a_server_may_speak_first() {
+    let mut peers = Peers::new();
+    peers.script = Script::new(10, 1);
+    peers.script.read(frame(4, 0, 0, &[0; 12])).write([PREFACE.as_bytes(), &frame(4, 0, 0, &[])].concat());
+    peers.chat(1).answer(1).say(1, "a").done(1);
+    let run = peers.run();
+    assert_eq!((run.outcomes(), run.only().notes.len()), (vec!["complete"], 0));
+    assert_eq!(run.ear().said.iter().filter(|said| said.starts_with("odd")).count(), 0);
+}
+
+#[test]
+fn other_requests_cost_a_connection_nothing_it_needs() {
+    let mut peers = Peers::new();
+    for id in 0..limits::NON_LLM_REQUESTS - 1 {
+        peers.get(1 + 2 * id).answer(1 + 2 * id).done(1 + 2 * id);
+    }
+    // Heads that build on those before them.
+    peers.chat(101).answer(101).say(101, "a").done(101).get(103).chat(105).answer(105).say(105, "b").done(105);
+    let run = peers.run();
+    assert_eq!((run.outcomes(), run.verdicts), (vec!["complete"; 2], vec![Verdict::Track]));
+    assert!(run.pipeline.book().ended().all(|entry| entry.notes.is_empty() && entry.chunks == 1));
+}
+
+#[test]
+fn a_connection_without_model_calls_is_ignored() {
+    let mut peers = Peers::new();
+    for id in 0..limits::NON_LLM_REQUESTS {
+        peers.get(1 + 2 * id);
+    }
+    let run = peers.run();
+    assert_eq!((run.verdicts.as_slice(), run.pipeline.held()), (&[Verdict::Ignore][..], 0));
+}
+
+#[test]
+fn a_download_is_passed_over_and_the_next_call_seen() {
+    let mut peers = Peers::new();
+    peers.get(1).answer(1);
+    for _ in 0..=limits::WHOLE_UNCLAIMED / (16 * 1024) {
+        peers.script.read(frame(0, 0, 1, &[b'x'; 16 * 1024]));
+    }
+    let passed = peers.script.records().len();
+    peers.chat(3).answer(3).say(3, "a").say(3, "b").done(3);
+    let mut run = run(&peers.script.records()[..passed]);
+    assert_eq!((run.verdicts.as_slice(), run.pipeline.held()), (&[Verdict::Heads][..], 0));
+    run.play(&peers.script.records()[passed..]);
+    assert_eq!(run.verdicts, [Verdict::Heads, Verdict::Unknown, Verdict::Track]);
+    assert_eq!((run.outcomes(), run.only().chunks), (vec!["complete"], 2));
+    assert_eq!(run.only().notes, ["unknown_headers"]);
+}
+
+#[test]
+fn a_connection_joined_in_the_middle_is_followed_from_its_next_request() {
+    let mut peers = Peers::new();
+    peers.get(1).answer(1);
+    peers.script = Script::joined(10, 1);
+    peers.say(1, "tail of an unknown answer").done(1);
+    peers.script.wait_ms(10).write(frame(8, 0, 0, &[0, 0, 9, 9])).wait_ms(10);
+    peers.chat(3).answer(3).say(3, "a").done(3).script.close();
+    let run = peers.run();
+    assert_eq!((run.outcomes(), run.verdicts.as_slice()), (vec!["complete"], &[Verdict::Track][..]));
+    assert_eq!((run.only().chunks, run.only().status), (1, Some(200)));
+}
+
+#[test]
+fn a_server_of_http2_is_none_of_ours() {
+    let mut peers = Peers::new();
+    peers.chat(1);
+    let mut script = Script::new(10, 1);
+    script.write(frame(4, 0, 0, &[0; 12])).read(PREFACE);
+    assert_eq!(run(script.records()).verdicts, [Verdict::Ignore]);
+    let mut script = Script::new(10, 1);
+    script.read(PREFACE);
+    assert_eq!(run(script.records()).verdicts, [Verdict::Ignore]);
+}
+
+#[test]
+fn lost_bytes_mark_the_streams_they_may_concern() {
+    let mut peers = Peers::new();
+    peers.chat(1).chat(3).answer(1).answer(3).say(1, "a").say(3, "b");
+    peers.script.lose(Direction::Read, 300);
+    peers.say(1, "c").say(3, "d").say(1, "e").done(1).done(3).script.close();
+    let run = peers.run();
+    assert_eq!(run.outcomes(), ["complete"; 2]);
+    // The first event behind a hole is not believed: it might be the end of a longer one.
+    let mut calls: Vec<_> = run.pipeline.book().ended().map(|entry| (entry.chunks, entry.lost.len())).collect();
+    calls.sort_unstable();
+    assert_eq!(calls, [(1, 1), (2, 1)]);
+}

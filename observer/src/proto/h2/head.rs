@@ -1,0 +1,118 @@
+//! From header fields to heads. What is kept of a field is decided where it is read, so that the dynamic table, which
+//! lives as long as the connection, holds no secret either.
+
+use crate::limits::HTTP2_HEADERS;
+use crate::proto::content::{Coding, codings};
+use crate::proto::headers::{self, Credential, Salt, Target};
+use crate::proto::{RequestHead, ResponseHead};
+use crate::units::Direction;
+
+/// What is kept of one field.
+#[derive(Debug)]
+pub(super) enum Field {
+    Method(String),
+    /// With the credential of its query.
+    Path(Target, Credential),
+    Authority(String),
+    Status(Option<u16>),
+    /// A header on our list.
+    Kept(String, String),
+    Credential(Credential),
+    Dropped,
+}
+
+/// What is kept of a field of this direction.
+pub(super) fn field(direction: Direction, name: &[u8], value: &[u8], salt: &Salt) -> Field {
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    match (direction, name.as_str()) {
+        (Direction::Read, ":status") => Field::Status(std::str::from_utf8(value).ok().and_then(|v| v.parse().ok())),
+        (Direction::Read, name) if headers::kept_response(name) => Field::Kept(name.into(), headers::value(value)),
+        (Direction::Read, _) => Field::Dropped,
+        (Direction::Write, ":method") => Field::Method(headers::value(value)),
+        (Direction::Write, ":path") => {
+            let mut credential = Credential::default();
+            let target = headers::target(&String::from_utf8_lossy(value), &mut credential, salt);
+            Field::Path(target, credential)
+        }
+        (Direction::Write, ":authority" | "host") => Field::Authority(headers::host(value)),
+        (Direction::Write, name) if headers::kept_request(name) => Field::Kept(name.into(), headers::value(value)),
+        (Direction::Write, name) => {
+            let mut credential = Credential::default();
+            credential.header(name, value, salt);
+            if credential.hash().is_some() { Field::Credential(credential) } else { Field::Dropped }
+        }
+    }
+}
+
+/// The fields of one block.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    pub(super) method: Option<String>,
+    target: Option<Target>,
+    authority: Option<String>,
+    pub(super) status: Option<u16>,
+    headers: Vec<(String, String)>,
+    credential: Credential,
+    /// Some field is not known.
+    pub(super) unknown: bool,
+}
+
+impl Fields {
+    /// Adds the next field; the first of a name counts.
+    pub(super) fn add(&mut self, field: Option<&Field>) {
+        match field {
+            None => self.unknown = true,
+            Some(Field::Method(method)) => set(&mut self.method, method),
+            Some(Field::Path(target, credential)) => {
+                set(&mut self.target, target);
+                self.credential.merge(*credential);
+            }
+            Some(Field::Authority(host)) => set(&mut self.authority, host),
+            Some(Field::Status(Some(status))) => set(&mut self.status, status),
+            Some(Field::Kept(name, value)) if self.headers.len() < HTTP2_HEADERS => {
+                self.headers.push((name.clone(), value.clone()));
+            }
+            Some(Field::Credential(credential)) => self.credential.merge(*credential),
+            Some(Field::Kept(..) | Field::Status(None) | Field::Dropped) => {}
+        }
+    }
+
+    /// The codings of the body, in the order applied; `None`: unknown ones. A known head without any is identity.
+    pub(super) fn codings(&self) -> Option<Vec<Coding>> {
+        let values =
+            self.headers.iter().filter(|(name, _)| name == "content-encoding").map(|(_, value)| value.as_str());
+        codings(&values.collect::<Vec<_>>().join(","))
+    }
+
+    /// The head of a request; its path is empty if not known.
+    pub(super) fn request(self) -> RequestHead {
+        let target = self.target.unwrap_or_default();
+        RequestHead {
+            method: self.method.unwrap_or_default(),
+            path: target.path,
+            query: target.query,
+            host: target.host.or(self.authority),
+            headers: self.headers,
+            credential_hash: self.credential.hash(),
+            protocol: "h2",
+        }
+    }
+
+    /// The head of a response, if its status is known.
+    pub(super) fn response(self) -> Option<ResponseHead> {
+        let content_type = self.headers.iter().find(|(name, _)| name == "content-type");
+        let content_type = content_type.map(|(_, value)| headers::media_type(value.as_bytes()));
+        Some(ResponseHead { status: self.status?, content_type, headers: self.headers })
+    }
+
+    /// Whether the path of a request is known.
+    pub(super) fn has_path(&self) -> bool {
+        self.target.is_some()
+    }
+}
+
+fn set<T: Clone>(place: &mut Option<T>, value: &T) {
+    if place.is_none() {
+        *place = Some(value.clone());
+    }
+}

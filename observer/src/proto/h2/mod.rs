@@ -1,0 +1,383 @@
+//! HTTP/2: both directions of one connection, each stream an exchange. Reads only: windows, settings, pings and
+//! priorities concern the peers alone.
+//!
+//! What is lost stays with those it may concern. Inside a payload, a hole is counted down and belongs to its stream. A
+//! hole that swallows the head of a frame may have hit any stream: each is told of a gap, header blocks may be missing,
+//! so the dynamic table starts anew, and frames are looked for again where nothing else can be meant (`frame`).
+
+mod frame;
+mod fuzz;
+mod head;
+mod hpack;
+mod huffman;
+mod sniff;
+mod streams;
+
+pub use fuzz::{fuzz, fuzz_hpack};
+
+use frame::{Frame, Framer, Hole, Step};
+use head::{Field, Fields};
+use hpack::Decoder;
+use streams::{Out, Streams};
+
+use super::{Closing, End, ExchangeId, Message, Note, Protocol, Row, Salt, Sink};
+use crate::conn::Chunk;
+use crate::limits::HTTP2_BLOCK;
+use crate::units::{Direction, LossCause, Moment};
+
+/// The row of the protocol table.
+pub(super) const ROW: Row =
+    Row { name: "http/2", whole: true, sniff: sniff::sniff, make: |salt| Box::new(Http2::new(salt.clone())) };
+
+/// One connection.
+pub struct Http2 {
+    salt: Salt,
+    requests: Half,
+    responses: Half,
+    streams: Streams,
+    dead: bool,
+}
+
+/// One direction.
+#[derive(Default)]
+struct Half {
+    framer: Framer,
+    table: Decoder<Field>,
+    /// The header block in progress.
+    block: Option<Block>,
+    /// Payload of the frame in progress, if it is a header block's or a small one that is read whole.
+    payload: Vec<u8>,
+    /// Bytes of that are missing.
+    torn: bool,
+    /// Why the place was lost last.
+    cause: Option<LossCause>,
+    /// That the table is not whole was said.
+    told: bool,
+}
+
+/// A header block: a HEADERS or PUSH_PROMISE frame and its continuations.
+struct Block {
+    first: Frame,
+    bytes: Vec<u8>,
+    /// Part of it is missing.
+    torn: bool,
+}
+
+impl Protocol for Http2 {
+    fn push(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, sink: &mut dyn Sink) {
+        if self.dead {
+            return;
+        }
+        match chunk {
+            Chunk::Gap { cause: LossCause::LateAttach, .. } if self.half(direction).framer.untouched() => {
+                self.half(direction).lose();
+                note(at, "late_attach", sink);
+            }
+            Chunk::Gap { bytes, cause } => {
+                self.gap(direction, bytes, cause, at, sink);
+                self.data(direction, &[], at, sink);
+            }
+            Chunk::Data(bytes) => {
+                if direction == Direction::Write && self.requests.framer.untouched() && !bytes.starts_with(b"P") {
+                    self.join(at, sink);
+                }
+                self.half(direction).framer.enter(at.call);
+                self.data(direction, bytes, at, sink);
+            }
+        }
+    }
+
+    fn close(&mut self, how: Closing, at: Moment, sink: &mut dyn Sink) {
+        let end = match how {
+            Closing::Peer => End::PeerClosed,
+            Closing::Reset => End::Reset,
+            Closing::Local => End::LocalClosed,
+            Closing::ProcessExit => End::ProcessExit,
+            Closing::Abandoned => End::Lost,
+        };
+        self.die(end, at, sink);
+    }
+
+    fn ignore(&mut self, exchange: ExchangeId) {
+        if let Ok(id) = u32::try_from(exchange.0) {
+            self.streams.ignore(id);
+        }
+    }
+
+    fn held(&self) -> usize {
+        size_of::<Self>() + self.requests.held() + self.responses.held() + self.streams.held()
+    }
+
+    fn dead(&self) -> bool {
+        self.dead
+    }
+}
+
+impl Http2 {
+    /// A parser for a connection that begins now (or was joined late, if the first chunk says so).
+    #[must_use]
+    pub fn new(salt: Salt) -> Self {
+        Http2 {
+            salt,
+            requests: Half { framer: Framer::client(), ..Half::default() },
+            responses: Half::default(),
+            streams: Streams::default(),
+            dead: false,
+        }
+    }
+
+    fn half(&mut self, direction: Direction) -> &mut Half {
+        match direction {
+            Direction::Write => &mut self.requests,
+            Direction::Read => &mut self.responses,
+        }
+    }
+
+    /// The client begins with a frame: its preface was before our time.
+    fn join(&mut self, at: Moment, sink: &mut dyn Sink) {
+        if self.requests.framer.hurt() {
+            return;
+        }
+        note(at, "late_attach", sink);
+        self.requests.lose();
+        self.requests.framer.skip_preface();
+        self.responses.lose();
+    }
+
+    fn data(&mut self, direction: Direction, mut input: &[u8], at: Moment, sink: &mut dyn Sink) {
+        while !self.dead {
+            let streams = &self.streams;
+            let half = match direction {
+                Direction::Write => &mut self.requests,
+                Direction::Read => &mut self.responses,
+            };
+            match half.framer.next(&mut input, at, &|frame| expects(streams, direction, frame)) {
+                Ok(Step::More) => return,
+                Ok(Step::Payload(frame, bytes)) => self.payload(direction, frame, bytes, at, sink),
+                Ok(Step::End(frame)) => self.frame(direction, frame, at, sink),
+                Err(_) if half.framer.hurt() => {
+                    // Our own loss is no error of the peer.
+                    let cause = half.cause.unwrap_or(LossCause::LateAttach);
+                    self.lost_place(direction, cause, at, sink);
+                }
+                Err(reason) => {
+                    note(at, reason, sink);
+                    return self.die(End::Lost, at, sink);
+                }
+            }
+        }
+    }
+
+    /// A piece of a frame's payload.
+    fn payload(&mut self, direction: Direction, frame: Frame, bytes: &[u8], at: Moment, sink: &mut dyn Sink) {
+        let half = self.half(direction);
+        match frame.kind {
+            // What is not believed adds to the gap that its stream was told of.
+            frame::DATA if !half.framer.sure() => {}
+            frame::DATA => self.streams.data(direction, bytes, &mut Out { id: frame.stream, at, sink }),
+            frame::HEADERS | frame::CONTINUATION | frame::PUSH_PROMISE | frame::RST_STREAM | frame::GOAWAY => {
+                if half.payload.len() + bytes.len() <= HTTP2_BLOCK {
+                    half.payload.extend_from_slice(bytes);
+                } else {
+                    half.torn = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A frame is complete.
+    fn frame(&mut self, direction: Direction, frame: Frame, at: Moment, sink: &mut dyn Sink) {
+        let half = self.half(direction);
+        if frame.kind == frame::DATA && !half.framer.sure() {
+            return;
+        }
+        let payload = std::mem::take(&mut half.payload);
+        let torn = std::mem::take(&mut half.torn);
+        if half.block.is_some() && frame.kind != frame::CONTINUATION {
+            // Nothing may come between: what was begun is not to be had.
+            self.end_block(direction, true, at, sink);
+        }
+        let out = &mut Out { id: frame.stream, at, sink };
+        match frame.kind {
+            frame::DATA if frame.has(frame::END_STREAM) => self.streams.end_of(direction, out),
+            frame::HEADERS | frame::PUSH_PROMISE => self.begin_block(direction, frame, &payload, torn, at, sink),
+            frame::CONTINUATION => self.go_on(direction, frame, &payload, torn, at, sink),
+            frame::RST_STREAM if direction == Direction::Write => self.streams.end(End::LocalClosed, out),
+            frame::RST_STREAM => self.streams.end(End::Reset, out),
+            frame::GOAWAY if direction == Direction::Read && !torn => {
+                if let Some(last) = payload.first_chunk() {
+                    self.streams.end_above(u32::from_be_bytes(*last) & 0x7fff_ffff, End::Reset, at, sink);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn begin_block(
+        &mut self,
+        direction: Direction,
+        frame: Frame,
+        payload: &[u8],
+        torn: bool,
+        at: Moment,
+        sink: &mut dyn Sink,
+    ) {
+        let before = match frame.kind {
+            frame::PUSH_PROMISE => 4,
+            _ if frame.has(frame::HAS_PRIORITY) => 5,
+            _ => 0,
+        };
+        let fragment = payload.get(before..);
+        let torn = torn || fragment.is_none();
+        self.half(direction).block = Some(Block { first: frame, bytes: fragment.unwrap_or_default().to_vec(), torn });
+        if frame.has(frame::END_HEADERS) {
+            self.end_block(direction, false, at, sink);
+        }
+    }
+
+    fn go_on(
+        &mut self,
+        direction: Direction,
+        frame: Frame,
+        payload: &[u8],
+        torn: bool,
+        at: Moment,
+        sink: &mut dyn Sink,
+    ) {
+        let half = self.half(direction);
+        let Some(block) = half.block.as_mut().filter(|block| block.first.stream == frame.stream) else {
+            return self.half(direction).lose_table(at, sink);
+        };
+        block.torn |= torn || block.bytes.len() + payload.len() > HTTP2_BLOCK;
+        if !block.torn {
+            block.bytes.extend_from_slice(payload);
+        }
+        if frame.has(frame::END_HEADERS) {
+            self.end_block(direction, false, at, sink);
+        }
+    }
+
+    /// A header block is complete, or will never be.
+    fn end_block(&mut self, direction: Direction, cut: bool, at: Moment, sink: &mut dyn Sink) {
+        let salt = self.salt.clone();
+        let half = self.half(direction);
+        let Some(Block { first, bytes, torn }) = half.block.take() else { return };
+        let mut fields = Fields::default();
+        if torn || cut {
+            half.lose_table(at, sink);
+        } else if let Err(reason) =
+            half.table.block(&bytes, &|name, value| head::field(direction, name, value, &salt), &mut |f| fields.add(f))
+        {
+            note(at, reason, sink);
+            fields.unknown = true;
+        }
+        if half.table.desynced() {
+            half.tell(at, sink);
+        }
+        if first.kind == frame::PUSH_PROMISE {
+            return; // it belongs to a stream that we do not follow, but its fields are in the table now
+        }
+        let out = &mut Out { id: first.stream, at, sink };
+        match direction {
+            Direction::Write => self.request(fields, first, torn || cut, out),
+            Direction::Read if torn || cut => self.streams.lost_block(out),
+            Direction::Read => self.streams.response(fields, first.began, out),
+        }
+        if first.has(frame::END_STREAM) {
+            self.streams.end_of(direction, out);
+        }
+    }
+
+    /// A block of the client: a request's head, or trailers.
+    fn request(&mut self, fields: Fields, first: Frame, lost: bool, out: &mut Out<'_>) {
+        if !self.streams.is_new(first.stream) {
+            return;
+        }
+        self.streams.seen(first.stream);
+        match (&fields.method, lost) {
+            (Some(_), false) => self.streams.request(fields, first.began, out),
+            // Trailers of a request from before our time, it seems.
+            (None, false) if !fields.unknown => {}
+            _ => note(out.at, "lost_request_head", out.sink),
+        }
+    }
+
+    fn gap(&mut self, direction: Direction, bytes: Option<u64>, cause: LossCause, at: Moment, sink: &mut dyn Sink) {
+        let half = self.half(direction);
+        match half.framer.gap(bytes) {
+            Hole::Nothing => {}
+            Hole::Lost => self.lost_place(direction, cause, at, sink),
+            Hole::In(frame, 0) if frame.kind == frame::DATA => {}
+            Hole::In(frame, lost) if frame.kind == frame::DATA => {
+                self.streams.gap(direction, Some(lost), cause, &mut Out { id: frame.stream, at, sink });
+            }
+            Hole::In(..) => half.torn = true,
+        }
+    }
+
+    /// Frames are missing, nobody knows whose.
+    fn lost_place(&mut self, direction: Direction, cause: LossCause, at: Moment, sink: &mut dyn Sink) {
+        let half = self.half(direction);
+        half.lose();
+        half.cause = Some(cause);
+        half.tell(at, sink);
+        self.streams.gap_in_all(direction, cause, at, sink);
+    }
+
+    fn die(&mut self, end: End, at: Moment, sink: &mut dyn Sink) {
+        self.streams.end_above(0, end, at, sink);
+        self.dead = true;
+        self.requests = Half::default();
+        self.responses = Half::default();
+    }
+}
+
+impl Half {
+    /// The place is lost, and blocks with it.
+    fn lose(&mut self) {
+        self.framer.lose();
+        self.table.lose();
+        self.block = None;
+        self.payload = Vec::new();
+        self.torn = false;
+    }
+
+    fn lose_table(&mut self, at: Moment, sink: &mut dyn Sink) {
+        self.table.lose();
+        self.tell(at, sink);
+    }
+
+    /// Says once that header fields will be missing.
+    fn tell(&mut self, at: Moment, sink: &mut dyn Sink) {
+        if !std::mem::replace(&mut self.told, true) {
+            note(at, "desynced", sink);
+        }
+    }
+
+    fn held(&self) -> usize {
+        let block = self.block.as_ref().map_or(0, |block| block.bytes.capacity());
+        self.table.held() + self.payload.capacity() + block
+    }
+}
+
+/// Whether a frame on this stream is to be expected: what a hunt for frames believes.
+fn expects(streams: &Streams, direction: Direction, frame: &Frame) -> bool {
+    let begun = streams.last() == 0 || frame.stream <= streams.last();
+    match frame.kind {
+        frame::DATA => streams.is_open(frame.stream),
+        frame::HEADERS if direction == Direction::Write => {
+            streams.is_open(frame.stream) || streams.is_new(frame.stream)
+        }
+        frame::HEADERS => streams.is_open(frame.stream),
+        _ => begun && frame.stream & 1 == 1,
+    }
+}
+
+/// A note of the connection.
+fn note(at: Moment, reason: &'static str, sink: &mut dyn Sink) {
+    sink.message(ExchangeId::CONNECTION, at, Message::Note(Note { protocol: "http2", reason }));
+}
+
+#[cfg(test)]
+mod tests;

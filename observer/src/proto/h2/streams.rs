@@ -1,0 +1,311 @@
+//! The streams of a connection: each an exchange, all independent of one another.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::head::Fields;
+use crate::limits::{HTTP2_HELD, HTTP2_STREAMS, SSE_EVENT_HEAD};
+use crate::proto::body::Body;
+use crate::proto::{End, ExchangeId, Message, Note, ResponseHead, Sink};
+use crate::units::{Direction, LossCause, Moment};
+
+/// The open streams.
+#[derive(Default)]
+pub(super) struct Streams {
+    open: BTreeMap<u32, Stream>,
+    /// The highest stream the client has begun.
+    last: u32,
+}
+
+struct Stream {
+    /// `None` once the request is complete.
+    request: Option<Body>,
+    answer: Answer,
+    /// Nobody wants the bodies.
+    ignored: bool,
+    /// Its end may lie among lost bytes.
+    unsure: bool,
+}
+
+enum Answer {
+    Waiting,
+    /// The head came, but what kind of body follows is among the fields that are not known: its first bytes (held until
+    /// they do) will tell.
+    Untold(ResponseHead, Moment, Vec<u8>),
+    Body(Body),
+}
+
+/// Where messages about one stream go.
+pub(super) struct Out<'a> {
+    pub(super) id: u32,
+    pub(super) at: Moment,
+    pub(super) sink: &'a mut dyn Sink,
+}
+
+impl Out<'_> {
+    fn say(&mut self, message: Message<'_>) {
+        self.sink.message(ExchangeId(u64::from(self.id)), self.at, message);
+    }
+
+    fn note(&mut self, reason: &'static str) {
+        self.say(Message::Note(Note { protocol: "http2", reason }));
+    }
+}
+
+impl Streams {
+    /// Whether the client may begin this stream now.
+    pub(super) fn is_new(&self, id: u32) -> bool {
+        id & 1 == 1 && id > self.last
+    }
+
+    pub(super) fn is_open(&self, id: u32) -> bool {
+        self.open.contains_key(&id)
+    }
+
+    pub(super) fn last(&self) -> u32 {
+        self.last
+    }
+
+    /// The client began a stream, or its block was lost.
+    pub(super) fn seen(&mut self, id: u32) {
+        self.last = self.last.max(id);
+    }
+
+    /// A request's head, the first byte of which came at `began`.
+    pub(super) fn request(&mut self, fields: Fields, began: Moment, out: &mut Out<'_>) {
+        if self.open.len() >= HTTP2_STREAMS {
+            self.make_room(out);
+        }
+        let (codings, has_path, unknown) = (fields.codings(), fields.has_path(), fields.unknown);
+        let body = Body::request(codings.as_deref());
+        let stream = Stream { request: Some(body), answer: Answer::Waiting, ignored: false, unsure: false };
+        self.open.insert(out.id, stream);
+        let head = fields.request();
+        out.sink.message(ExchangeId(u64::from(out.id)), began, Message::Request(&head));
+        match (codings, unknown) {
+            (None, _) => out.say(Message::Note(Note { protocol: "content", reason: "unknown_coding" })),
+            (_, true) => out.note(if has_path { "unknown_headers" } else { "unknown_path" }),
+            _ => {}
+        }
+    }
+
+    /// A response's head.
+    pub(super) fn response(&mut self, fields: Fields, began: Moment, out: &mut Out<'_>) {
+        let Some(stream) = self.open.get_mut(&out.id) else { return };
+        if !matches!(stream.answer, Answer::Waiting) {
+            return; // trailers
+        }
+        let (codings, unknown) = (fields.codings(), fields.unknown);
+        let Some(head) = fields.response() else {
+            out.note("unknown_status");
+            return self.end(End::Lost, out);
+        };
+        if matches!(head.status, 100..=199) {
+            return; // an interim answer: the final one follows
+        }
+        if stream.unsure {
+            stream.end_request(true, out); // it was written, whatever we saw of it
+        }
+        if unknown {
+            out.note("unknown_headers");
+        }
+        if unknown && (head.content_type.is_none() || head.header("content-encoding").is_none()) {
+            stream.answer = Answer::Untold(head, began, Vec::new());
+            return;
+        }
+        stream.answer = Answer::Body(Body::response(head.content_type.as_deref(), codings.as_deref()));
+        out.sink.message(ExchangeId(u64::from(out.id)), began, Message::Response(&head));
+        if codings.is_none() {
+            out.say(Message::Note(Note { protocol: "content", reason: "unknown_coding" }));
+        }
+    }
+
+    /// A piece of a body.
+    pub(super) fn data(&mut self, direction: Direction, bytes: &[u8], out: &mut Out<'_>) {
+        let Some(stream) = self.open.get_mut(&out.id) else { return };
+        if direction == Direction::Read && matches!(stream.answer, Answer::Waiting) {
+            out.note("lost_response_head");
+            return self.end(End::Lost, out);
+        }
+        if direction == Direction::Read {
+            stream.unsure = false; // it goes on
+        }
+        let Some(bytes) = stream.told(direction, bytes, out) else { return };
+        let ignored = stream.ignored;
+        if let Some(body) = stream.body(direction).filter(|_| !ignored) {
+            body.push(&bytes, &mut |message| out.say(message));
+            // All are only counted where one is large: most hold next to nothing.
+            if body.held() > 8 * SSE_EVENT_HEAD && self.held() > HTTP2_HELD {
+                out.note("too_much_held");
+                self.end(End::Lost, out);
+            }
+        }
+    }
+
+    /// Bytes of a body are missing.
+    pub(super) fn gap(&mut self, direction: Direction, bytes: Option<u64>, cause: LossCause, out: &mut Out<'_>) {
+        let Some(stream) = self.open.get_mut(&out.id) else { return };
+        if direction == Direction::Read {
+            stream.tell(None, out);
+        }
+        match stream.body(direction) {
+            Some(body) => body.gap(bytes, cause, &mut |message| out.say(message)),
+            None if direction == Direction::Read => out.say(Message::Gap { bytes, cause }),
+            None => {}
+        }
+    }
+
+    /// Frames are missing: any stream may lack some, its end included.
+    pub(super) fn gap_in_all(&mut self, direction: Direction, cause: LossCause, at: Moment, sink: &mut dyn Sink) {
+        let ids: Vec<u32> = self.open.keys().copied().collect();
+        for id in ids {
+            self.gap(direction, None, cause, &mut Out { id, at, sink });
+        }
+        self.open.values_mut().for_each(|stream| stream.unsure = true);
+    }
+
+    /// One side has said its last.
+    pub(super) fn end_of(&mut self, direction: Direction, out: &mut Out<'_>) {
+        let Some(stream) = self.open.get_mut(&out.id) else { return };
+        match (direction, &stream.answer) {
+            (Direction::Write, _) => stream.end_request(false, out),
+            (Direction::Read, Answer::Waiting) => {
+                out.note("lost_response_head");
+                self.end(End::Lost, out);
+            }
+            (Direction::Read, _) => {
+                stream.unsure = false;
+                self.end(End::Complete, out);
+            }
+        }
+    }
+
+    /// The block that would have been a stream's answer was lost. Behind an answer, it was trailers.
+    pub(super) fn lost_block(&mut self, out: &mut Out<'_>) {
+        if self.open.get(&out.id).is_some_and(|stream| matches!(stream.answer, Answer::Waiting)) {
+            out.note("lost_response_head");
+            self.end(End::Lost, out);
+        }
+    }
+
+    /// A stream is over.
+    pub(super) fn end(&mut self, end: End, out: &mut Out<'_>) {
+        let Some(mut stream) = self.open.remove(&out.id) else { return };
+        stream.end_request(true, out);
+        let empty = matches!(&stream.answer, Answer::Untold(.., first) if first.is_empty());
+        stream.tell(empty.then_some(Shape::Plain), out);
+        let mut end = end;
+        if let Answer::Body(body) = &mut stream.answer {
+            if end == End::Complete && !stream.ignored {
+                body.finish(&mut |message| out.say(message));
+            }
+            if body.blind() {
+                end = End::Lost;
+            }
+        }
+        out.say(Message::End(end));
+    }
+
+    /// Every stream above `id` is over; one whose end may have been missed has ended somehow before.
+    pub(super) fn end_above(&mut self, id: u32, end: End, at: Moment, sink: &mut dyn Sink) {
+        while let Some((&id, stream)) = self.open.last_key_value().filter(|(open, _)| **open > id) {
+            let end = if stream.unsure { End::Lost } else { end };
+            self.end(end, &mut Out { id, at, sink });
+        }
+    }
+
+    pub(super) fn ignore(&mut self, id: u32) {
+        if let Some(stream) = self.open.get_mut(&id) {
+            stream.ignored = true;
+        }
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.open.values().map(Stream::held).sum()
+    }
+
+    /// Of too many streams, one goes whose end may have been missed, or else the oldest.
+    fn make_room(&mut self, out: &mut Out<'_>) {
+        let unsure = self.open.iter().find(|(_, stream)| stream.unsure).map(|(id, _)| *id);
+        let Some(id) = unsure.or_else(|| self.open.keys().next().copied()) else { return };
+        let mut out = Out { id, at: out.at, sink: out.sink };
+        out.note("too_many_streams");
+        self.end(End::Lost, &mut out);
+    }
+}
+
+impl Stream {
+    fn body(&mut self, direction: Direction) -> Option<&mut Body> {
+        match (direction, &mut self.answer) {
+            (Direction::Write, _) => self.request.as_mut(),
+            (Direction::Read, Answer::Body(body)) => Some(body),
+            (Direction::Read, _) => None,
+        }
+    }
+
+    fn end_request(&mut self, lost: bool, out: &mut Out<'_>) {
+        let Some(mut body) = self.request.take() else { return };
+        if !lost && !self.ignored {
+            body.finish(&mut |message| out.say(message));
+        }
+        out.say(Message::RequestEnd { lost: lost || body.blind() });
+    }
+
+    /// What is to be read of a piece, with what was held back before it; `None`: it is held back too.
+    fn told<'b>(&mut self, direction: Direction, bytes: &'b [u8], out: &mut Out<'_>) -> Option<Cow<'b, [u8]>> {
+        let Answer::Untold(.., first) = &mut self.answer else { return Some(bytes.into()) };
+        if direction == Direction::Write {
+            return Some(bytes.into());
+        }
+        let mut held = std::mem::take(first);
+        held.extend_from_slice(bytes);
+        let Some(shape) = Shape::of(&held) else {
+            *first = held;
+            return None;
+        };
+        self.tell(shape, out);
+        Some(held.into())
+    }
+
+    /// Says a held-back answer. A body of which nothing is known (`None`) is not read: it may be compressed.
+    fn tell(&mut self, shape: Option<Shape>, out: &mut Out<'_>) {
+        let Answer::Untold(head, began, _) = &mut self.answer else { return };
+        if head.content_type.is_none() && shape == Some(Shape::Events) {
+            head.content_type = Some("text/event-stream".into());
+        }
+        let codings: Option<&[_]> = shape.map(|_| &[][..]);
+        let body = Body::response(head.content_type.as_deref(), codings);
+        out.sink.message(ExchangeId(u64::from(out.id)), *began, Message::Response(head));
+        self.answer = Answer::Body(body);
+    }
+
+    fn held(&self) -> usize {
+        let answer = match &self.answer {
+            Answer::Waiting => 0,
+            Answer::Untold(head, ..) => head.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            Answer::Body(body) => body.held(),
+        };
+        size_of::<Stream>() + answer + self.request.as_ref().map_or(0, Body::held)
+    }
+}
+
+/// What the first bytes of a body look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Events,
+    Plain,
+}
+
+impl Shape {
+    /// `None`: too few bytes; `Some(None)`: like nothing we know.
+    fn of(bytes: &[u8]) -> Option<Option<Shape>> {
+        const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b": "];
+        if FIELDS.iter().any(|field| bytes.starts_with(field)) {
+            return Some(Some(Shape::Events));
+        }
+        if FIELDS.iter().any(|field| field.starts_with(bytes)) {
+            return None;
+        }
+        Some(matches!(bytes, [b'{' | b'[', ..]).then_some(Shape::Plain))
+    }
+}
