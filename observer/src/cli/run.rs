@@ -131,16 +131,21 @@ fn serve(bound: Bound, settings: Settings, servers: &Runtime) -> anyhow::Result<
     let own = Builder::new_current_thread().enable_all().build().context("cannot start the pipeline's loop")?;
     // From now on a signal ends the daemon in order, also while probes are still being attached.
     let signals = own.block_on(async { Signals::new() }).context("cannot wait for signals")?;
-    let edge = super::target::narrow(super::edge::start(&settings)?, settings.targets.clone());
-    let pipeline = Pipeline::new(pipeline_settings(settings), metrics);
-    let mut daemon = Daemon::new(edge, pipeline, health);
-    tracing::info!("observing");
-    let ended = own.block_on(daemon.run(signals, asks)).context("the pipeline's loop cannot wait for its events");
-    // The socket's file goes with its task. Detaching takes a second or two: nobody should ask meanwhile.
+    let mut daemon = None;
+    let ended = super::edge::start(&settings).and_then(|edge| {
+        let edge = super::target::narrow(edge, settings.targets.clone());
+        let pipeline = Pipeline::new(pipeline_settings(settings), metrics);
+        tracing::info!("observing");
+        let running = daemon.insert(Daemon::new(edge, pipeline, health)).run(signals, asks);
+        own.block_on(running).context("the pipeline's loop cannot wait for its events")
+    });
+    // The socket's file goes with its task, whether or not anything could be attached. Detaching takes a second or two:
+    // nobody should ask meanwhile.
     serving.abort();
     servers.block_on(async { serving.await.err() });
-    drop(daemon);
-    tracing::info!("stopped; nothing is left attached");
+    if daemon.take().is_some() {
+        tracing::info!("stopped; nothing is left attached");
+    }
     ended
 }
 

@@ -62,7 +62,8 @@ fn a_process_older_than_the_daemon_that_loads_tls_later_is_covered() {
     let models = ["scenario:text#late".to_owned()];
     let provider = provider::Provider::start(&provider::Options::in_memory(dir.path().to_owned())).unwrap();
     let clients = kernel_tests::clients::Clients::set_up().unwrap();
-    let run = clients.run(Kind::named("stdlib").unwrap(), &provider).env("CLIENT_GO", "1");
+    // A library that nobody used before: what is promised is that 100 ms after it was mapped it is covered.
+    let run = clients.run(Kind::named("stdlib").unwrap(), &provider).env("CLIENT_GO", "1").env("CLIENT_PAUSE", "0.1");
     let mut client = run.env("LD_LIBRARY_PATH", libraries.to_str().unwrap()).start(&models).unwrap();
     client.until(|said| said.ready).unwrap();
     assert!(mapped_libssl(client.pid()).is_none(), "TLS is loaded already: this would test nothing");
