@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn this_kernels_offsets_are_plausible() {
         let Ok(btf) = std::fs::read("/sys/kernel/btf/vmlinux") else {
-            println!("skipped: this kernel shows no BTF");
+            println!("SKIPPED: this kernel shows no BTF");
             return;
         };
         let offsets = task_offsets(&btf).expect("task_struct has both fields");
