@@ -265,12 +265,8 @@ pub mod counter {
     pub const LOST_CALLS: u32 = 3;
     /// First of the lost-byte counters, in the order of `LOSSES`.
     pub const LOST_BYTES: u32 = LOST_CALLS + 4;
-    /// Entry probe hits (reads and writes).
-    pub const HITS: u32 = LOST_BYTES + 4;
-    /// Calls that moved nothing (would block, end, error).
-    pub const EMPTY: u32 = HITS + 1;
-    /// Records other than data that found no room.
-    pub const LOST_EVENTS: u32 = EMPTY + 1;
+    /// Records other than data (births, ends, sockets) that found no room.
+    pub const LOST_EVENTS: u32 = LOST_BYTES + 4;
     /// Number of counters.
     pub const COUNT: u32 = LOST_EVENTS + 1;
 

@@ -76,7 +76,6 @@ fn call_key(tid: u32, sp: u64, dir: u8) -> u64 {
 /// `len_ptr` is asked for late: what is not read yet needs no stack.
 #[inline(always)]
 fn enter(ctx: &ProbeContext, len_ptr: fn(&ProbeContext) -> u64, dir: u8) -> u32 {
-    count(counter::HITS, 1);
     let mut call = MaybeUninit::<Call>::uninit();
     let to = call.as_mut_ptr();
     // SAFETY: the context of a uprobe is a pt_regs; every field of the call is written before it is used.
@@ -139,7 +138,6 @@ fn leave(ctx: &RetProbeContext, dir: u8, empty: fn(*const Call, i32)) -> u32 {
     if moved > 0 {
         deliver(call, moved, dir);
     } else {
-        count(counter::EMPTY, 1);
         empty(call, ret);
     }
     let _ = CALLS.remove(key);

@@ -73,7 +73,7 @@ pub struct KernelCounters {
     pub captured: [u64; 2],
     /// Calls that an `Ignore`/`Heads` verdict let pass unread.
     pub ignored_calls: u64,
-    /// Calls lost by cause.
+    /// Calls lost by cause; under `RingFull` also births and ends whose record found no room.
     pub lost_calls: Vec<(LossCause, u64)>,
     /// Bytes lost by cause.
     pub lost_bytes: Vec<(LossCause, u64)>,

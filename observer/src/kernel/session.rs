@@ -256,14 +256,19 @@ impl Edge for Session {
     }
 
     fn counters(&self) -> KernelCounters {
-        let lost = |base: u32| {
+        let lost = |base: u32| -> Vec<(LossCause, u64)> {
             let causes = [LossCause::RingFull, LossCause::Truncated, LossCause::Fault, LossCause::TableFull];
             causes.into_iter().zip(base..).map(|(cause, index)| (cause, self.count(index))).collect()
         };
+        let mut lost_calls = lost(counter::LOST_CALLS);
+        // A birth or an end that found no room is a lost event like any other: it must not look like health.
+        for (_, calls) in lost_calls.iter_mut().filter(|(cause, _)| *cause == LossCause::RingFull) {
+            *calls += self.count(counter::LOST_EVENTS);
+        }
         KernelCounters {
             captured: [self.count(counter::CAPTURED_READ), self.count(counter::CAPTURED_WRITE)],
             ignored_calls: self.count(counter::IGNORED),
-            lost_calls: lost(counter::LOST_CALLS),
+            lost_calls,
             lost_bytes: lost(counter::LOST_BYTES),
             seconds: sweep::program_seconds(&self.ebpf),
             discovery_lost: self.discovery_lost,
