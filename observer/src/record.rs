@@ -22,12 +22,22 @@ pub enum Record<'a> {
     Shutdown { conn: ConnKey, at: Ns },
     /// The peer ended its side: in order (`clean`) or by a reset. What had arrived before may still be read after this.
     ReadEnd { conn: ConnKey, at: Ns, clean: bool },
-    /// The socket that carries this TLS object was found (by the join of both layers).
+    /// The peer's address is known without its socket (a masked recording says no more).
     Remote { conn: ConnKey, peer: SocketAddr },
+    /// The socket that carries this TLS object was found (by the join of both layers).
+    Joined(Joined),
     /// The TLS object is gone. Positions tell what was lost at the end.
     Close { conn: ConnKey, at: Ns, read_pos: u64, write_pos: u64 },
     /// A process ended; its connections ended with it.
     Exit { tgid: u32, at: Ns },
+    /// A TCP socket of a client is followed from here on.
+    SockOpen(SockOpen),
+    /// A TCP segment of a followed socket.
+    Segment(Segment<'a>),
+    /// What the kernel's TCP knows of a followed socket.
+    SockInfo(SockInfo),
+    /// A followed socket is closed, by both sides or by a reset.
+    SockClose { sock: Sock, at: Ns },
 }
 
 impl Record<'_> {
@@ -35,12 +45,16 @@ impl Record<'_> {
     #[must_use]
     pub fn at(&self) -> Ns {
         match self {
-            Record::Process { .. } | Record::Remote { .. } => Ns(0),
+            Record::Process { .. } | Record::Remote { .. } | Record::Joined(_) => Ns(0),
             Record::Data(data) => data.at,
+            Record::SockOpen(open) => open.at,
+            Record::Segment(segment) => segment.at,
+            Record::SockInfo(info) => info.at,
             Record::Open { at, .. }
             | Record::Shutdown { at, .. }
             | Record::ReadEnd { at, .. }
             | Record::Close { at, .. }
+            | Record::SockClose { at, .. }
             | Record::Exit { at, .. } => *at,
         }
     }
@@ -88,4 +102,160 @@ impl fmt::Debug for Data<'_> {
             .field("len", &bytes.len())
             .finish()
     }
+}
+
+/// A TCP socket, by its cookie: unique while the host runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Sock(pub u64);
+
+impl Sock {
+    /// No TLS object lies at an address with this bit: it is the kernel's half.
+    const MARK: u64 = 1 << 63;
+
+    /// The connection that this socket is, for one that carries plain text.
+    #[must_use]
+    pub fn conn(self, tgid: u32, start_ns: u64) -> ConnKey {
+        ConnKey { handle: self.0 | Self::MARK, start_ns, tgid, generation: 0 }
+    }
+
+    /// The socket that this connection is, unless it is a TLS object.
+    #[must_use]
+    pub fn of(conn: &ConnKey) -> Option<Sock> {
+        (conn.handle & Self::MARK != 0).then_some(Sock(conn.handle & !Self::MARK))
+    }
+}
+
+/// How we came to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Attach {
+    /// Its connect() was seen, and every segment since.
+    Born,
+    /// It was open when the observer came.
+    Mid,
+}
+
+/// A TCP socket that connected somewhere. Sockets that accepted a connection are none of ours: one that both ends on this
+/// host share would count twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SockOpen {
+    /// Which.
+    pub sock: Sock,
+    /// The process that connected it, or holds it.
+    pub tgid: u32,
+    /// That process's start.
+    pub start_ns: u64,
+    /// This side, where it is known.
+    pub local: Option<SocketAddr>,
+    /// The other side.
+    pub peer: SocketAddr,
+    /// When it was established; of one joined in the middle, when it was first heard of.
+    pub at: Ns,
+    /// When connect() was called.
+    pub connect_at: Option<Ns>,
+    /// Seen from its birth?
+    pub attach: Attach,
+}
+
+impl SockOpen {
+    /// See `Sock::conn`.
+    #[must_use]
+    pub fn conn(&self) -> ConnKey {
+        self.sock.conn(self.tgid, self.start_ns)
+    }
+}
+
+/// A TCP segment, as it passed the host's IP layer: retransmissions, reordering and overlaps are still in.
+#[derive(Clone, Copy)]
+pub struct Segment<'a> {
+    /// The socket.
+    pub sock: Sock,
+    /// `Read`: from the peer.
+    pub direction: Direction,
+    /// When it passed.
+    pub at: Ns,
+    /// Sequence number of the first payload byte (of the SYN or FIN itself where there is none).
+    pub seq: u32,
+    /// Payload bytes on the wire.
+    pub len: u32,
+    /// Its flags.
+    pub syn: bool,
+    pub fin: bool,
+    pub rst: bool,
+    /// Its sender has no room to receive.
+    pub zero_window: bool,
+    /// What was copied: a prefix of the payload, maybe empty.
+    pub bytes: &'a [u8],
+    /// Why the rest was not.
+    pub lost: Option<LossCause>,
+}
+
+/// Without the payload: it must not reach a log.
+impl fmt::Debug for Segment<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Segment { sock, direction, at, seq, len, syn, fin, rst, zero_window, bytes, lost } = self;
+        f.debug_struct("Segment")
+            .field("sock", sock)
+            .field("direction", direction)
+            .field("at", at)
+            .field("seq", seq)
+            .field("len", len)
+            .field("syn", syn)
+            .field("fin", fin)
+            .field("rst", rst)
+            .field("zero_window", zero_window)
+            .field("copied", &bytes.len())
+            .field("lost", lost)
+            .finish()
+    }
+}
+
+/// What the kernel's TCP knows of a socket; `None`: not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SockInfo {
+    /// The socket.
+    pub sock: Sock,
+    /// When.
+    pub at: Ns,
+    /// Smoothed round-trip time, microseconds.
+    pub srtt_us: Option<u32>,
+    /// Segments that this side sent again, since the birth.
+    pub retransmits: Option<u32>,
+}
+
+/// A TLS object and the socket below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The TLS object.
+    pub conn: ConnKey,
+    /// Its socket.
+    pub sock: Sock,
+    /// The other side.
+    pub peer: SocketAddr,
+    /// What told.
+    pub method: JoinMethod,
+    /// How sure that is.
+    pub confidence: Confidence,
+}
+
+/// What told which socket carries a TLS object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JoinMethod {
+    /// A TLS record of the right length left during the write.
+    Inside,
+    /// It left after the write: the nearest earlier write that fits.
+    Nearest,
+}
+
+impl JoinMethod {
+    /// Every method; a recording holds the index.
+    pub const ALL: [JoinMethod; 2] = [Self::Inside, Self::Nearest];
+}
+
+/// How sure a join is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Confidence {
+    /// Another one would have fitted too, or nearly.
+    Low,
+    /// Nothing else fitted.
+    High,
 }

@@ -2,7 +2,7 @@
 //! that they cost one look-up in the kernel from then on.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
 
 use observer_common::record::Verdict;
@@ -10,7 +10,7 @@ use observer_common::record::Verdict;
 use crate::config::Target;
 use crate::coverage::{Edge, KernelCounters, ProbeRow, ProcessRow};
 use crate::identity::{Identity, Reader};
-use crate::record::{ConnKey, Record};
+use crate::record::{ConnKey, Record, Sock};
 use crate::units::Ns;
 
 /// The filter.
@@ -20,6 +20,8 @@ pub struct Targeted {
     /// Processes that records may be of.
     wanted: HashSet<u32>,
     refused: Vec<ConnKey>,
+    /// Whose the wanted sockets are: their segments name the socket alone.
+    sockets: HashMap<Sock, u32>,
     reader: RefCell<Reader>,
 }
 
@@ -28,8 +30,8 @@ pub fn narrow(edge: Box<dyn Edge>, targets: Vec<Target>) -> Box<dyn Edge> {
     if targets.is_empty() {
         return edge;
     }
-    let (wanted, refused, reader) = (HashSet::new(), Vec::new(), RefCell::default());
-    Box::new(Targeted { edge, targets, wanted, refused, reader })
+    let (wanted, refused, sockets, reader) = (HashSet::new(), Vec::new(), HashMap::new(), RefCell::default());
+    Box::new(Targeted { edge, targets, wanted, refused, sockets, reader })
 }
 
 impl Edge for Targeted {
@@ -38,7 +40,7 @@ impl Edge for Targeted {
     }
 
     fn drain(&mut self, sink: &mut dyn FnMut(&Record<'_>)) -> bool {
-        let Targeted { edge, targets, wanted, refused, reader } = self;
+        let Targeted { edge, targets, wanted, refused, sockets, reader } = self;
         let more = edge.drain(&mut |record| {
             if let Record::Process { tgid, identity, .. } = record {
                 if fits(targets, identity, &reader.borrow().cgroups(*tgid)) {
@@ -48,13 +50,24 @@ impl Edge for Targeted {
                     wanted.remove(tgid);
                 }
             }
-            match owner(record) {
+            if let Record::SockOpen(open) = record
+                && wanted.contains(&open.tgid)
+            {
+                sockets.insert(open.sock, open.tgid);
+            }
+            match owner(record, sockets) {
                 (tgid, _) if wanted.contains(&tgid) => sink(record),
                 (_, Some(conn)) => refused.push(conn),
                 (_, None) => {}
             }
-            if let Record::Exit { tgid, .. } = record {
-                wanted.remove(tgid);
+            match record {
+                Record::Exit { tgid, .. } => {
+                    wanted.remove(tgid);
+                }
+                Record::SockClose { sock, .. } => {
+                    sockets.remove(sock);
+                }
+                _ => {}
             }
         });
         for conn in self.refused.drain(..) {
@@ -89,9 +102,15 @@ impl Edge for Targeted {
     }
 }
 
-/// The process a record is of, and its connection where a verdict about it is due.
-fn owner(record: &Record<'_>) -> (u32, Option<ConnKey>) {
+/// The process a record is of (0, which is none: a socket that is not wanted), and its connection where a verdict about it is due.
+fn owner(record: &Record<'_>, sockets: &HashMap<Sock, u32>) -> (u32, Option<ConnKey>) {
+    let of = |sock: &Sock| sockets.get(sock).copied().unwrap_or(0);
     match record {
+        Record::SockOpen(open) => (open.tgid, Some(open.conn())),
+        Record::Segment(segment) => (of(&segment.sock), None),
+        Record::SockInfo(info) => (of(&info.sock), None),
+        Record::SockClose { sock, .. } => (of(sock), None),
+        Record::Joined(joined) => (joined.conn.tgid, None),
         Record::Process { tgid, .. } | Record::Exit { tgid, .. } => (*tgid, None),
         Record::Open { conn, .. } => (conn.tgid, Some(*conn)),
         Record::Data(data) => (data.conn.tgid, Some(data.conn)),
@@ -154,7 +173,7 @@ mod tests {
         let edge = Box::new(Fake { decided: Arc::clone(&decided) });
         let mut edge = narrow(edge, vec![Target::Pid(1)]);
         let mut seen = Vec::new();
-        edge.drain(&mut |record| seen.push(owner(record).0));
+        edge.drain(&mut |record| seen.push(owner(record, &HashMap::new()).0));
         assert_eq!(seen, [1, 1, 1]);
         let decided = decided.lock().unwrap().clone();
         assert_eq!(decided, [(2, Verdict::Ignore)]);

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use observer_common::record::Peer;
 
-use crate::record::ConnKey;
+use crate::record::{Confidence, ConnKey, JoinMethod, Joined, Sock};
 use crate::units::Ns;
 
 use super::ring::Wire;
@@ -69,7 +69,7 @@ const SETTLE_NS: u64 = 5_000_000;
 
 impl Join {
     /// A TLS object wrote. Returns the other end if this joins it.
-    pub fn wrote(&mut self, conn: ConnKey, write: Write) -> Option<SocketAddr> {
+    pub fn wrote(&mut self, conn: ConnKey, write: Write) -> Option<Joined> {
         if self.joined.contains_key(&conn) {
             return None;
         }
@@ -83,7 +83,7 @@ impl Join {
         };
         let index = self.waiting.iter().position(inside)?;
         let departure = self.waiting.remove(index)?;
-        self.pair(departure.cookie, conn)
+        self.pair(departure.cookie, conn, JoinMethod::Inside)
     }
 
     /// A socket did something.
@@ -110,7 +110,7 @@ impl Join {
     }
 
     /// Departures that no write contained: the nearest earlier write that fits. `now`: the newest stamp seen.
-    pub fn settle(&mut self, now: Ns) -> Vec<(ConnKey, SocketAddr)> {
+    pub fn settle(&mut self, now: Ns) -> Vec<Joined> {
         let mut pairs = Vec::new();
         while self.waiting.front().is_some_and(|d| now - d.at > SETTLE_NS) {
             let Some(departure) = self.waiting.pop_front() else { break };
@@ -118,9 +118,9 @@ impl Join {
                 continue;
             }
             if let Some(conn) = self.nearest(departure)
-                && let Some(peer) = self.pair(departure.cookie, conn)
+                && let Some(joined) = self.pair(departure.cookie, conn, JoinMethod::Nearest)
             {
-                pairs.push((conn, peer));
+                pairs.push(joined);
             }
         }
         pairs
@@ -128,12 +128,12 @@ impl Join {
 
     /// The TLS object is about to go: departures that would still wait are settled for it now, or an end of its socket just
     /// before would not be known as its own.
-    pub fn settle_for(&mut self, conn: &ConnKey) -> Option<SocketAddr> {
+    pub fn settle_for(&mut self, conn: &ConnKey) -> Option<Joined> {
         let free = |d: &Departure| self.sockets.get(&d.cookie).is_some_and(|s| s.conn.is_none());
         let own = |d: &Departure| d.tgid == conn.tgid && free(d) && self.nearest(*d) == Some(*conn);
         let index = self.waiting.iter().position(own)?;
         let departure = self.waiting.remove(index)?;
-        self.pair(departure.cookie, *conn)
+        self.pair(departure.cookie, *conn, JoinMethod::Nearest)
     }
 
     fn nearest(&self, departure: Departure) -> Option<ConnKey> {
@@ -147,7 +147,7 @@ impl Join {
         candidates.max().map(|(_, conn)| conn)
     }
 
-    fn pair(&mut self, cookie: u64, conn: ConnKey) -> Option<SocketAddr> {
+    fn pair(&mut self, cookie: u64, conn: ConnKey, method: JoinMethod) -> Option<Joined> {
         let socket = self.sockets.get_mut(&cookie)?;
         if socket.conn.is_some() {
             return None;
@@ -157,7 +157,9 @@ impl Join {
         if let Some(loose) = self.loose.get_mut(&conn.tgid) {
             loose.remove(&conn);
         }
-        Some(address(&socket.peer))
+        // A record that leaves inside the write of its length leaves little doubt; the nearest write is a guess among those that fit.
+        let confidence = if method == JoinMethod::Inside { Confidence::High } else { Confidence::Low };
+        Some(Joined { conn, sock: Sock(cookie), peer: address(&socket.peer), method, confidence })
     }
 
     /// How the socket of this TLS object ended, if it is known and did.
@@ -236,7 +238,8 @@ mod tests {
         let mut join = Join::default();
         join.wire(1, Ns(10), peer(7, 443), Wire::Hello);
         join.wire(1, Ns(105), peer(7, 443), Wire::Out { record: 317 });
-        assert_eq!(join.wrote(conn(1), write(100, 110, 300)).map(|a| a.port()), Some(443));
+        let joined = join.wrote(conn(1), write(100, 110, 300)).unwrap();
+        assert_eq!((joined.peer.port(), joined.sock, joined.method), (443, Sock(1), JoinMethod::Inside));
         assert_eq!(join.wrote(conn(1), write(120, 130, 300)), None, "a pair stays");
     }
 
@@ -251,7 +254,7 @@ mod tests {
         join.wrote(conn(2), write(130, 140, 300));
         join.wire(2, Ns(150), peer(7, 442), Wire::Out { record: 317 });
         let pairs = join.settle(Ns(150 + 2 * SETTLE_NS));
-        let ports: Vec<_> = pairs.iter().map(|(c, a)| (c.handle, a.port())).collect();
+        let ports: Vec<_> = pairs.iter().map(|j| (j.conn.handle, j.peer.port())).collect();
         assert_eq!(ports, [(1, 441), (2, 442)]);
     }
 
@@ -263,7 +266,7 @@ mod tests {
         join.wire(1, Ns(120), peer(7, 443), Wire::Out { record: 317 });
         join.wire(1, Ns(200), peer(7, 443), Wire::End { by_peer: true, reset: true });
         assert_eq!(join.settle_for(&conn(2)), None, "not another's");
-        assert_eq!(join.settle_for(&conn(1)).map(|a| a.port()), Some(443));
+        assert_eq!(join.settle_for(&conn(1)).map(|joined| joined.peer.port()), Some(443));
         assert!(join.end_of(&conn(1)).is_some_and(|end| end.reset));
         assert_eq!(join.settle_for(&conn(1)), None, "a pair stays");
     }

@@ -221,8 +221,8 @@ impl Edge for Session {
                 None => tracing::debug!("a ring record of unknown kind"),
             }
         }
-        for (conn, peer) in self.follow.join.settle(self.follow.newest) {
-            sink(&Record::Remote { conn, peer });
+        for joined in self.follow.join.settle(self.follow.newest) {
+            sink(&Record::Joined(joined));
         }
         self.follow.flush_passed();
         for tgid in ended {
@@ -322,8 +322,8 @@ impl Follow {
             Raw::Shutdown { conn, at } => sink(&Record::Shutdown { conn, at }),
             Raw::ReadEnd { conn, at } => sink(&Record::ReadEnd { conn, at, clean: true }),
             Raw::Close { conn, at, read_pos, write_pos } => {
-                if let Some(peer) = self.join.settle_for(&conn) {
-                    sink(&Record::Remote { conn, peer });
+                if let Some(joined) = self.join.settle_for(&conn) {
+                    sink(&Record::Joined(joined));
                 }
                 if let Some(SocketEnd { at: end, by_peer: true, reset }) = self.join.end_of(&conn)
                     && !self.end_told.remove(&conn)
@@ -364,8 +364,8 @@ impl Follow {
                 *written = (*written).max(data.pos + u64::from(data.call_len));
             }
             let write = Write { entered: data.entered, at: data.at, len: data.call_len };
-            if let Some(peer) = self.join.wrote(data.conn, write) {
-                sink(&Record::Remote { conn: data.conn, peer });
+            if let Some(joined) = self.join.wrote(data.conn, write) {
+                sink(&Record::Joined(joined));
             }
         }
     }

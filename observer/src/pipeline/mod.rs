@@ -59,6 +59,11 @@ pub struct Counters {
     pub read_ends: u64,
     pub closes: u64,
     pub exits: u64,
+    pub joins: u64,
+    pub sock_opens: u64,
+    pub segments: u64,
+    pub sock_infos: u64,
+    pub sock_closes: u64,
     /// Records of a connection that was already succeeded by another at its address.
     pub stale: u64,
     /// Bytes that came twice.
@@ -76,7 +81,7 @@ pub struct Counters {
 impl Counters {
     /// Records by kind: the label values of `llm_observer_events_total`.
     #[must_use]
-    pub fn kinds(&self) -> [(&'static str, u64); 9] {
+    pub fn kinds(&self) -> [(&'static str, u64); 14] {
         [
             ("process", self.processes),
             ("open", self.opens),
@@ -87,6 +92,11 @@ impl Counters {
             ("read_end", self.read_ends),
             ("close", self.closes),
             ("exit", self.exits),
+            ("joined", self.joins),
+            ("socket_open", self.sock_opens),
+            ("segment", self.segments),
+            ("socket_info", self.sock_infos),
+            ("socket_close", self.sock_closes),
         ]
     }
 
@@ -143,6 +153,26 @@ impl<A: Audience> Pipeline<A> {
             Record::Remote { conn, peer } => {
                 self.counters.remotes += 1;
                 self.with(conn, |conn, env| conn.state.remote(*peer, env));
+            }
+            Record::Joined(joined) => {
+                self.counters.joins += 1;
+                self.with(&joined.conn, |conn, env| conn.state.remote(joined.peer, env));
+            }
+            Record::SockOpen(open) => {
+                self.counters.sock_opens += 1;
+                self.now = self.now.max(open.at);
+            }
+            Record::Segment(segment) => {
+                self.counters.segments += 1;
+                self.now = self.now.max(segment.at);
+            }
+            Record::SockInfo(info) => {
+                self.counters.sock_infos += 1;
+                self.now = self.now.max(info.at);
+            }
+            Record::SockClose { at, .. } => {
+                self.counters.sock_closes += 1;
+                self.now = self.now.max(*at);
             }
             Record::Shutdown { conn, at } => {
                 self.counters.shutdowns += 1;

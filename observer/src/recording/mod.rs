@@ -11,9 +11,21 @@
 //!      5 = conn | at u64 | clean u8                                             (the peer's end)
 //!      6 = conn | at u64 | read_pos u64 | write_pos u64                         (the TLS object is gone)
 //!      7 = tgid u32 | at u64                                                    (a process ended)
-//!      8 = conn | 16 bytes of an IPv6 or IPv4-mapped address | port u16         (the peer's address)
+//!      8 = conn | addr                                                          (the peer's address)
+//!      9 = conn | sock | addr | method u8 | confidence u8                       (the socket below a TLS object)
+//!     10 = sock | tgid u32 | start_ns u64 | flags u8 | at u64 | connect_at u64 | addr (peer) | addr (local, if flag 2)
+//!                                                                               (a socket is followed)
+//!     11 = sock | direction u8 | flags u8 | cause u8 | at u64 | seq u32 | len u32 | size u32 | size bytes if flag 4
+//!                                                                               (a TCP segment)
+//!     12 = sock | at u64 | flags u8 | srtt_us u32 | retransmits u32             (what TCP knows)
+//!     13 = sock | at u64                                                        (a socket is closed)
+//! addr   = 16 bytes of an IPv6 or IPv4-mapped address | port u16
+//! sock   = cookie u64
 //! conn   = handle u64 | start_ns u64 | tgid u32 | generation u32
 //! flags  = 1 born | 2 bytes missing, see cause (index in LossCause::ALL) | 4 payload follows
+//!          of 10: 1 born | 2 local address follows | 4 connect_at is known; of 12: 1 srtt_us, 2 retransmits are known
+//!          of 11: also 8 SYN | 16 FIN | 32 RST | 64 no room to receive
+//! method = index in JoinMethod::ALL; confidence: 0 low, 1 high
 //! text   = length u16 | UTF-8 bytes; length 65535: not known
 //! ```
 //! All numbers are little-endian; times are nanoseconds on CLOCK_BOOTTIME; `wall` is the wall clock minus that clock.
@@ -27,6 +39,7 @@ mod mask;
 mod read;
 mod redact;
 mod replay;
+mod sock;
 mod write;
 
 use std::io;
@@ -53,10 +66,27 @@ const READ_END: u8 = 5;
 const CLOSE: u8 = 6;
 const EXIT: u8 = 7;
 const REMOTE: u8 = 8;
+const JOINED: u8 = 9;
+const SOCK_OPEN: u8 = 10;
+const SEGMENT: u8 = 11;
+const SOCK_INFO: u8 = 12;
+const SOCK_CLOSE: u8 = 13;
 
 const FLAG_BORN: u8 = 1;
 const FLAG_LOST: u8 = 2;
 const FLAG_PAYLOAD: u8 = 4;
+const FLAG_SYN: u8 = 8;
+const FLAG_FIN: u8 = 16;
+const FLAG_RST: u8 = 32;
+const FLAG_ZERO_WINDOW: u8 = 64;
+
+/// Of a socket's opening, beside `FLAG_BORN`.
+const FLAG_LOCAL: u8 = 2;
+const FLAG_CONNECTED: u8 = 4;
+
+/// Of what TCP knows.
+const FLAG_SRTT: u8 = 1;
+const FLAG_RETRANSMITS: u8 = 2;
 
 /// How much of the plaintext a recording holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -1,12 +1,11 @@
 //! Bytes to records. The bytes may be anybody's: nothing here trusts a length or an index.
 
 use std::io::{self, Read};
-use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::{
-    CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, MAGIC, MAX_FRAME, OPEN, PROCESS, Payload, READ_END, REMOTE,
-    RecordingError, SHUTDOWN, UNKNOWN, VERSION,
+    CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, JOINED, MAGIC, MAX_FRAME, OPEN, PROCESS, Payload, READ_END,
+    REMOTE, RecordingError, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, UNKNOWN, VERSION, sock,
 };
 use crate::identity::{Identity, K8s};
 use crate::record::{ConnKey, Data, Record};
@@ -85,7 +84,7 @@ impl<R: Read> Reader<R> {
         loop {
             let offset = self.offset;
             let Some(kind) = self.next_frame()? else { return Ok(None) };
-            if !(PROCESS..=REMOTE).contains(&kind) {
+            if !(PROCESS..=SOCK_CLOSE).contains(&kind) {
                 self.skipped += 1;
                 continue;
             }
@@ -135,28 +134,42 @@ fn decode(kind: u8, frame: &[u8]) -> Option<Record<'_>> {
         CLOSE => {
             Record::Close { conn: fields.conn()?, at: fields.ns()?, read_pos: fields.u64()?, write_pos: fields.u64()? }
         }
-        REMOTE => {
-            let (conn, addr) = (fields.conn()?, Ipv6Addr::from(fields.array::<16>()?));
-            Record::Remote { conn, peer: SocketAddr::new(addr.to_canonical(), fields.u16()?) }
+        REMOTE => Record::Remote { conn: fields.conn()?, peer: sock::addr(&mut fields)? },
+        JOINED => Record::Joined(sock::joined(&mut fields)?),
+        SOCK_OPEN => Record::SockOpen(sock::open(&mut fields)?),
+        SEGMENT => Record::Segment(sock::segment(&mut fields)?),
+        SOCK_INFO => Record::SockInfo(sock::info(&mut fields)?),
+        SOCK_CLOSE => {
+            let (sock, at) = sock::close(&mut fields)?;
+            Record::SockClose { sock, at }
         }
         EXIT => Record::Exit { tgid: fields.u32()?, at: fields.ns()? },
         _ => return None,
     })
 }
 
-/// Bytes left out of the recording are a gap of the same size.
 fn moved<'a>(fields: &mut Fields<'a>) -> Option<Data<'a>> {
     let conn = fields.conn()?;
     let direction = if fields.u8()? == 0 { Direction::Read } else { Direction::Write };
     let (flags, cause) = (fields.u8()?, fields.u8()?);
     let (at, entered, pos) = (fields.ns()?, fields.ns()?, fields.u64()?);
     let (call_len, offset, size) = (fields.u32()?, fields.u32()?, fields.u32()?);
+    let (bytes, lost) = left_out(fields, flags, cause, size)?;
+    Some(Data { conn, direction, at, entered, pos, call_len, offset, born: flags & FLAG_BORN != 0, lost, bytes })
+}
+
+/// The payload of a frame, and why bytes are missing behind it: those left out of the recording are a gap of the same size.
+pub(super) fn left_out<'a>(
+    fields: &mut Fields<'a>,
+    flags: u8,
+    cause: u8,
+    size: u32,
+) -> Option<(&'a [u8], Option<LossCause>)> {
     let with_payload = flags & FLAG_PAYLOAD != 0;
     let bytes = if with_payload { fields.take(usize::try_from(size).ok()?)? } else { &[] };
     let named = (flags & FLAG_LOST != 0).then(|| LossCause::ALL.get(usize::from(cause)).copied());
     let left_out = (!with_payload && size > 0).then_some(LossCause::Truncated);
-    let lost = left_out.or(named.flatten());
-    Some(Data { conn, direction, at, entered, pos, call_len, offset, born: flags & FLAG_BORN != 0, lost, bytes })
+    Some((bytes, left_out.or(named.flatten())))
 }
 
 fn who(pid: u32, fields: &mut Fields<'_>) -> Option<Identity> {
@@ -176,7 +189,7 @@ fn who(pid: u32, fields: &mut Fields<'_>) -> Option<Identity> {
 }
 
 /// What is left of a frame.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
@@ -185,31 +198,31 @@ impl<'a> Fields<'a> {
         Some(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
     }
 
-    fn u8(&mut self) -> Option<u8> {
+    pub(super) fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    pub(super) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    pub(super) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn ns(&mut self) -> Option<Ns> {
+    pub(super) fn ns(&mut self) -> Option<Ns> {
         self.u64().map(Ns)
     }
 
-    fn conn(&mut self) -> Option<ConnKey> {
+    pub(super) fn conn(&mut self) -> Option<ConnKey> {
         Some(ConnKey { handle: self.u64()?, start_ns: self.u64()?, tgid: self.u32()?, generation: self.u32()? })
     }
 

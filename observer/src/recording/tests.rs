@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::conn::testing::Script;
 use crate::identity::{Identity, K8s};
-use crate::record::{ConnKey, Data, Record};
+use crate::record::{Attach, Confidence, ConnKey, Data, JoinMethod, Joined, Record, Segment, Sock, SockInfo, SockOpen};
 use crate::units::{Direction, LossCause, Ns};
 
 fn samples() -> Vec<Record<'static>> {
@@ -32,6 +32,29 @@ fn samples() -> Vec<Record<'static>> {
         lost: Some(LossCause::Cap),
         bytes: b"secret",
     };
+    let open = SockOpen {
+        sock: Sock(77),
+        tgid: 42,
+        start_ns: 99,
+        local: Some("[::1]:1".parse().unwrap()),
+        peer: "127.0.0.1:11434".parse().unwrap(),
+        at: Ns(3),
+        connect_at: Some(Ns(2)),
+        attach: Attach::Born,
+    };
+    let segment = Segment {
+        sock: Sock(77),
+        direction: Direction::Read,
+        at: Ns(4),
+        seq: u32::MAX,
+        len: 70_000,
+        syn: true,
+        fin: true,
+        rst: true,
+        zero_window: true,
+        bytes: b"secret",
+        lost: Some(LossCause::Truncated),
+    };
     vec![
         Record::Process { tgid: 42, start_ns: 99, identity: Arc::new(identity) },
         Record::Open { conn, at: Ns(1) },
@@ -42,9 +65,31 @@ fn samples() -> Vec<Record<'static>> {
         Record::ReadEnd { conn, at: Ns(7), clean: false },
         Record::Remote { conn, peer: "10.1.2.3:443".parse().unwrap() },
         Record::Remote { conn, peer: "[2001:db8::1]:65535".parse().unwrap() },
+        Record::Joined(Joined {
+            conn,
+            sock: Sock(77),
+            peer: "10.1.2.3:443".parse().unwrap(),
+            method: JoinMethod::Nearest,
+            confidence: Confidence::Low,
+        }),
+        Record::SockOpen(open),
+        Record::SockOpen(SockOpen { local: None, connect_at: None, attach: Attach::Mid, ..open }),
+        Record::Segment(segment),
+        Record::Segment(Segment { direction: Direction::Write, len: 6, syn: false, lost: None, ..segment }),
+        Record::SockInfo(SockInfo { sock: Sock(77), at: Ns(9), srtt_us: Some(120), retransmits: None }),
+        Record::SockInfo(SockInfo { sock: Sock(77), at: Ns(9), srtt_us: None, retransmits: Some(3) }),
+        Record::SockClose { sock: Sock(77), at: Ns(9) },
         Record::Close { conn, at: Ns(8), read_pos: 9, write_pos: u64::MAX },
         Record::Exit { tgid: 42, at: Ns(10) },
     ]
+}
+
+fn payload_of<'a>(record: &Record<'a>) -> &'a [u8] {
+    match record {
+        Record::Data(data) => data.bytes,
+        Record::Segment(segment) => segment.bytes,
+        _ => b"",
+    }
 }
 
 fn written(payload: Payload) -> Vec<u8> {
@@ -58,8 +103,7 @@ fn read_all(bytes: &[u8]) -> Result<(Vec<String>, bool), RecordingError> {
     let mut reader = Reader::new(bytes)?;
     let mut all = Vec::new();
     while let Some(record) = reader.next_record()? {
-        let payload = if let Record::Data(data) = &record { data.bytes } else { b"" };
-        all.push(format!("{record:?} {payload:?}"));
+        all.push(format!("{record:?} {:?}", payload_of(&record)));
     }
     Ok((all, reader.cut()))
 }
@@ -67,10 +111,7 @@ fn read_all(bytes: &[u8]) -> Result<(Vec<String>, bool), RecordingError> {
 #[test]
 fn what_is_written_is_read() {
     let bytes = written(Payload::Full);
-    let want: Vec<String> = samples()
-        .iter()
-        .map(|record| format!("{record:?} {:?}", if let Record::Data(data) = record { data.bytes } else { b"" }))
-        .collect();
+    let want: Vec<String> = samples().iter().map(|record| format!("{record:?} {:?}", payload_of(record))).collect();
     assert_eq!(read_all(&bytes).unwrap(), (want, false));
     let reader = Reader::new(&bytes[..]).unwrap();
     assert_eq!((reader.payload(), reader.wall()), (Payload::Full, -17));
@@ -83,11 +124,14 @@ fn without_payload_sizes_stay() {
     let mut reader = Reader::new(&bytes[..]).unwrap();
     let mut data = Vec::new();
     while let Some(record) = reader.next_record().unwrap() {
-        if let Record::Data(d) = record {
-            data.push((d.call_len, d.bytes.len(), d.lost));
+        match record {
+            Record::Data(d) => data.push((d.call_len, d.bytes.len(), d.lost)),
+            Record::Segment(s) => data.push((s.len, s.bytes.len(), s.lost)),
+            _ => {}
         }
     }
-    assert_eq!(data, [(70, 0, Some(LossCause::Truncated)), (70, 0, None)]);
+    let lost = Some(LossCause::Truncated);
+    assert_eq!(data, [(70, 0, lost), (70, 0, None), (70_000, 0, lost), (6, 0, lost)]);
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! Records to bytes.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
 
 use super::{
-    CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, MAGIC, OPEN, PROCESS, Payload, READ_END, REMOTE, SHUTDOWN,
-    UNKNOWN, VERSION,
+    CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, JOINED, MAGIC, OPEN, PROCESS, Payload, READ_END, REMOTE,
+    SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, UNKNOWN, VERSION, sock,
 };
 use crate::identity::Identity;
 use crate::record::{ConnKey, Data, Record};
@@ -79,13 +78,8 @@ fn encode(record: &Record<'_>, with_payload: bool, body: &mut Vec<u8>) -> u8 {
             READ_END
         }
         Record::Remote { conn, peer } => {
-            let addr = match peer.ip() {
-                IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-                IpAddr::V6(v6) => v6,
-            };
             key(conn, body);
-            body.extend_from_slice(&addr.octets());
-            body.extend_from_slice(&peer.port().to_le_bytes());
+            sock::put_addr(peer, body);
             REMOTE
         }
         Record::Close { conn, at, read_pos, write_pos } => plain(conn, &[at.0, *read_pos, *write_pos], body, CLOSE),
@@ -94,7 +88,21 @@ fn encode(record: &Record<'_>, with_payload: bool, body: &mut Vec<u8>) -> u8 {
             body.extend_from_slice(&at.0.to_le_bytes());
             EXIT
         }
+        Record::Joined(joined) => put(JOINED, sock::put_joined(joined, body)),
+        Record::SockOpen(open) => put(SOCK_OPEN, sock::put_open(open, body)),
+        Record::Segment(segment) => put(SEGMENT, sock::put_segment(segment, with_payload, body)),
+        Record::SockInfo(info) => put(SOCK_INFO, sock::put_info(info, body)),
+        Record::SockClose { sock, at } => put(SOCK_CLOSE, sock::put_close(*sock, *at, body)),
     }
+}
+
+fn put(kind: u8, (): ()) -> u8 {
+    kind
+}
+
+pub(super) fn cause_index(cause: Option<LossCause>) -> u8 {
+    let index = cause.and_then(|cause| LossCause::ALL.iter().position(|&known| known == cause));
+    index.and_then(|index| u8::try_from(index).ok()).unwrap_or(0)
 }
 
 fn plain(conn: &ConnKey, numbers: &[u64], body: &mut Vec<u8>, kind: u8) -> u8 {
@@ -105,11 +113,10 @@ fn plain(conn: &ConnKey, numbers: &[u64], body: &mut Vec<u8>, kind: u8) -> u8 {
 
 fn moved(data: &Data<'_>, with_payload: bool, body: &mut Vec<u8>) -> u8 {
     key(&data.conn, body);
-    let cause = data.lost.and_then(|cause| LossCause::ALL.iter().position(|&c| c == cause)).unwrap_or(0);
     let flag = |on: bool, flag: u8| if on { flag } else { 0 };
     body.push(flag(data.direction == Direction::Write, 1));
     body.push(flag(data.born, FLAG_BORN) | flag(data.lost.is_some(), FLAG_LOST) | flag(with_payload, FLAG_PAYLOAD));
-    body.push(u8::try_from(cause).unwrap_or(0));
+    body.push(cause_index(data.lost));
     for n in [data.at.0, data.entered.0, data.pos] {
         body.extend_from_slice(&n.to_le_bytes());
     }
@@ -122,7 +129,7 @@ fn moved(data: &Data<'_>, with_payload: bool, body: &mut Vec<u8>) -> u8 {
     DATA
 }
 
-fn key(conn: &ConnKey, body: &mut Vec<u8>) {
+pub(super) fn key(conn: &ConnKey, body: &mut Vec<u8>) {
     body.extend_from_slice(&conn.handle.to_le_bytes());
     body.extend_from_slice(&conn.start_ns.to_le_bytes());
     body.extend_from_slice(&conn.tgid.to_le_bytes());
