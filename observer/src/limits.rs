@@ -132,3 +132,18 @@ pub const PEER_GRACE_NS: u64 = 10_000_000_000;
 
 /// Exchange ordinals left free for each parser of a connection.
 pub const EXCHANGE_STEP: u64 = 1 << 32;
+
+/// Segments of one direction of a socket that wait for one that the network lost. A stream of tokens sends 50 a second and
+/// a retransmission takes a few tenths; with more the hole is given up as a gap.
+pub const TCP_PIECES: usize = 256;
+
+/// Bytes of them.
+pub const TCP_BYTES: usize = 256 * 1024;
+
+/// How long segments wait. Six retransmissions that double their patience from 200 ms on take 12.6 s; what has not come by
+/// then, and was not acknowledged either, is taken for a record that we lost.
+pub const TCP_HOLE_NS: u64 = 15_000_000_000;
+
+/// How far from the next byte a segment may lie: more than the largest receive window in use (tcp_rmem ends at 6 MiB by
+/// default). What lies beyond, the receiver drops.
+pub const TCP_REACH: u64 = 64 * 1024 * 1024;

@@ -1,9 +1,11 @@
 //! Stage 3: records to ordered bytes. `Record` in, `Chunk` out.
 //!
-//! `Conns` is the table of connections, `Track` the position of one direction. Neither knows what the bytes mean.
+//! `Conns` is the table of connections, `Track` the position of one direction of a TLS object, `tcp` the order of one
+//! direction of a socket. None knows what the bytes mean.
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 
 mod table;
+pub mod tcp;
 pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,379 @@
+//! One direction of a TCP connection, put in order from its segments.
+//!
+//! The segments are those that crossed the host's own IP layer: what the network lost never comes or comes again, what
+//! it swapped comes swapped, and a peer may send anything at all. What the receiver's TCP would hand to the application
+//! comes out, at the moment from which the application could have read it.
+
+use std::collections::BTreeMap;
+
+use super::Chunk;
+use crate::limits;
+use crate::units::{LossCause, Moment, Ns};
+
+/// One segment of one direction.
+#[derive(Clone, Copy)]
+pub struct Segment<'a> {
+    /// When it crossed the IP layer.
+    pub at: Ns,
+    /// Its sequence number: that of SYN, else of its first payload byte.
+    pub seq: u32,
+    /// Payload bytes on the wire.
+    pub len: u32,
+    /// It begins the direction.
+    pub syn: bool,
+    /// It ends the direction in order.
+    pub fin: bool,
+    /// It breaks the connection.
+    pub rst: bool,
+    /// What was copied: a prefix of the payload.
+    pub bytes: &'a [u8],
+    /// Why the rest of the payload was not copied.
+    pub lost: Option<LossCause>,
+}
+
+/// Sizes only: payload must not reach a log.
+impl std::fmt::Debug for Segment<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Segment { at, seq, len, syn, fin, rst, bytes, lost } = self;
+        write!(f, "Segment({} of {len} bytes at seq {seq}, {at:?}, {syn} {fin} {rst}, {lost:?})", bytes.len())
+    }
+}
+
+/// What one segment turned out to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Payload bytes that had come before: a retransmission.
+    pub again: u32,
+    /// It waits for bytes before it: the network lost or swapped a segment.
+    pub waits: bool,
+    /// It closed a hole that had been known since then: what waited behind it could be read only now.
+    pub filled: Option<Ns>,
+    /// A keep-alive: it only asks whether the other side is there.
+    pub keepalive: bool,
+    /// A reset that the receiver believes.
+    pub reset: bool,
+    /// It lies where no window reaches, or begins a direction that has begun: the receiver drops it.
+    pub strange: bool,
+}
+
+/// Order of one direction. Invariants: what comes out is in order and, with the sizes of the gaps, without holes; every
+/// byte comes out once; at most `limits::TCP_PIECES` segments and `limits::TCP_BYTES` bytes wait. Where two segments
+/// disagree about a byte, the one that came out first stands.
+///
+/// A hole is the network's until shown otherwise: it is filled by a retransmission. It is ours (a gap) when the receiver
+/// acknowledges bytes that we never had, when it is older than `limits::TCP_HOLE_NS`, or when the caps are reached.
+#[derive(Debug, Default)]
+pub struct Tcp {
+    /// Sequence number of position 0; `None` before the first segment.
+    base: Option<u32>,
+    /// Position of the next byte to come out.
+    next: u64,
+    waiting: BTreeMap<u64, Piece>,
+    waiting_bytes: usize,
+    fin: Option<Fin>,
+    far: Far,
+    ordinal: u64,
+}
+
+/// A segment that waits.
+#[derive(Clone)]
+struct Piece {
+    bytes: Box<[u8]>,
+    len: u32,
+    lost: Option<LossCause>,
+    at: Ns,
+}
+
+/// Sizes only: payload must not reach a log.
+impl std::fmt::Debug for Piece {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Piece({} of {} bytes, {:?})", self.bytes.len(), self.len, self.at)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fin {
+    pos: u64,
+    at: Ns,
+}
+
+/// Segments out of reach that continue each other: we have lost more than a window.
+#[derive(Clone, Copy, Debug, Default)]
+struct Far {
+    end: u32,
+    count: u32,
+}
+
+/// After so many of them in a row they are believed.
+const FAR_BELIEVED: u32 = 4;
+
+/// Where chunks go.
+type Out<'a> = &'a mut dyn FnMut(Chunk<'_>, Moment);
+
+impl Tcp {
+    /// The first payload byte will have this sequence number: nothing before it is missing. No effect once begun.
+    pub fn anchor(&mut self, seq: u32) {
+        self.base.get_or_insert(seq);
+    }
+
+    /// The next segment of this direction.
+    pub fn push(&mut self, segment: &Segment<'_>, out: Out<'_>) -> Seen {
+        let first = segment.seq.wrapping_add(u32::from(segment.syn));
+        if segment.syn {
+            self.anchor(first);
+        }
+        if segment.syn && self.base != Some(first) {
+            return Seen { strange: true, ..Seen::default() };
+        }
+        let Some(ahead) = self.ahead(first, segment, out) else {
+            return Seen { reset: segment.rst, ..Seen::default() };
+        };
+        if ahead.unsigned_abs() > limits::TCP_REACH {
+            return self.out_of_reach(first, segment, out);
+        }
+        self.far.count = 0;
+        if segment.rst {
+            return Seen { reset: self.believes_reset(ahead), ..Seen::default() };
+        }
+        if segment.len <= 1 && ahead == -1 && !segment.fin && !segment.syn {
+            return Seen { keepalive: true, ..Seen::default() };
+        }
+        self.place(segment, ahead, out)
+    }
+
+    /// The receiver has all bytes before `ack`: those of them that we do not have will not come any more.
+    pub fn acknowledged(&mut self, ack: u32, at: Ns, out: Out<'_>) {
+        let Some(base) = self.base else { return };
+        // The end of the direction counts as a byte of its own.
+        let beyond = i64::from(ack.wrapping_sub(expected(base, self.next)).cast_signed()) - 1;
+        let Some(beyond) = u64::try_from(beyond).ok().filter(|&n| n > 0 && n <= limits::TCP_REACH) else { return };
+        let acked = self.fin.map_or(self.next + beyond, |fin| fin.pos.min(self.next + beyond));
+        while self.next < acked {
+            let hole_end = self.waiting.keys().next().map_or(acked, |&pos| pos.min(acked));
+            self.skip_to(hole_end, LossCause::RingFull, at, out);
+            self.deliver_waiting(at, out);
+        }
+    }
+
+    /// Time passed: a hole that nothing filled for long is a gap.
+    pub fn settle(&mut self, now: Ns, out: Out<'_>) {
+        while let Some((_, piece)) = self.waiting.first_key_value()
+            && now - piece.at >= limits::TCP_HOLE_NS
+        {
+            self.give_up_first(LossCause::RingFull, now, out);
+        }
+    }
+
+    /// The connection is over: what waits comes out behind its gaps.
+    pub fn finish(&mut self, at: Ns, out: Out<'_>) {
+        while !self.waiting.is_empty() {
+            self.give_up_first(LossCause::RingFull, at, out);
+        }
+        if let Some(fin) = self.fin {
+            self.skip_to(fin.pos, LossCause::RingFull, at, out);
+        }
+    }
+
+    /// Bytes are left out on purpose from here on: the next segment is where it goes on, and nothing is missing.
+    pub fn lose_place(&mut self) {
+        *self = Tcp { ordinal: self.ordinal, ..Tcp::default() };
+    }
+
+    /// When the direction's end came, once all bytes before it are out.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ns> {
+        self.fin.filter(|fin| self.next >= fin.pos).map(|fin| fin.at)
+    }
+
+    /// Position of the next byte to come out.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// Since when bytes are missing that others wait for.
+    #[must_use]
+    pub fn hole_since(&self) -> Option<Ns> {
+        self.waiting.values().map(|piece| piece.at).min()
+    }
+
+    /// Bytes that wait for their predecessors now.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Something waits for time to pass.
+    #[must_use]
+    pub fn unsettled(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// How far `first` lies ahead of the next byte. Before anything is known, a segment with payload is where we join (one
+    /// byte may be a keep-alive, which lies before the next byte).
+    fn ahead(&mut self, first: u32, segment: &Segment<'_>, out: Out<'_>) -> Option<i64> {
+        let base = match self.base {
+            Some(base) => base,
+            None if segment.len > 1 => {
+                self.base = Some(first);
+                let moment = self.moment(segment.at);
+                out(Chunk::Gap { bytes: None, cause: LossCause::LateAttach }, moment);
+                first
+            }
+            None => return None,
+        };
+        Some(i64::from(first.wrapping_sub(expected(base, self.next)).cast_signed()))
+    }
+
+    /// The receiver takes a reset exactly at the next byte, or at the one behind the direction's end. With holes of ours
+    /// before it, that is where the farthest byte ended.
+    fn believes_reset(&self, ahead: i64) -> bool {
+        let farthest = self.waiting.iter().map(|(pos, piece)| pos + u64::from(piece.len)).max();
+        let end = farthest.unwrap_or(self.next).saturating_sub(self.next);
+        ahead == 0 || u64::try_from(ahead).is_ok_and(|ahead| ahead == end || self.fin.is_some() && ahead == end + 1)
+    }
+
+    fn place(&mut self, segment: &Segment<'_>, ahead: i64, out: Out<'_>) -> Seen {
+        let before = u64::try_from(-ahead).unwrap_or(0);
+        let start = self.next.saturating_add(u64::try_from(ahead).unwrap_or(0));
+        // What lies before the next byte is known.
+        let old = u32::try_from(before).unwrap_or(u32::MAX).min(segment.len);
+        let piece = Facts { len: segment.len - old, lost: segment.lost };
+        let bytes = segment.bytes.get(..segment.len as usize).unwrap_or(segment.bytes);
+        let bytes = bytes.get(old as usize..).unwrap_or_default();
+        if segment.fin && (before == 0 || piece.len > 0 || u64::from(segment.len) == before) {
+            self.fin.get_or_insert(Fin { pos: start + u64::from(piece.len), at: segment.at });
+        }
+        let mut seen = Seen { again: old, ..Seen::default() };
+        if piece.len == 0 {
+            return seen;
+        }
+        if start > self.next {
+            seen.waits = true;
+            seen.again += self.wait(start, piece, bytes, segment.at, out);
+            return seen;
+        }
+        let hole = self.hole_since();
+        self.deliver(piece, bytes, segment.at, out);
+        let before = self.waiting.len();
+        self.deliver_waiting(segment.at, out);
+        seen.filled = hole.filter(|_| self.waiting.len() < before);
+        seen
+    }
+
+    /// Keeps a segment until its predecessors come. Returns how many of its bytes wait already.
+    fn wait(&mut self, start: u64, piece: Facts, bytes: &[u8], at: Ns, out: Out<'_>) -> u32 {
+        let bytes = bytes.get(..limits::TCP_BYTES).unwrap_or(bytes);
+        while !self.waiting.is_empty() && !self.has_room(bytes.len()) {
+            self.give_up_first(LossCause::Cap, at, out);
+        }
+        if start <= self.next {
+            // Giving up the hole has brought its turn.
+            let old = u32::try_from(self.next - start).unwrap_or(u32::MAX).min(piece.len);
+            if old < piece.len {
+                let rest = bytes.get(old as usize..).unwrap_or_default();
+                self.deliver(Facts { len: piece.len - old, ..piece }, rest, at, out);
+                self.deliver_waiting(at, out);
+            }
+            return 0;
+        }
+        let again = self.overlap(start, piece.len);
+        if again >= piece.len {
+            return again;
+        }
+        let kept = Piece { bytes: bytes.into(), len: piece.len, lost: piece.lost, at };
+        self.waiting_bytes += bytes.len();
+        if let Some(shorter) = self.waiting.insert(start, kept) {
+            self.waiting_bytes -= shorter.bytes.len();
+        }
+        again
+    }
+
+    /// How much of [start, start + len) one waiting segment covers already.
+    fn overlap(&self, start: u64, len: u32) -> u32 {
+        let Some((&pos, piece)) = self.waiting.range(..=start).next_back() else { return 0 };
+        let covered = (pos + u64::from(piece.len)).saturating_sub(start);
+        u32::try_from(covered).unwrap_or(u32::MAX).min(len)
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.waiting.len() < limits::TCP_PIECES && self.waiting_bytes + bytes <= limits::TCP_BYTES
+    }
+
+    /// The hole before the first waiting segment is a gap.
+    fn give_up_first(&mut self, cause: LossCause, at: Ns, out: Out<'_>) {
+        if let Some(&pos) = self.waiting.keys().next() {
+            self.skip_to(pos, cause, at, out);
+            self.deliver_waiting(at, out);
+        }
+    }
+
+    fn deliver_waiting(&mut self, at: Ns, out: Out<'_>) {
+        while let Some((&pos, _)) = self.waiting.first_key_value()
+            && pos <= self.next
+            && let Some((pos, piece)) = self.waiting.pop_first()
+        {
+            self.waiting_bytes -= piece.bytes.len();
+            let old = u32::try_from(self.next - pos).unwrap_or(u32::MAX).min(piece.len);
+            let bytes = piece.bytes.get(old as usize..).unwrap_or_default();
+            self.deliver(Facts { len: piece.len - old, lost: piece.lost }, bytes, at, out);
+        }
+    }
+
+    /// The segment's turn has come.
+    fn deliver(&mut self, piece: Facts, bytes: &[u8], at: Ns, out: Out<'_>) {
+        let end = self.next.saturating_add(u64::from(piece.len));
+        if !bytes.is_empty() {
+            self.next += bytes.len() as u64;
+            let moment = self.moment(at);
+            out(Chunk::Data(bytes), moment);
+        }
+        self.skip_to(end, piece.lost.unwrap_or(LossCause::Truncated), at, out);
+    }
+
+    fn skip_to(&mut self, end: u64, cause: LossCause, at: Ns, out: Out<'_>) {
+        if end > self.next {
+            let bytes = end - self.next;
+            self.next = end;
+            let moment = self.moment(at);
+            out(Chunk::Gap { bytes: Some(bytes), cause }, moment);
+        }
+    }
+
+    /// No window reaches there: a stray or hostile segment, unless several continue each other.
+    fn out_of_reach(&mut self, first: u32, segment: &Segment<'_>, out: Out<'_>) -> Seen {
+        if segment.len > 1 && !segment.rst {
+            let follows = self.far.count > 0 && self.far.end == first;
+            self.far =
+                Far { end: first.wrapping_add(segment.len), count: if follows { self.far.count + 1 } else { 1 } };
+        }
+        if self.far.count < FAR_BELIEVED {
+            return Seen { strange: true, ..Seen::default() };
+        }
+        self.finish(segment.at, out);
+        let moment = self.moment(segment.at);
+        out(Chunk::Gap { bytes: None, cause: LossCause::RingFull }, moment);
+        *self = Tcp { base: Some(first), ordinal: self.ordinal, ..Tcp::default() };
+        self.place(segment, 0, out)
+    }
+
+    /// Each piece that comes out counts as a call of its own: a segment is where a message may begin.
+    fn moment(&mut self, at: Ns) -> Moment {
+        self.ordinal += 1;
+        Moment { read: at, arrival: Some(at), call: self.ordinal }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Facts {
+    len: u32,
+    lost: Option<LossCause>,
+}
+
+/// The sequence number of a position.
+fn expected(base: u32, next: u64) -> u32 {
+    base.wrapping_add((next & u64::from(u32::MAX)) as u32)
+}
+
+#[cfg(test)]
+mod tests;
