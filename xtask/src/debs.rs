@@ -19,6 +19,10 @@ pub const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
 /// What is unpacked of each suite: programs with its OpenSSL.
 pub const CLIENTS: [&str; 2] = ["openssl", "curl"];
 
+/// Where the kernel matrix's own programs come from: one suite everywhere, so that every machine runs the same QEMU.
+const MATRIX_SUITE: &str = "bookworm";
+const MATRIX_TOOLS: [&str; 2] = ["qemu-system-x86", "busybox-static"];
+
 /// What signs every suite.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -76,7 +80,12 @@ impl Suite {
 
     /// The packages with everything they depend on, unpacked into a root that a program can be run from.
     pub fn root(&self, packages: &[&str]) -> Result<PathBuf> {
-        let root = cache()?.join("roots").join(&self.name);
+        self.root_named(&self.name, packages)
+    }
+
+    /// Like `root`, in a root of its own name: what a suite is tested with stays apart from what tests it.
+    fn root_named(&self, name: &str, packages: &[&str]) -> Result<PathBuf> {
+        let root = cache()?.join("roots").join(name);
         let complete = root.join("complete");
         let wanted = packages.join(" ");
         if fs::read_to_string(&complete).is_ok_and(|had| had == wanted) {
@@ -153,6 +162,12 @@ pub fn prometheus() -> Result<()> {
         unpack(&package, &tools)?;
     }
     fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))
+}
+
+/// QEMU and busybox for the kernel matrix, with their libraries: the root they were unpacked into. Never installed: apt
+/// would have to remove a newer `qemu-utils` on machines that have one.
+pub fn matrix() -> Result<PathBuf> {
+    Suite::open(MATRIX_SUITE)?.root_named("matrix", &MATRIX_TOOLS)
 }
 
 /// Where unpacked programs live; their `usr/bin` belongs on a test's PATH.

@@ -1,10 +1,11 @@
 //! `cargo xtask kernels`: the real daemon on real kernels, in virtual machines without hardware help.
 
 mod initramfs;
+mod qemu;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -72,9 +73,10 @@ fn verdict(suite: &str, programs: &Path) -> Result<String> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let debian = Suite::open(suite)?;
     let kernel = debian.kernel().context("no kernel")?;
-    let initramfs = initramfs::make(&folder, &debian.root(&debs::CLIENTS)?, programs)?;
+    let tools = debs::matrix()?;
+    let initramfs = initramfs::make(&folder, &debian.root(&debs::CLIENTS)?, programs, &tools)?;
     let console = folder.join("console.log");
-    boot(suite, &kernel, &initramfs, &console)?;
+    boot(suite, &tools, &kernel, &initramfs, &console)?;
     let text = String::from_utf8_lossy(&fs::read(&console).context("the guest left no console")?).into_owned();
     let said = text.lines().rev().find_map(|line| line.trim().strip_prefix(VERDICT));
     let said = said.ok_or_else(|| no_verdict(&text, &console))?;
@@ -94,23 +96,9 @@ fn no_verdict(text: &str, console: &Path) -> anyhow::Error {
 
 /// Runs the virtual machine to its end, its console in a file. The time limit ends a hung one, which then simply has
 /// no verdict.
-fn boot(suite: &str, kernel: &Path, initramfs: &Path, console: &Path) -> Result<()> {
-    let mut qemu = Command::new("setpriv");
-    qemu.args(["--pdeathsig", "TERM", "timeout", "--kill-after", "5", LIMIT, "qemu-system-x86_64"]);
-    qemu.args([
-        "-accel",
-        "tcg,thread=multi",
-        "-cpu",
-        "max",
-        "-smp",
-        "2",
-        "-m",
-        "1024",
-        "-nodefaults",
-        "-no-user-config",
-    ]);
-    qemu.args(["-display", "none", "-no-reboot", "-serial"]).arg(format!("file:{}", console.display()));
-    qemu.args(["-append", "console=ttyS0 quiet loglevel=4 panic=-1 rdinit=/init"]);
+fn boot(suite: &str, tools: &Path, kernel: &Path, initramfs: &Path, console: &Path) -> Result<()> {
+    let mut qemu = qemu::command(tools, LIMIT);
+    qemu.arg("-serial").arg(format!("file:{}", console.display()));
     qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs).stdin(Stdio::null());
     let failure = "qemu ended badly";
     progress::step(&format!("qemu: kernel of Debian {suite}"), failure, &mut qemu).or_else(|error| {

@@ -28,8 +28,6 @@ const BPF_LINKER: &str = "^0.13";
 
 /// Programs that the tests start, and the package that brings each.
 const TEST_TOOLS: [(&str, &str); 2] = [("openssl", "openssl"), ("curl", "curl")];
-/// Programs that the kernel matrix starts.
-const MATRIX_TOOLS: [(&str, &str); 2] = [("qemu-system-x86_64", "qemu-system-x86"), ("busybox", "busybox-static")];
 
 /// Sets up what `scope` needs, and says what it took.
 pub fn run(scope: Scope) -> Result<()> {
@@ -44,7 +42,7 @@ pub fn run(scope: Scope) -> Result<()> {
         debs::libssl_builds();
     }
     if matches!(scope, Scope::Matrix | Scope::Everything) {
-        tools("the kernel matrix", &MATRIX_TOOLS)?;
+        debs::matrix()?;
     }
     eprintln!("set-up: complete");
     Ok(())

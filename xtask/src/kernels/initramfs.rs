@@ -14,8 +14,10 @@ const LATE: [&str; 1] = ["libnss_files.so.2"];
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 
-/// Writes `initramfs.cpio` into `folder`, from a suite's unpacked root and the folder of the static programs.
-pub fn make(folder: &Path, suite: &Path, programs: &Path) -> Result<PathBuf> {
+/// Writes `initramfs.cpio` into `folder`, from a suite's unpacked root, the folder of the static programs and the root of
+/// the matrix's own tools.
+pub fn make(folder: &Path, suite: &Path, programs: &Path, tools: &Path) -> Result<PathBuf> {
+    let busybox = tools.join("usr/bin/busybox");
     let tree = folder.join("tree");
     if tree.exists() {
         fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
@@ -29,7 +31,7 @@ pub fn make(folder: &Path, suite: &Path, programs: &Path) -> Result<PathBuf> {
     for program in PROGRAMS {
         copy(&programs.join(program), &tree.join("bin").join(program))?;
     }
-    copy(&busybox()?, &tree.join("bin/busybox"))?;
+    copy(&busybox, &tree.join("bin/busybox"))?;
     copy(&suite.join("usr/bin/curl"), &tree.join("usr/bin/curl"))?;
     copy(&suite.join(LOADER), &tree.join(LOADER))?;
     for library in libraries(suite)? {
@@ -38,7 +40,7 @@ pub fn make(folder: &Path, suite: &Path, programs: &Path) -> Result<PathBuf> {
     }
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guest-init/init.sh"), &tree.join("init"))?;
     fs::write(tree.join("etc/hosts"), "127.0.0.1 localhost\n").context("cannot write the guest's hosts file")?;
-    pack(&tree, &folder.join("initramfs.cpio"))
+    pack(&tree, &busybox, &folder.join("initramfs.cpio"))
 }
 
 /// The libraries that the suite's curl loads, by the suite's own loader.
@@ -56,20 +58,16 @@ fn libraries(suite: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths.map(PathBuf::from).filter(|path| path.starts_with(suite)).chain(late).collect())
 }
 
-fn busybox() -> Result<PathBuf> {
-    let found = ["/usr/bin/busybox", "/bin/busybox"].map(PathBuf::from).into_iter().find(|path| path.exists());
-    found.context("busybox-static is not installed: run `cargo xtask setup`")
-}
-
 /// Follows links: what the guest gets is the file. All of them may be executed: programs, libraries and the script.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let copied = fs::copy(from, to).and_then(|_| fs::set_permissions(to, PermissionsExt::from_mode(0o755)));
     copied.with_context(|| format!("cannot copy {} into the guest", from.display()))
 }
 
-fn pack(tree: &Path, archive: &Path) -> Result<PathBuf> {
-    let script = r#"cd "$0" && find . | busybox cpio -o -H newc > "$1""#;
-    let out = Command::new("sh").args(["-c", script]).arg(tree).arg(archive).output().context("cannot start sh")?;
+fn pack(tree: &Path, busybox: &Path, archive: &Path) -> Result<PathBuf> {
+    let script = r#"cd "$0" && find . | "$1" cpio -o -H newc > "$2""#;
+    let mut sh = Command::new("sh");
+    let out = sh.args(["-c", script]).arg(tree).arg(busybox).arg(archive).output().context("cannot start sh")?;
     if !out.status.success() {
         bail!("the initramfs could not be packed: {}", String::from_utf8_lossy(&out.stderr).trim());
     }
