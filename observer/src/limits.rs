@@ -147,3 +147,12 @@ pub const TCP_HOLE_NS: u64 = 15_000_000_000;
 /// How far from the next byte a segment may lie: more than the largest receive window in use (tcp_rmem ends at 6 MiB by
 /// default). What lies beyond, the receiver drops.
 pub const TCP_REACH: u64 = 64 * 1024 * 1024;
+
+/// Sockets followed at once: as many as connections.
+pub const SOCKETS: usize = CONNS;
+
+/// Troubles of the network remembered of one socket: those of the last silence are asked for, when it ends.
+pub const TROUBLES: usize = 32;
+
+/// Pieces of a socket joined in the middle that tell nothing, before it is taken for plain text.
+pub const SOCKET_SNIFFS: u32 = 64;

@@ -4,6 +4,7 @@
 //! direction of a socket. None knows what the bytes mean.
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 
+mod sockets;
 mod table;
 pub mod tcp;
 pub mod testing;
@@ -13,6 +14,7 @@ mod track;
 
 use std::fmt;
 
+pub use sockets::{Carries, Path, Socket, Sockets, Trouble};
 pub use table::{Admission, Conn, Conns};
 pub use track::{Repairs, Track};
 

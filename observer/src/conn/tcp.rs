@@ -8,36 +8,8 @@ use std::collections::BTreeMap;
 
 use super::Chunk;
 use crate::limits;
+use crate::record::Segment;
 use crate::units::{LossCause, Moment, Ns};
-
-/// One segment of one direction.
-#[derive(Clone, Copy)]
-pub struct Segment<'a> {
-    /// When it crossed the IP layer.
-    pub at: Ns,
-    /// Its sequence number: that of SYN, else of its first payload byte.
-    pub seq: u32,
-    /// Payload bytes on the wire.
-    pub len: u32,
-    /// It begins the direction.
-    pub syn: bool,
-    /// It ends the direction in order.
-    pub fin: bool,
-    /// It breaks the connection.
-    pub rst: bool,
-    /// What was copied: a prefix of the payload.
-    pub bytes: &'a [u8],
-    /// Why the rest of the payload was not copied.
-    pub lost: Option<LossCause>,
-}
-
-/// Sizes only: payload must not reach a log.
-impl std::fmt::Debug for Segment<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Segment { at, seq, len, syn, fin, rst, bytes, lost } = self;
-        write!(f, "Segment({} of {len} bytes at seq {seq}, {at:?}, {syn} {fin} {rst}, {lost:?})", bytes.len())
-    }
-}
 
 /// What one segment turned out to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

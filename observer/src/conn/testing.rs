@@ -1,18 +1,22 @@
 //! Makes records for tests and recordings: one connection's calls with chosen boundaries, losses and stamps, in virtual
 //! time.
 
+mod cable;
+
 use std::sync::Arc;
 
+pub use cable::Cable;
+
 use crate::identity::Identity;
-use crate::record::{ConnKey, Data, Record};
+use crate::record::{ConnKey, Data, Record, Segment};
 use crate::units::{Direction, LossCause, Ns};
 
 /// A record that owns its payload.
 #[derive(Clone)]
 pub struct Owned {
-    /// The record; `Data` has no bytes here.
+    /// The record; `Data` and `Segment` have no bytes here.
     pub record: Record<'static>,
-    /// The payload of `Data`.
+    /// The payload of `Data` and `Segment`.
     pub bytes: Vec<u8>,
 }
 
@@ -22,6 +26,7 @@ impl Owned {
     pub fn get(&self) -> Record<'_> {
         match &self.record {
             Record::Data(data) => Record::Data(Data { bytes: &self.bytes, ..*data }),
+            Record::Segment(segment) => Record::Segment(Segment { bytes: &self.bytes, ..*segment }),
             other => other.clone(),
         }
     }

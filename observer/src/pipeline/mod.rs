@@ -11,17 +11,18 @@ mod router;
 mod session;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 
-use crate::conn::{Admission, Conn, Conns, Repairs, Track};
+use crate::conn::{Admission, Conn, Conns, Repairs, Socket, Sockets, Track};
 use crate::dialect::Extra;
 use crate::ledger::{self, Audience, Book};
 use crate::limits;
 use crate::proto::{Closing, Salt};
-use crate::record::{ConnKey, Data, Record};
+use crate::record::{ConnKey, Data, Record, Sock};
 use crate::units::{Direction, Ns};
 
 pub use observer_common::record::Verdict;
@@ -72,6 +73,10 @@ pub struct Counters {
     pub reordered: u64,
     /// Connections dropped because the table was full.
     pub evicted: u64,
+    /// Sockets dropped because the table was full.
+    pub sockets_evicted: u64,
+    /// Segments of a socket that is not followed (any more).
+    pub stray_segments: u64,
     /// Connections found to carry LLM traffic.
     pub tracked: u64,
     /// Connections found to carry none.
@@ -110,6 +115,9 @@ impl Counters {
 pub struct Pipeline<A> {
     settings: Settings,
     conns: Conns<Session>,
+    sockets: Sockets,
+    /// Sockets on which segments wait for their predecessors.
+    unsettled: HashSet<Sock, RandomState>,
     book: Book,
     audience: A,
     verdicts: Vec<(ConnKey, Verdict)>,
@@ -126,6 +134,8 @@ impl<A: Audience> Pipeline<A> {
     pub fn new(settings: Settings, audience: A) -> Self {
         Pipeline {
             conns: Conns::new(settings.conns),
+            sockets: Sockets::new(limits::SOCKETS),
+            unsettled: HashSet::default(),
             book: Book::new(settings.ledger),
             settings,
             audience,
@@ -160,19 +170,22 @@ impl<A: Audience> Pipeline<A> {
             }
             Record::SockOpen(open) => {
                 self.counters.sock_opens += 1;
-                self.now = self.now.max(open.at);
+                self.sock_open(*open);
             }
             Record::Segment(segment) => {
                 self.counters.segments += 1;
-                self.now = self.now.max(segment.at);
+                self.segment(segment);
             }
             Record::SockInfo(info) => {
                 self.counters.sock_infos += 1;
                 self.now = self.now.max(info.at);
+                if let Some(socket) = self.sockets.get_mut(info.sock) {
+                    socket.told(info);
+                }
             }
-            Record::SockClose { at, .. } => {
+            Record::SockClose { sock, at } => {
                 self.counters.sock_closes += 1;
-                self.now = self.now.max(*at);
+                self.sock_close(*sock, *at);
             }
             Record::Shutdown { conn, at } => {
                 self.counters.shutdowns += 1;
@@ -208,6 +221,7 @@ impl<A: Audience> Pipeline<A> {
                 conn.state.tick(now, env);
             });
         }
+        self.settle_sockets(now);
         self.book.tick(now, &mut self.audience);
     }
 
@@ -260,7 +274,8 @@ impl<A: Audience> Pipeline<A> {
     /// Bytes held in buffers of all connections now; 0 for one that carries no LLM traffic.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.conns.iter().map(|conn| conn.read.held() + conn.write.held() + conn.state.held()).sum()
+        let conns: usize = self.conns.iter().map(|conn| conn.read.held() + conn.write.held() + conn.state.held()).sum();
+        conns + self.sockets.iter().map(Socket::held).sum::<usize>()
     }
 
     fn data(&mut self, data: &Data<'_>) {

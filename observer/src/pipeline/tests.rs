@@ -7,6 +7,7 @@
 )]
 
 mod http2;
+mod sockets;
 
 use proptest::prelude::*;
 

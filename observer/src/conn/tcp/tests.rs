@@ -3,10 +3,11 @@
 
 use proptest::prelude::*;
 
-use super::{Seen, Segment, Tcp};
+use super::{Seen, Tcp};
 use crate::conn::Chunk;
 use crate::limits;
-use crate::units::{LossCause, Ns};
+use crate::record::{Segment, Sock};
+use crate::units::{Direction, LossCause, Ns};
 
 /// What happens to the next stretch of the sender's bytes.
 #[derive(Clone, Debug)]
@@ -131,15 +132,32 @@ impl Heard {
     }
 }
 
+/// A segment without payload, at 0.
+fn bare() -> Segment<'static> {
+    Segment {
+        sock: Sock(1),
+        direction: Direction::Read,
+        at: Ns(0),
+        seq: 0,
+        len: 0,
+        syn: false,
+        fin: false,
+        rst: false,
+        zero_window: false,
+        bytes: &[],
+        lost: None,
+    }
+}
+
 fn segment(isn: u32, sent: &Sent, bytes: &mut Vec<u8>) -> Segment<'static> {
     *bytes = (0..u64::from(sent.kept)).map(|n| oracle(sent.pos.cast_unsigned().wrapping_add(n))).collect();
     let seq = isn.wrapping_add(1).wrapping_add(sent.pos as u32);
     let lost = (sent.kept < sent.len).then_some(LossCause::Truncated);
-    Segment { at: Ns(sent.at), seq, len: sent.len, syn: false, fin: false, rst: false, bytes: &[], lost }
+    Segment { at: Ns(sent.at), seq, len: sent.len, lost, ..bare() }
 }
 
 fn syn(isn: u32) -> Segment<'static> {
-    Segment { at: Ns(1), seq: isn, len: 0, syn: true, fin: false, rst: false, bytes: &[], lost: None }
+    Segment { at: Ns(1), seq: isn, syn: true, ..bare() }
 }
 
 fn play(isn: u32, wire: &[Sent], keep: impl Fn(usize) -> bool) -> (Tcp, Heard, Vec<Seen>) {
@@ -215,7 +233,8 @@ proptest! {
         for (seq, len, [syn, fin, rst, close], bytes, at, cut) in segments {
             let seq = if close { near.wrapping_add(seq % 5000) } else { seq };
             let segment = Segment {
-                at: Ns(at), seq, len, syn, fin, rst, bytes: &payload[..bytes], lost: cut.then_some(LossCause::Truncated),
+                at: Ns(at), seq, len, syn, fin, rst, bytes: &payload[..bytes],
+                lost: cut.then_some(LossCause::Truncated), ..bare()
             };
             tcp.push(&segment, &mut out);
             tcp.acknowledged(seq, Ns(at), &mut out);
@@ -261,7 +280,7 @@ fn a_direction_joined_in_the_middle_begins_with_an_unknown_gap_and_not_at_a_keep
 fn an_end_is_one_once_all_before_it_came() {
     let (mut tcp, mut heard) = (Tcp::default(), Vec::new());
     tcp.push(&syn(3), &mut |_, _| {});
-    let fin = Segment { at: Ns(50), seq: 24, len: 0, syn: false, fin: true, rst: false, bytes: &[], lost: None };
+    let fin = Segment { at: Ns(50), seq: 24, fin: true, ..bare() };
     tcp.push(&fin, &mut |_, _| {});
     assert_eq!(tcp.ended(), None);
     push(&mut tcp, 3, 0, 20, 60, &mut heard);
@@ -275,7 +294,7 @@ fn a_reset_counts_at_the_next_byte_only() {
     let (mut tcp, mut heard) = (Tcp::default(), Vec::new());
     tcp.push(&syn(3), &mut |_, _| {});
     push(&mut tcp, 3, 0, 20, 60, &mut heard);
-    let rst = Segment { at: Ns(70), seq: 24, len: 0, syn: false, fin: false, rst: true, bytes: &[], lost: None };
+    let rst = Segment { at: Ns(70), seq: 24, rst: true, ..bare() };
     for (seq, believed) in [(24, true), (25, false), (3, false), (24 + 5_000, false), (24 + (1 << 31), false)] {
         assert_eq!(tcp.push(&Segment { seq, ..rst }, &mut |_, _| {}).reset, believed, "{seq}");
     }

@@ -1,0 +1,269 @@
+//! The table of followed sockets: TCP order of both directions, and what the network did to them.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
+
+use super::tcp::{Seen, Tcp};
+use crate::limits;
+use crate::record::{Segment, Sock, SockInfo, SockOpen};
+use crate::units::{Direction, Ns};
+
+/// How exact "longest idle" is: a socket moves in the order of idleness at most this often.
+const IDLE_STEP: u64 = 1_000_000_000;
+
+/// What a socket carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// Nothing has been said yet.
+    Unknown,
+    /// TLS.
+    Tls,
+    /// Anything else: plain text.
+    Plain,
+}
+
+/// Something the network did that delays bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A segment was lost or overtaken: what came after it waited.
+    Hole,
+    /// The peer sent again what had come before: an acknowledgement was lost, or it lost patience.
+    Again,
+    /// This side had to send again.
+    Retransmit,
+    /// The round-trip time jumped.
+    Rtt,
+    /// This side had no room to receive: the application does not read.
+    NoRoom,
+}
+
+/// A followed socket.
+#[derive(Debug)]
+pub struct Socket {
+    /// Who, where to, since when.
+    pub open: SockOpen,
+    /// What it carries.
+    pub carries: Carries,
+    /// Pieces looked at to tell.
+    pub sniffed: u32,
+    /// Bytes from the peer.
+    pub read: Tcp,
+    /// Bytes to the peer.
+    pub write: Tcp,
+    /// What the network did.
+    pub path: Path,
+    /// Last payload in either direction.
+    pub last: Ns,
+    idle_since: Ns,
+}
+
+/// What the network did to a socket.
+#[derive(Clone, Debug, Default)]
+pub struct Path {
+    /// Smoothed round-trip time, microseconds, and the least there was.
+    pub srtt_us: Option<u32>,
+    pub least_us: Option<u32>,
+    /// Segments this side sent again, since the birth.
+    pub retransmits: Option<u32>,
+    /// Segments the peer sent again that we saw twice, and holes that were filled later.
+    pub again: u64,
+    pub holes: u64,
+    /// Times this side closed its window.
+    pub closed_window: u64,
+    troubles: VecDeque<(Trouble, Ns, Ns)>,
+    no_room_since: Option<Ns>,
+}
+
+impl Path {
+    fn note(&mut self, trouble: Trouble, from: Ns, to: Ns) {
+        if self.troubles.len() >= limits::TROUBLES {
+            self.troubles.pop_front();
+        }
+        self.troubles.push_back((trouble, from, to));
+    }
+
+    /// Troubles of which some part lies between two moments, oldest first.
+    pub fn between(&self, from: Ns, to: Ns) -> impl Iterator<Item = Trouble> {
+        let open = self.no_room_since.filter(|&since| since <= to).map(|_| Trouble::NoRoom);
+        self.troubles.iter().filter(move |(_, a, b)| *a <= to && *b >= from).map(|(trouble, ..)| *trouble).chain(open)
+    }
+
+    fn saw(&mut self, direction: Direction, seen: Seen, at: Ns) {
+        match direction {
+            Direction::Read => {
+                if let Some(since) = seen.filled {
+                    self.holes += 1;
+                    self.note(Trouble::Hole, since, at);
+                }
+                if seen.again > 0 {
+                    self.again += 1;
+                    self.note(Trouble::Again, at, at);
+                }
+            }
+            Direction::Write if seen.again > 0 => self.note(Trouble::Retransmit, at, at),
+            Direction::Write => {}
+        }
+    }
+
+    fn room(&mut self, none: bool, at: Ns) {
+        match (self.no_room_since, none) {
+            (None, true) => {
+                self.no_room_since = Some(at);
+                self.closed_window += 1;
+            }
+            (Some(since), false) => {
+                self.no_room_since = None;
+                self.note(Trouble::NoRoom, since, at);
+            }
+            _ => {}
+        }
+    }
+
+    fn told(&mut self, info: &SockInfo) {
+        if let (Some(before), Some(now)) = (self.retransmits, info.retransmits)
+            && now > before
+        {
+            self.note(Trouble::Retransmit, info.at, info.at);
+        }
+        self.retransmits = info.retransmits.or(self.retransmits);
+        let Some(srtt) = info.srtt_us else { return };
+        let least = self.least_us.map_or(srtt, |least| least.min(srtt));
+        if srtt > least.saturating_mul(RTT_JUMP).max(RTT_JUMP_LEAST_US) {
+            self.note(Trouble::Rtt, info.at, info.at);
+        }
+        (self.srtt_us, self.least_us) = (Some(srtt), Some(least));
+    }
+}
+
+/// A smoothed round-trip time this many times the least one …
+const RTT_JUMP: u32 = 4;
+/// … and of so many microseconds is a jump.
+const RTT_JUMP_LEAST_US: u32 = 200_000;
+
+impl Socket {
+    fn new(open: SockOpen) -> Self {
+        Socket {
+            carries: Carries::Unknown,
+            sniffed: 0,
+            read: Tcp::default(),
+            write: Tcp::default(),
+            path: Path::default(),
+            last: open.at,
+            idle_since: open.at,
+            open,
+        }
+    }
+
+    /// The segment went through its direction's order, with this result.
+    pub fn saw(&mut self, segment: &Segment<'_>, seen: Seen) {
+        if segment.len > 0 && !seen.keepalive && !seen.strange {
+            self.last = self.last.max(segment.at);
+        }
+        self.path.saw(segment.direction, seen, segment.at);
+        if segment.direction == Direction::Write && !segment.rst {
+            self.path.room(segment.zero_window, segment.at);
+        }
+    }
+
+    /// What TCP knows.
+    pub fn told(&mut self, info: &SockInfo) {
+        self.path.told(info);
+    }
+
+    /// One direction.
+    pub fn way(&mut self, direction: Direction) -> &mut Tcp {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
+        }
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.read.held() + self.write.held()
+    }
+}
+
+/// All followed sockets. At most `cap`; beyond it, the one idle the longest goes.
+#[derive(Debug)]
+pub struct Sockets {
+    cap: usize,
+    /// An empty place: the socket is lent, and comes back before anything else happens.
+    table: HashMap<Sock, Option<Box<Socket>>, RandomState>,
+    /// Every socket once, by how long it has been idle.
+    idle: BTreeSet<(Ns, Sock)>,
+}
+
+impl Sockets {
+    /// An empty table.
+    #[must_use]
+    pub fn new(cap: usize) -> Self {
+        Sockets { cap: cap.max(1), table: HashMap::default(), idle: BTreeSet::new() }
+    }
+
+    /// A socket is followed. Returns the one that had to go for it.
+    #[must_use]
+    pub fn open(&mut self, open: SockOpen) -> Option<Box<Socket>> {
+        if let Some(known) = self.table.get_mut(&open.sock) {
+            // Told twice: by the list at the start, and by its own connect().
+            if let Some(known) = known {
+                known.open.local = known.open.local.or(open.local);
+            }
+            return None;
+        }
+        let evicted = if self.table.len() >= self.cap { self.idle.first().map(|&(_, sock)| sock) } else { None };
+        let evicted = evicted.and_then(|sock| self.remove(sock));
+        self.idle.insert((open.at, open.sock));
+        self.table.insert(open.sock, Some(Box::new(Socket::new(open))));
+        evicted
+    }
+
+    /// The socket, if it is followed.
+    pub fn get_mut(&mut self, sock: Sock) -> Option<&mut Socket> {
+        self.table.get_mut(&sock)?.as_deref_mut()
+    }
+
+    /// Lends the socket for a segment at `at`, so that the table's owner can be worked on meanwhile.
+    pub fn lend(&mut self, sock: Sock, at: Ns) -> Option<Box<Socket>> {
+        let mut socket = self.table.get_mut(&sock)?.take()?;
+        if at - socket.idle_since >= IDLE_STEP {
+            self.idle.remove(&(socket.idle_since, sock));
+            self.idle.insert((at, sock));
+            socket.idle_since = at;
+        }
+        Some(socket)
+    }
+
+    /// Takes a lent socket back.
+    pub fn give_back(&mut self, socket: Box<Socket>) {
+        if let Some(place) = self.table.get_mut(&socket.open.sock) {
+            *place = Some(socket);
+        }
+    }
+
+    /// Takes a socket out.
+    pub fn remove(&mut self, sock: Sock) -> Option<Box<Socket>> {
+        let socket = self.table.remove(&sock)??;
+        self.idle.remove(&(socket.idle_since, sock));
+        Some(socket)
+    }
+
+    /// All sockets.
+    pub fn iter(&self) -> impl Iterator<Item = &Socket> {
+        self.table.values().filter_map(Option::as_deref)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// There are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+}

@@ -1,0 +1,144 @@
+//! Sockets: segments in TCP order; plain text goes the way of any connection, TLS is looked at from outside.
+
+use super::Pipeline;
+use crate::conn::{Carries, Chunk, Socket};
+use crate::ledger::Audience;
+use crate::limits;
+use crate::proto::{Closing, Sniff, recognise};
+use crate::record::{Attach, Segment, Sock, SockOpen};
+use crate::units::{Direction, Moment, Ns};
+
+impl<A: Audience> Pipeline<A> {
+    /// A socket is followed from here on.
+    pub(super) fn sock_open(&mut self, open: SockOpen) {
+        self.now = self.now.max(open.at);
+        if let Some(evicted) = self.sockets.open(open) {
+            self.counters.sockets_evicted += 1;
+            self.sock_over(evicted, Closing::Abandoned, open.at);
+        }
+    }
+
+    /// A segment of a followed socket.
+    pub(super) fn segment(&mut self, segment: &Segment<'_>) {
+        self.now = self.now.max(segment.at);
+        let Some(mut socket) = self.sockets.lend(segment.sock, segment.at) else {
+            self.counters.stray_segments += 1;
+            return;
+        };
+        let direction = segment.direction;
+        let seen = on_way(self, &mut socket, direction, |tcp, out| tcp.push(segment, out));
+        self.counters.duplicate_bytes += u64::from(seen.again);
+        self.counters.reordered += u64::from(seen.waits);
+        socket.saw(segment, seen);
+        if socket.way(direction).unsettled() {
+            self.unsettled.insert(segment.sock);
+        }
+        if let Some(how) = ending(&mut socket, segment, seen.reset) {
+            self.closing(&socket.open.conn(), how, segment.at);
+        }
+        self.sockets.give_back(socket);
+    }
+
+    /// Holes that nothing filled for long.
+    pub(super) fn settle_sockets(&mut self, now: Ns) {
+        for sock in std::mem::take(&mut self.unsettled) {
+            let Some(mut socket) = self.sockets.lend(sock, now) else { continue };
+            for direction in [Direction::Write, Direction::Read] {
+                on_way(self, &mut socket, direction, |tcp, out| tcp.settle(now, out));
+                if socket.way(direction).unsettled() {
+                    self.unsettled.insert(sock);
+                }
+            }
+            self.sockets.give_back(socket);
+        }
+    }
+
+    /// A socket is gone.
+    pub(super) fn sock_close(&mut self, sock: Sock, at: Ns) {
+        self.now = self.now.max(at);
+        if let Some(socket) = self.sockets.remove(sock) {
+            self.sock_over(socket, Closing::Local, at);
+        }
+    }
+
+    fn sock_over(&mut self, mut socket: Box<Socket>, how: Closing, at: Ns) {
+        for direction in [Direction::Write, Direction::Read] {
+            on_way(self, &mut socket, direction, |tcp, out| tcp.finish(at, out));
+        }
+        if let Some(conn) = self.conns.remove(&socket.open.conn()) {
+            self.end(conn, how, at, [None; 2]);
+        }
+    }
+
+    /// Plain text is a connection like any other, and its arrival is all that is known of its reading.
+    fn plain(&mut self, open: &SockOpen, direction: Direction, chunk: Chunk<'_>, at: Moment) {
+        let key = open.conn();
+        if self.conns.get_mut(&key).is_none() {
+            if !self.admit(key, open.attach == Attach::Born, at.read) {
+                return;
+            }
+            self.with(&key, |conn, env| conn.state.remote(open.peer, env));
+        }
+        self.with(&key, |conn, env| {
+            if conn.state.wants_bytes() {
+                conn.state.chunk(direction, chunk, at, env);
+            }
+        });
+    }
+}
+
+/// Lets one direction of a lent socket speak to what lies above it.
+fn on_way<A: Audience, R>(
+    pipeline: &mut Pipeline<A>,
+    socket: &mut Socket,
+    direction: Direction,
+    act: impl FnOnce(&mut crate::conn::tcp::Tcp, &mut dyn FnMut(Chunk<'_>, Moment)) -> R,
+) -> R {
+    let Socket { open, carries, read, write, sniffed, .. } = socket;
+    let tcp = match direction {
+        Direction::Read => read,
+        Direction::Write => write,
+    };
+    act(tcp, &mut |chunk, at| {
+        if *carries == Carries::Unknown {
+            *carries = guess(open, direction, chunk, sniffed);
+        }
+        match carries {
+            Carries::Plain => pipeline.plain(open, direction, chunk, at),
+            Carries::Tls | Carries::Unknown => {}
+        }
+    })
+}
+
+/// What a socket carries, by its first bytes: no text begins with the type of a TLS record. In the middle, a piece may begin
+/// anywhere: only a request tells that it is plain text, or many pieces that tell nothing.
+fn guess(open: &SockOpen, direction: Direction, chunk: Chunk<'_>, sniffed: &mut u32) -> Carries {
+    let Chunk::Data(bytes) = chunk else { return Carries::Unknown };
+    *sniffed += 1;
+    if tls_head(bytes) {
+        Carries::Tls
+    } else if open.attach == Attach::Born
+        || *sniffed > limits::SOCKET_SNIFFS
+        || direction == Direction::Write && matches!(recognise(direction, bytes).0, Sniff::Yes | Sniff::NeedMore)
+    {
+        Carries::Plain
+    } else {
+        Carries::Unknown
+    }
+}
+
+/// Content type and version of a TLS record.
+fn tls_head(bytes: &[u8]) -> bool {
+    matches!(bytes, [20..=23] | [20..=23, 3, ..])
+}
+
+/// Who ends the connection by this segment.
+fn ending(socket: &mut Socket, segment: &Segment<'_>, reset: bool) -> Option<Closing> {
+    match segment.direction {
+        Direction::Read if segment.rst => reset.then_some(Closing::Reset),
+        Direction::Write if segment.rst => Some(Closing::Local),
+        // An end may come before the bytes that it follows.
+        Direction::Read => socket.read.ended().filter(|_| segment.fin || segment.len > 0).map(|_| Closing::Peer),
+        Direction::Write => segment.fin.then_some(Closing::Local),
+    }
+}
