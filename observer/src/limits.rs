@@ -156,3 +156,10 @@ pub const TROUBLES: usize = 32;
 
 /// Pieces of a socket joined in the middle that tell nothing, before it is taken for plain text.
 pub const SOCKET_SNIFFS: u32 = 64;
+
+/// Most bytes of headers in one message of an AWS event stream: its specification's limit.
+pub const EVENTSTREAM_HEADERS: usize = 128 * 1024;
+
+/// Largest message of an AWS event stream: a payload of 24 MiB, which is the specification's limit, and what frames it.
+/// Of one over `SSE_EVENT` only the head is kept.
+pub const EVENTSTREAM_MESSAGE: usize = 24 * 1024 * 1024 + EVENTSTREAM_HEADERS + 16;

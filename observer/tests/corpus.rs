@@ -9,7 +9,9 @@ type Fuzz = fn(&[u8]);
 const TARGETS: &[(&str, Fuzz)] = &[
     ("anthropic_messages", dialect::anthropic_messages::fuzz),
     ("content", proto::content::fuzz),
+    ("eventstream", proto::eventstream::fuzz),
     ("exchange", proto::http1::fuzz_exchange),
+    ("grpc", proto::grpc::fuzz),
     ("hpack", proto::h2::fuzz_hpack),
     ("http1", proto::http1::fuzz),
     ("http2", proto::h2::fuzz),
@@ -19,6 +21,7 @@ const TARGETS: &[(&str, Fuzz)] = &[
     ("recording", observer::recording::fuzz),
     ("sse", proto::sse::fuzz),
     ("target", proto::headers::fuzz),
+    ("values", proto::values::fuzz),
 ];
 
 #[test]

@@ -28,6 +28,21 @@ fn sse() {
 }
 
 #[test]
+fn json_stream() {
+    split::run("json_stream", || Box::<Messages>::default());
+}
+
+#[test]
+fn eventstream() {
+    split::run("eventstream", || Box::<Messages>::default());
+}
+
+#[test]
+fn media() {
+    split::run("media", || Box::<Messages>::default());
+}
+
+#[test]
 fn content() {
     split::run("content", || Box::<Messages>::default());
 }

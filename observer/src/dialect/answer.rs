@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use super::json::scan::{Found, Scanner, Take, Want};
 use super::{DeltaKind, Named, Usage, Utterance, error};
 use crate::proto::ResponseHead;
+use crate::proto::body::is_media;
 
 /// What stands at a path of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub struct Answer {
     status: Option<u16>,
     /// The response claims to be JSON, so that anything else is a fault.
     json: bool,
+    /// The body is sound or the like: nothing in it is read.
+    media: bool,
     lost: bool,
     facts: Facts,
 }
@@ -100,16 +103,29 @@ struct Facts {
 impl Answer {
     #[must_use]
     pub fn new(parts: Parts, cache_apart: bool) -> Self {
-        Self { parts, cache_apart, scanner: None, status: None, json: false, lost: false, facts: Facts::default() }
+        Self {
+            parts,
+            cache_apart,
+            scanner: None,
+            status: None,
+            json: false,
+            media: false,
+            lost: false,
+            facts: Facts::default(),
+        }
     }
 
     pub fn response(&mut self, head: &ResponseHead) {
         self.status = Some(head.status);
+        self.media = !self.failed() && head.content_type.as_deref().is_some_and(is_media);
         self.json = head.content_type.as_deref().is_some_and(|t| t.ends_with("/json") || t.ends_with("+json"));
     }
 
     /// A piece of the body.
     pub fn push(&mut self, bytes: &[u8], out: &mut dyn FnMut(Utterance<'_>)) {
+        if self.media {
+            return out(Utterance::Media { bytes: bytes.len() as u64 });
+        }
         if self.lost {
             return;
         }

@@ -145,7 +145,11 @@ pub fn fuzz<S: Speech>(data: &[u8]) {
         match mode >> 2 & 3 {
             0 => exchange.request_body(piece),
             1 => exchange.body(piece, out),
-            _ => exchange.event(&Event { name, data: piece, wire_bytes: piece.len(), truncated: mode & 16 != 0 }, out),
+            _ => {
+                let truncated = mode & 16 != 0;
+                exchange
+                    .event(&Event { name, data: piece, wire_bytes: piece.len(), truncated, ..Event::default() }, out);
+            }
         }
     }
     let _ = exchange.request_end(false);

@@ -38,6 +38,8 @@ pub enum Utterance<'a> {
     /// Output of an answer that is not a stream (one JSON document): `chars` more characters of it were scanned and
     /// forgotten. It adds to the character counts, but it is no chunk and sets no milestone: nobody can use a part of it.
     Whole { kind: DeltaKind, chars: u64 },
+    /// Sound (or pictures) as bytes: a piece of such a body, or an event that is one.
+    Media { bytes: u64 },
     /// Token counts so far (cumulative: the last one wins field by field).
     Usage(Usage),
     /// Why the answer ended, in the provider's word.
@@ -64,6 +66,7 @@ impl fmt::Debug for Utterance<'_> {
             }
             Self::Delta { kind, text } => write!(f, "Delta({kind:?}, {} bytes)", text.len()),
             Self::Whole { kind, chars } => write!(f, "Whole({kind:?}, {chars} chars)"),
+            Self::Media { bytes } => write!(f, "Media({bytes} bytes)"),
             Self::Usage(usage) => usage.fmt(f),
             Self::Finish { reason } => f.debug_tuple("Finish").field(reason).finish(),
             Self::Error { kind } => f.debug_tuple("Error").field(kind).finish(),
@@ -128,6 +131,11 @@ pub trait Dialect: Send {
     fn request_body(&mut self, bytes: &[u8]);
     /// The request ended: what it asked for. `lost`: bytes of the body are missing.
     fn request_end(&mut self, lost: bool) -> RequestFacts;
+    /// Asked after `request_end`: an answer labelled as JSON (and no error) is a stream of JSON texts, in lines or as an
+    /// array that grows. Each comes as an event, as it is complete.
+    fn streams_json(&self) -> bool {
+        false
+    }
     /// The response head (status, headers).
     fn response(&mut self, head: &ResponseHead);
     /// One event of the stream.

@@ -34,12 +34,12 @@ impl Play {
     }
 
     pub fn raw(self, name: Option<&str>, data: &[u8]) -> Self {
-        self.event(&Event { name, data, wire_bytes: data.len() + 8, truncated: false })
+        self.event(&Event { name, data, wire_bytes: data.len() + 8, truncated: false, ..Event::default() })
     }
 
     /// The beginning of an event that was too large.
     pub fn beginning(self, name: Option<&str>, data: &[u8]) -> Self {
-        self.event(&Event { name, data, wire_bytes: 2 << 20, truncated: true })
+        self.event(&Event { name, data, wire_bytes: 2 << 20, truncated: true, ..Event::default() })
     }
 
     fn event(mut self, event: &Event<'_>) -> Self {
@@ -87,6 +87,7 @@ pub fn line(utterance: &Utterance<'_>) -> String {
         Utterance::Error { kind } => format!("error {}", kind.as_deref().unwrap_or("-")),
         Utterance::End => "end".into(),
         Utterance::KeepAlive => "keepalive".into(),
+        Utterance::Media { bytes } => format!("media {bytes}"),
         Utterance::Other => "other".into(),
         Utterance::Malformed(reason) => format!("malformed {reason}"),
     }

@@ -65,7 +65,8 @@ impl Metrics {
     }
 
     fn first(&mut self, entry: &Entry, milestone: Milestone, seconds: f64) {
-        if !entry.streaming || lost(entry) || failed(entry) {
+        let timed = entry.streaming || milestone == Milestone::Audio;
+        if !timed || lost(entry) || failed(entry) {
             return;
         }
         self.store.observe_in(Id::TimeToFirst, &stream_and(entry, milestone.name()), seconds);

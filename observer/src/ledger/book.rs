@@ -206,6 +206,8 @@ fn entry(opening: &Opening<'_>) -> Entry {
         reasoning_chars: 0,
         tool_chars: 0,
         refusal_chars: 0,
+        body_bytes: 0,
+        media_bytes: 0,
         usage: Usage::default(),
         finish_reason: None,
         error_kind: None,

@@ -68,6 +68,10 @@ pub struct Entry {
     pub tool_chars: u64,
     /// Characters of a marked refusal.
     pub refusal_chars: u64,
+    /// Bytes of the response's body, decoded: events with their framing, and everything else.
+    pub body_bytes: u64,
+    /// Bytes of sound or pictures among them that came as they are (not as text inside events).
+    pub media_bytes: u64,
     /// Tokens as reported.
     pub usage: Usage,
     /// The provider's word.

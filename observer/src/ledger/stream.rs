@@ -6,7 +6,7 @@ use super::timeline::{PointKind, Timeline};
 use super::{Audience, Entry, Happening, Milestone, Outcome, Stall};
 use crate::dialect::{DeltaKind, RequestFacts, Usage, Utterance};
 use crate::limits;
-use crate::proto::{End, Note, ResponseHead};
+use crate::proto::{End, Note, ResponseHead, body};
 use crate::units::{LossCause, Moment, Ns};
 
 /// The head burst: characters within this time of the first visible one.
@@ -20,6 +20,8 @@ pub struct Stream {
     /// When the dialect's end marker came.
     pub(super) marker: Option<Ns>,
     error_seen: bool,
+    /// The body is sound, not a stream of events: it is complete when its framing is.
+    media_body: bool,
     /// No byte of the response is missing so far: the first of a kind seen is the first there was.
     whole: bool,
     /// Bytes are missing since the last event: the end marker may have been among them.
@@ -66,6 +68,7 @@ impl Stream {
             timeline: Timeline::default(),
             marker: None,
             error_seen: false,
+            media_body: false,
             whole: true,
             tail_lost: false,
             last_read: entry.started,
@@ -99,7 +102,7 @@ impl Stream {
     /// The response head came; `at` is the moment of its first byte.
     pub fn response(&mut self, head: &ResponseHead, at: Moment, audience: &mut dyn Audience) {
         self.entry.status = Some(head.status);
-        self.entry.streaming = head.content_type.as_deref().is_some_and(is_stream);
+        self.entry.streaming = head.content_type.as_deref().is_some_and(body::is_stream);
         self.active(at.read);
         self.reach(Milestone::Byte, at.read, audience);
     }
@@ -108,6 +111,7 @@ impl Stream {
     pub fn event_begin(&mut self, at: Moment, data_bytes: usize, wire_bytes: usize) {
         self.entry.streaming = true;
         self.last_read = at.read;
+        self.entry.body_bytes += wire_bytes as u64;
         self.event = Some(Current {
             at,
             data_bytes: data_bytes as u64,
@@ -128,6 +132,7 @@ impl Stream {
             }
             Utterance::Delta { kind, text } => self.delta(*kind, text, at, audience),
             Utterance::Whole { kind, chars } => self.add_chars(*kind, *chars),
+            Utterance::Media { bytes } => self.media(*bytes, at, audience),
             Utterance::Usage(usage) => merge(&mut self.entry.usage, usage),
             Utterance::Finish { reason } => self.entry.finish_reason = Some(capped(reason)),
             Utterance::Error { kind } => {
@@ -165,8 +170,9 @@ impl Stream {
     }
 
     /// Some bytes of a body that is no stream came.
-    pub fn body(&mut self, at: Moment) {
+    pub fn body(&mut self, at: Moment, bytes: usize) {
         self.last_read = at.read;
+        self.entry.body_bytes += bytes as u64;
         self.active(at.read);
     }
 
@@ -211,7 +217,7 @@ impl Stream {
     /// The taxonomy of interface.md. What the provider said goes before how the connection ended: SDKs close the
     /// socket right after the end marker.
     fn outcome(&self, how: End, at: Ns, idle_limit: u64) -> Outcome {
-        let whole_body = how == End::Complete && !self.entry.streaming;
+        let whole_body = how == End::Complete && (self.media_body || !self.entry.streaming);
         match self.entry.status {
             Some(400..) => return Outcome::HttpError,
             _ if self.error_seen => return Outcome::ErrorEvent,
@@ -258,6 +264,21 @@ impl Stream {
             DeltaKind::Audio => self.reach(Milestone::Audio, at.read, audience),
             DeltaKind::Refusal => {}
         }
+    }
+
+    /// Sound, usable as it comes.
+    fn media(&mut self, bytes: u64, at: Moment, audience: &mut dyn Audience) {
+        if bytes == 0 {
+            return;
+        }
+        self.entry.media_bytes += bytes;
+        self.entry.streaming = true;
+        if self.event.is_none() {
+            self.media_body = true;
+            self.timeline.media(at, bytes);
+        }
+        self.reach(Milestone::Emitted, at.read, audience);
+        self.reach(Milestone::Audio, at.read, audience);
     }
 
     fn add_chars(&mut self, kind: DeltaKind, chars: u64) {
@@ -347,10 +368,6 @@ impl Stream {
         *self.entry.firsts.slot(milestone) = Some(seconds);
         audience.hear(Happening::First { entry: &self.entry, milestone, seconds });
     }
-}
-
-fn is_stream(content_type: &str) -> bool {
-    matches!(content_type, "text/event-stream" | "application/x-ndjson")
 }
 
 fn name_once(slot: &mut Option<String>, name: Option<&str>) {

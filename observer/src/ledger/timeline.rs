@@ -84,6 +84,18 @@ impl Timeline {
         });
     }
 
+    /// A piece of a body of sound. The pieces of one read are one point.
+    pub(super) fn media(&mut self, at: Moment, bytes: u64) {
+        let audio = PointKind::Delta(DeltaKind::Audio);
+        match self.points.back_mut().filter(|last| (last.read, last.kind) == (at.read, audio)) {
+            Some(last) => {
+                last.bytes = last.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+                last.wire_bytes = last.bytes;
+            }
+            None => self.push(at, audio, 0, bytes, bytes),
+        }
+    }
+
     pub(super) fn points(&self) -> impl Iterator<Item = Point> {
         self.points.iter().map(|p| Point {
             t_arrival: p.arrival.map(|ns| Ns(ns.get())),

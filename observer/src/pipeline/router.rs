@@ -24,6 +24,8 @@ pub(super) struct Router<'a, 'e> {
     pub(super) unclaimed: Vec<ExchangeId>,
     /// How many of them do not even go where model calls go.
     pub(super) strangers: u32,
+    /// Requests whose answer is a stream of JSON texts, if it is JSON.
+    pub(super) json_streams: Vec<ExchangeId>,
     /// Added to the parser's exchange ids.
     pub(super) base: u64,
     /// The peer's address.
@@ -38,10 +40,14 @@ impl Sink for Router<'_, '_> {
             Message::End(how) => self.end(exchange, at, how),
             message => {
                 let call = self.calls.iter_mut().find(|call| call.exchange == exchange);
+                let asked = matches!(message, Message::RequestEnd { .. });
                 let stream = call.and_then(|call| Some((&mut call.dialect, self.env.book.stream(call.stream)?)));
                 match (stream, message) {
                     (Some((dialect, stream)), message) => {
                         tell(dialect.as_mut(), stream, &message, at, self.env.audience);
+                        if asked && dialect.streams_json() {
+                            self.json_streams.push(exchange);
+                        }
                     }
                     (None, Message::Note(note)) => self.env.audience.hear(Happening::Odd(note)),
                     (None, _) => {}
@@ -51,7 +57,12 @@ impl Sink for Router<'_, '_> {
     }
 }
 
-impl Router<'_, '_> {
+impl<'a, 'e> Router<'a, 'e> {
+    pub(super) fn new(calls: &'a mut Vec<Call>, base: u64, remote: Option<SocketAddr>, env: &'a mut Env<'e>) -> Self {
+        let (unclaimed, json_streams) = (Vec::new(), Vec::new());
+        Router { calls, claimed: false, unclaimed, strangers: 0, json_streams, base, remote, env }
+    }
+
     /// The parser is gone: what it left open ends as lost.
     pub(super) fn abandon(&mut self, at: Ns) {
         for call in std::mem::take(self.calls) {
@@ -117,7 +128,7 @@ fn tell(
         }
         Message::Comment => stream.comment(at),
         Message::Body(bytes) => {
-            stream.body(at);
+            stream.body(at, bytes.len());
             dialect.body(bytes, &mut |utterance| stream.utter(&utterance, at, audience));
         }
         Message::Gap { bytes, cause } => {

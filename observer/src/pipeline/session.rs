@@ -168,15 +168,7 @@ impl Session {
         let moment = Moment { read: at, arrival: None, call: u64::MAX };
         let stage = std::mem::replace(&mut self.stage, Stage::Listening(Listening::new(false)));
         if let Stage::Speaking(mut parser) = stage {
-            let mut router = Router {
-                calls: &mut self.calls,
-                claimed: false,
-                unclaimed: Vec::new(),
-                strangers: 0,
-                base: self.exchanges,
-                remote: self.remote,
-                env,
-            };
+            let mut router = Router::new(&mut self.calls, self.exchanges, self.remote, env);
             parser.close(how, moment, &mut router);
             router.abandon(at);
             self.exchanges += limits::EXCHANGE_STEP;
@@ -268,20 +260,13 @@ impl Session {
 
     fn speak(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, env: &mut Env<'_>) {
         let Stage::Speaking(parser) = &mut self.stage else { return };
-        let mut router = Router {
-            calls: &mut self.calls,
-            claimed: false,
-            unclaimed: Vec::new(),
-            strangers: 0,
-            base: self.exchanges,
-            remote: self.remote,
-            env,
-        };
+        let mut router = Router::new(&mut self.calls, self.exchanges, self.remote, env);
         if direction == Direction::Read && std::mem::take(&mut self.unsure) && in_the_middle(chunk) {
             parser.push(direction, Chunk::Gap { bytes: None, cause: LossCause::LateAttach }, at, &mut router);
         }
         parser.push(direction, chunk, at, &mut router);
         let (claimed, unclaimed, strangers) = (router.claimed, router.unclaimed, router.strangers);
+        router.json_streams.iter().for_each(|&exchange| parser.expect_json_stream(exchange));
         unclaimed.iter().for_each(|&exchange| parser.ignore(exchange));
         let dead = parser.dead();
         if let Chunk::Data(bytes) = chunk {
@@ -319,16 +304,7 @@ impl Session {
     /// The parser cannot go on. A tracked connection may come back to us with its next request.
     fn bury(&mut self, env: &mut Env<'_>) {
         if self.verdict == Verdict::Track {
-            Router {
-                calls: &mut self.calls,
-                claimed: false,
-                unclaimed: Vec::new(),
-                strangers: 0,
-                base: self.exchanges,
-                remote: self.remote,
-                env,
-            }
-            .abandon(self.last);
+            Router::new(&mut self.calls, self.exchanges, self.remote, env).abandon(self.last);
             self.listen();
         } else if matches!(self.stage, Stage::Speaking(_)) {
             self.ignore(env);

@@ -6,6 +6,7 @@
     reason = "numbers and texts of the tests' own making"
 )]
 
+mod bodies;
 mod http2;
 mod sockets;
 

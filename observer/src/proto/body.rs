@@ -1,10 +1,67 @@
-//! A body's way from raw bytes to messages: content coding, then by content type. The same for every protocol that
-//! carries HTTP semantics.
+//! A body's way from raw bytes to messages: content coding, then cut into events by content type. The same for every
+//! protocol that carries HTTP semantics.
 
 use super::content::{Coding, Decoder};
+use super::eventstream::EventStream;
+use super::grpc::Grpc;
 use super::sse::Scanner;
-use super::{Message, Note};
+use super::values::Values;
+use super::{Message, Note, ResponseHead};
 use crate::units::LossCause;
+
+/// Cuts a body into events, incrementally: an event is out the moment its last byte is in.
+pub trait Cutter: Send {
+    /// The next bytes.
+    fn push(&mut self, bytes: &[u8], out: &mut dyn FnMut(Message<'_>));
+    /// An unknown number of bytes is missing.
+    fn gap(&mut self);
+    /// So many bytes are missing.
+    fn skip(&mut self, _bytes: u64) {
+        self.gap();
+    }
+    /// The body is complete.
+    fn finish(&mut self, out: &mut dyn FnMut(Message<'_>));
+    /// Bytes held now.
+    fn held(&self) -> usize;
+}
+
+/// Content types whose bodies are streams of events, and what cuts them. `*` stands for any end.
+const FRAMINGS: &[(&str, fn() -> Box<dyn Cutter>)] = &[
+    ("text/event-stream", make::<Scanner>),
+    ("application/x-ndjson", make::<Values>),
+    ("application/ndjson", make::<Values>),
+    ("application/jsonl", make::<Values>),
+    ("application/x-jsonlines", make::<Values>),
+    ("application/json-seq", make::<Values>),
+    ("application/stream+json", make::<Values>),
+    ("application/vnd.amazon.eventstream", make::<EventStream>),
+    ("application/grpc*", make::<Grpc>),
+];
+
+fn make<C: Cutter + Default + 'static>() -> Box<dyn Cutter> {
+    Box::<C>::default()
+}
+
+fn framing(content_type: &str) -> Option<fn() -> Box<dyn Cutter>> {
+    let fits = |pattern: &str| match pattern.strip_suffix('*') {
+        Some(start) => content_type.starts_with(start),
+        None => content_type == pattern,
+    };
+    FRAMINGS.iter().find(|(pattern, _)| fits(pattern)).map(|(_, make)| *make)
+}
+
+/// Whether a content type (lower case, without parameters) names a stream of events.
+#[must_use]
+pub fn is_stream(content_type: &str) -> bool {
+    framing(content_type).is_some()
+}
+
+/// Whether a content type names sound, pictures or other bytes that are no text.
+#[must_use]
+pub fn is_media(content_type: &str) -> bool {
+    ["audio/", "video/", "image/"].iter().any(|class| content_type.starts_with(class))
+        || matches!(content_type, "application/octet-stream" | "application/ogg")
+}
 
 /// The interpreter of one body.
 pub struct Body {
@@ -14,11 +71,11 @@ pub struct Body {
     blind: bool,
 }
 
-/// How a body is cut into messages. NDJSON will be a row here.
+/// How a body is cut into messages.
 enum Kind {
     Request,
     Whole,
-    Events(Box<Scanner>),
+    Events(Box<dyn Cutter>),
 }
 
 impl Body {
@@ -28,14 +85,15 @@ impl Body {
         Self::new(Kind::Request, codings)
     }
 
-    /// A response's body.
+    /// A response's body. `json_stream`: JSON is expected to be a stream of texts, whatever its label; an error never is.
     #[must_use]
-    pub fn response(content_type: Option<&str>, codings: Option<&[Coding]>) -> Self {
-        let kind = match content_type {
-            Some("text/event-stream") => Kind::Events(Box::default()),
-            _ => Kind::Whole,
+    pub fn response(head: &ResponseHead, codings: Option<&[Coding]>, json_stream: bool) -> Self {
+        let json = |content_type: &str| content_type.ends_with("/json") || content_type == "text/plain";
+        let make = match head.content_type.as_deref() {
+            Some(content_type) if json_stream && head.status < 400 && json(content_type) => Some(make::<Values> as _),
+            content_type => content_type.and_then(framing),
         };
-        Self::new(kind, codings)
+        Self::new(make.map_or(Kind::Whole, |make: fn() -> Box<dyn Cutter>| Kind::Events(make())), codings)
     }
 
     fn new(kind: Kind, codings: Option<&[Coding]>) -> Self {
@@ -63,11 +121,13 @@ impl Body {
             return;
         }
         out(Message::Gap { bytes, cause });
-        if let Kind::Events(scanner) = &mut self.kind {
-            scanner.gap();
-        }
         if self.decoder.is_some() && !self.blind {
-            self.go_blind(Note { protocol: "content", reason: "lost_bytes" }, out);
+            return self.go_blind(Note { protocol: "content", reason: "lost_bytes" }, out);
+        }
+        match (&mut self.kind, bytes) {
+            (Kind::Events(cutter), Some(bytes)) => cutter.skip(bytes),
+            (Kind::Events(cutter), None) => cutter.gap(),
+            _ => {}
         }
     }
 
@@ -76,8 +136,8 @@ impl Body {
         if self.blind {
             return;
         }
-        if let Kind::Events(scanner) = &mut self.kind {
-            scanner.finish(out);
+        if let Kind::Events(cutter) = &mut self.kind {
+            cutter.finish(out);
         }
         if let Some(note) = self.decoder.as_ref().and_then(Decoder::finish) {
             out(Message::Note(note));
@@ -93,18 +153,18 @@ impl Body {
     /// Bytes held now.
     #[must_use]
     pub fn held(&self) -> usize {
-        let scanner = match &self.kind {
-            Kind::Events(scanner) => size_of::<Scanner>() + scanner.held(),
+        let cutter = match &self.kind {
+            Kind::Events(cutter) => cutter.held(),
             Kind::Request | Kind::Whole => 0,
         };
-        scanner + self.decoder.as_ref().map_or(0, Decoder::held)
+        cutter + self.decoder.as_ref().map_or(0, Decoder::held)
     }
 
     fn go_blind(&mut self, note: Note, out: &mut dyn FnMut(Message<'_>)) {
         self.blind = true;
         self.decoder = None;
         if matches!(self.kind, Kind::Events(_)) {
-            self.kind = Kind::Events(Box::default());
+            self.kind = Kind::Whole; // what it held is of no use any more
         }
         out(Message::Note(note));
     }
@@ -115,7 +175,63 @@ impl Kind {
         match self {
             Kind::Request => out(Message::RequestBody(bytes)),
             Kind::Whole => out(Message::Body(bytes)),
-            Kind::Events(scanner) => scanner.push(bytes, out),
+            Kind::Events(cutter) => cutter.push(bytes, out),
         }
     }
+}
+
+/// A message in a line: what tests and fuzzers compare.
+pub(super) fn say(message: &Message<'_>) -> String {
+    match message {
+        Message::Event(event) => {
+            let name = event.name.map_or(String::new(), |name| format!("{name}: "));
+            let cut = if event.truncated { " cut" } else { "" };
+            format!("event {} {name}{}{cut}", event.wire_bytes, String::from_utf8_lossy(event.data))
+        }
+        Message::Note(note) => format!("{}/{}", note.protocol, note.reason),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What a cutter says of a body that comes in these pieces.
+pub(super) fn said<'a, C: Cutter + Default>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+    let (mut cutter, mut said) = (C::default(), Vec::new());
+    let mut out = |message: Message<'_>| said.push(say(&message));
+    for piece in pieces {
+        cutter.push(piece, &mut out);
+        assert!(cutter.held() <= super::check::HELD, "{} bytes are held", cutter.held());
+    }
+    cutter.finish(&mut out);
+    said
+}
+
+/// Fuzz target of a cutter: a stream must come out the same whole and cut. The first bytes say where to cut; no input may
+/// panic, nor any gap.
+pub(super) fn fuzz<C: Cutter + Default>(data: &[u8]) {
+    let Some((cuts, stream)) = data.split_at_checked(4) else { return };
+    let whole = said::<C>([stream]);
+    let mut sizes = cuts.iter().cycle();
+    let mut rest = stream;
+    let cut = said::<C>(std::iter::from_fn(|| {
+        let size = 1 + usize::from(*sizes.next()? & 31);
+        let (piece, tail) = rest.split_at_checked(size).unwrap_or((rest, &[]));
+        rest = tail;
+        (!piece.is_empty()).then_some(piece)
+    }));
+    assert_eq!(whole, cut);
+    with_gaps::<C>(cuts, stream);
+}
+
+/// The same stream with holes, told and untold.
+fn with_gaps<C: Cutter + Default>(cuts: &[u8], stream: &[u8]) {
+    let mut cutter = C::default();
+    for (piece, cut) in stream.chunks(24).zip(cuts.iter().cycle()) {
+        match cut >> 5 {
+            0 => cutter.gap(),
+            1 => cutter.skip(piece.len() as u64),
+            2 => cutter.skip(u64::from(*cut)),
+            _ => cutter.push(piece, &mut |_| {}),
+        }
+    }
+    cutter.finish(&mut |_| {});
 }

@@ -1,7 +1,9 @@
 //! Stage 4: ordered bytes to HTTP messages and stream events. `Chunk` in, `Message` out.
 //!
 //! A protocol is one row of `PROTOCOLS` and one folder. What several protocols need lies beside them: which headers are
-//! kept (`headers`), content coding (`content`), event streams (`sse`), and a body's way from bytes to messages (`body`).
+//! kept (`headers`), content coding (`content`), and a body's way from bytes to messages (`body`), which cuts it into events
+//! by content type: server-sent events (`sse`), JSON texts in lines or arrays (`values`), AWS event streams
+//! (`eventstream`), gRPC messages (`grpc`). Each is a row of `body::FRAMINGS` and a file.
 //!
 //! Order of an exchange's messages: `Request`, `RequestBody`*, `RequestEnd`, `Response`, (`Event` | `Comment` | `Body` |
 //! `Gap` | `Note`)*, `End`. A server may answer before the request is complete, so `Response` may come before
@@ -12,13 +14,17 @@
     reason = "a pure stage: time is an argument, and nothing here reads files or sockets"
 )]
 
+mod balance;
 pub mod body;
 pub mod check;
 pub mod content;
+pub mod eventstream;
+pub mod grpc;
 pub mod h2;
 pub mod headers;
 pub mod http1;
 pub mod sse;
+pub mod values;
 
 pub use headers::Salt;
 
@@ -47,7 +53,7 @@ pub enum Message<'a> {
     RequestEnd { lost: bool },
     /// The final response head (never a 1xx). `Moment` is that of its first byte.
     Response(&'a ResponseHead),
-    /// One server-sent event (or NDJSON line): a unit of the stream.
+    /// One unit of a stream: a server-sent event, a line of JSON, a message of an AWS event stream or of gRPC.
     Event(Event<'a>),
     /// A keep-alive: an SSE comment, or an event block without data.
     Comment,
@@ -80,23 +86,41 @@ impl fmt::Debug for Message<'_> {
 }
 
 /// One unit of a stream.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// The `event:` field, if there was one.
+    /// What its framing says that it is.
+    pub kind: EventKind,
+    /// The `event:` field, or the event, exception or error type of an AWS event stream, if there was one.
     pub name: Option<&'a str>,
-    /// The `data:` field(s), joined with `\n`.
+    /// The `data:` field(s), joined with `\n`; the JSON text; the payload.
     pub data: &'a [u8],
-    /// Bytes the event took in the body, its line ends included (before content coding was applied).
+    /// Bytes the event took in the body, what frames it included (before content coding was applied); of a JSON text,
+    /// those between its brackets and they alone.
     pub wire_bytes: usize,
     /// The event was larger than `limits::SSE_EVENT`: `data` is only its beginning.
     pub truncated: bool,
 }
 
+/// What kind of event it is, as far as the framing says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EventKind {
+    /// Text, JSON as a rule.
+    #[default]
+    Text,
+    /// Text that is an exception: it ends the stream (`:message-type` of an AWS event stream).
+    Exception,
+    /// Bytes that are no text.
+    Binary,
+    /// Bytes that are compressed, or otherwise not to be read.
+    Opaque,
+}
+
 /// Sizes only: payload must not reach a log.
 impl fmt::Debug for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Event { name: _, data, wire_bytes, truncated } = self;
+        let Event { kind, name: _, data, wire_bytes, truncated } = self;
         f.debug_struct("Event")
+            .field("kind", kind)
             .field("data", &data.len())
             .field("wire_bytes", wire_bytes)
             .field("truncated", truncated)
@@ -207,6 +231,9 @@ pub trait Protocol: Send {
     fn close(&mut self, how: Closing, at: Moment, sink: &mut dyn Sink);
     /// Nobody wants this exchange's bodies: they are only framed from now on, neither decoded nor scanned.
     fn ignore(&mut self, exchange: ExchangeId);
+    /// If this exchange is answered with JSON, expect a stream of JSON texts: see `Dialect::streams_json`. Asked once the
+    /// request is complete.
+    fn expect_json_stream(&mut self, exchange: ExchangeId);
     /// Bytes held in buffers now.
     fn held(&self) -> usize;
     /// The parser has seen that this is not its protocol or that it can never go on: the connection may be ignored.

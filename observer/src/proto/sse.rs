@@ -7,12 +7,11 @@
 //!
 //! An event that lies whole in one piece is handed out without a copy.
 
-mod balance;
-
-use balance::Balance;
 use memchr::memchr2;
 
-use super::{Event, Message, Note};
+use super::balance::Balance;
+use super::body::Cutter;
+use super::{Event, EventKind, Message, Note};
 use crate::limits::{SSE_EVENT, SSE_EVENT_HEAD, SSE_IDLE};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -73,9 +72,9 @@ enum Line {
     Other,
 }
 
-impl Scanner {
+impl Cutter for Scanner {
     /// The next bytes of the body.
-    pub fn push(&mut self, mut input: &[u8], out: &mut dyn FnMut(Message<'_>)) {
+    fn push(&mut self, mut input: &[u8], out: &mut dyn FnMut(Message<'_>)) {
         let mut pending = Pending::default();
         while !input.is_empty() {
             if std::mem::take(&mut self.after_cr)
@@ -97,12 +96,12 @@ impl Scanner {
     }
 
     /// Bytes are missing: the event in progress is lost, and so is the one the next bytes are in the middle of.
-    pub fn gap(&mut self) {
+    fn gap(&mut self) {
         *self = Scanner { mode: Mode::Resync, line_len: 1, begun: true, ..Scanner::default() };
     }
 
     /// The body is complete: what is still open is the last event.
-    pub fn finish(&mut self, out: &mut dyn FnMut(Message<'_>)) {
+    fn finish(&mut self, out: &mut dyn FnMut(Message<'_>)) {
         let mut pending = Pending::default();
         if self.line_len > 0 {
             self.end_line(b"", &mut pending, out);
@@ -121,11 +120,12 @@ impl Scanner {
     }
 
     /// Bytes held now.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.line.capacity() + self.data.capacity() + self.name.capacity()
+    fn held(&self) -> usize {
+        size_of::<Self>() + self.line.capacity() + self.data.capacity() + self.name.capacity()
     }
+}
 
+impl Scanner {
     /// A line's end came; `content` is the line, or the rest of it.
     fn end_line<'a>(&mut self, content: &'a [u8], pending: &mut Pending<'a>, out: &mut dyn FnMut(Message<'_>)) {
         let length = self.line_len + content.len();
@@ -232,6 +232,7 @@ impl Scanner {
     fn dispatch(&mut self, pending: Pending<'_>, wire_bytes: usize, out: &mut dyn FnMut(Message<'_>)) {
         let name = pending.name.or(self.has_name.then_some(self.name.as_slice()));
         let event = Event {
+            kind: EventKind::Text,
             name: name.and_then(|bytes| std::str::from_utf8(bytes).ok()),
             data: pending.data.unwrap_or(&self.data),
             wire_bytes,
@@ -374,31 +375,9 @@ fn tail(bytes: &[u8], at: usize) -> &[u8] {
     bytes.get(at..).unwrap_or_default()
 }
 
-/// Fuzz target: a stream must come out the same whole and cut. The first bytes say where to cut; no input may panic.
+/// Fuzz target: a stream must come out the same whole and cut. See `body::fuzz`.
 pub fn fuzz(data: &[u8]) {
-    let Some((cuts, stream)) = data.split_at_checked(4) else { return };
-    let run = |pieces: &mut dyn Iterator<Item = &[u8]>| {
-        let (mut scanner, mut said) = (Scanner::default(), Vec::new());
-        let mut out = |message: Message<'_>| match message {
-            Message::Event(event) => said.push(format!("{event:?} {:?} {:?}", event.name, event.data)),
-            other => said.push(format!("{other:?}")),
-        };
-        for piece in pieces {
-            scanner.push(piece, &mut out);
-        }
-        scanner.finish(&mut out);
-        said
-    };
-    let whole = run(&mut std::iter::once(stream));
-    let mut sizes = cuts.iter().cycle();
-    let mut rest = stream;
-    let cut = run(&mut std::iter::from_fn(|| {
-        let size = 1 + usize::from(*sizes.next()? & 31);
-        let (piece, tail) = rest.split_at_checked(size).unwrap_or((rest, &[]));
-        rest = tail;
-        (!piece.is_empty()).then_some(piece)
-    }));
-    assert_eq!(whole, cut);
+    super::body::fuzz::<Scanner>(data);
 }
 
 #[cfg(test)]

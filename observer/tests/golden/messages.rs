@@ -1,6 +1,6 @@
 //! The transcript of stage 4: messages as they are.
 
-use observer::proto::{ExchangeId, Message, Sink};
+use observer::proto::{Event, EventKind, ExchangeId, Message, Sink};
 use observer::units::Moment;
 use serde_json::{Map, Value, json};
 
@@ -23,10 +23,7 @@ impl Sink for Messages {
             Message::Response(head) => json!({"x": x, "response": {
                 "status": head.status, "content_type": head.content_type, "headers": map(&head.headers),
             }}),
-            Message::Event(event) => json!({"x": x, "event": {
-                "name": event.name, "data": String::from_utf8_lossy(event.data), "wire_bytes": event.wire_bytes,
-                "truncated": event.truncated,
-            }}),
+            Message::Event(event) => said(x, &event),
             Message::Comment => json!({"x": x, "comment": true}),
             Message::Gap { bytes, cause } => json!({"x": x, "gap": {"bytes": bytes, "cause": cause.name()}}),
             Message::Note(note) => json!({"x": x, "note": format!("{}/{}", note.protocol, note.reason)}),
@@ -44,6 +41,20 @@ impl Transcript for Messages {
     fn survives_only_whole(&self, line: &Value) -> bool {
         line.get("event").is_some()
     }
+}
+
+fn said(x: u64, event: &Event<'_>) -> Value {
+    let data = match std::str::from_utf8(event.data) {
+        Err(_) if event.kind != EventKind::Text => event.data.iter().map(|byte| format!("{byte:02x}")).collect(),
+        _ => String::from_utf8_lossy(event.data).into_owned(),
+    };
+    let mut line = json!({
+        "name": event.name, "data": data, "wire_bytes": event.wire_bytes, "truncated": event.truncated,
+    });
+    if event.kind != EventKind::Text {
+        line["kind"] = json!(format!("{:?}", event.kind));
+    }
+    json!({"x": x, "event": line})
 }
 
 fn map(headers: &[(String, String)]) -> Map<String, Value> {

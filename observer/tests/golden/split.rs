@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use observer::conn::Chunk;
-use observer::proto::{Closing, Protocol, Row, Salt, Sink, recognise};
+use observer::proto::{Closing, ExchangeId, Protocol, Row, Salt, Sink, recognise};
 use observer::units::{Direction, LossCause, Moment, Ns};
 use serde_json::Value;
 
@@ -70,6 +70,8 @@ struct Case {
     close: Closing,
     /// The connection is joined in the middle.
     late: bool,
+    /// The dialect expects JSON to be a stream of texts.
+    json_stream: bool,
 }
 
 /// How a run differs from feeding every turn whole.
@@ -182,6 +184,7 @@ fn drive(case: &Case, run: &Run, make: Make) -> (Vec<Value>, bool) {
     }
     for (direction, bytes) in &case.turns {
         driver.turn(*direction, bytes, run, transcript.as_mut());
+        case.hint(driver.parser.as_mut());
     }
     let open = !driver.parser.dead() && case.ends_between_exchanges(make);
     if run.trailing {
@@ -291,7 +294,13 @@ impl Case {
             "exit" => Closing::ProcessExit,
             other => panic!("{}: close is {other:?}", folder.display()),
         };
-        Case { folder: folder.into(), turns, close, late: options["late"] == true }
+        Case {
+            folder: folder.into(),
+            turns,
+            close,
+            late: options["late"] == true,
+            json_stream: options["json_stream"] == true,
+        }
     }
 
     fn name(&self) -> String {
@@ -302,6 +311,10 @@ impl Case {
     /// that is recognised.
     fn parser(&self) -> Box<dyn Protocol> {
         (self.row().make)(&Salt::random())
+    }
+
+    fn hint(&self, parser: &mut dyn Protocol) {
+        (1..16).filter(|_| self.json_stream).for_each(|id| parser.expect_json_stream(ExchangeId(id)));
     }
 
     fn row(&self) -> &'static Row {
@@ -327,6 +340,7 @@ impl Case {
             for (call, (direction, bytes)) in self.turns.iter().enumerate() {
                 let at = Moment { call: call as u64, ..Moment::default() };
                 parser.push(*direction, Chunk::Data(bytes), at, transcript.as_mut());
+                self.hint(parser.as_mut());
             }
             if close {
                 parser.close(self.close, Moment::default(), transcript.as_mut());

@@ -78,6 +78,7 @@ fn said(x: u64, utterance: &Utterance<'_>) -> Value {
         Utterance::Start { response_id, model } => json!({"x": x, "start": {"id": response_id, "model": model}}),
         Utterance::Delta { kind, text } => json!({"x": x, "delta": format!("{kind:?}"), "text": text}),
         Utterance::Whole { kind, chars } => json!({"x": x, "whole": format!("{kind:?}"), "chars": chars}),
+        Utterance::Media { bytes } => json!({"x": x, "media": bytes}),
         Utterance::Usage(Usage { input, output, cached, cache_write, reasoning }) => json!({"x": x, "usage": {
             "input": input, "output": output, "cached": cached, "cache_write": cache_write, "reasoning": reasoning,
         }}),

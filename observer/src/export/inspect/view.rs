@@ -50,6 +50,10 @@ pub struct Stream {
     pub reasoning_chars: u64,
     pub tool_chars: u64,
     pub refusal_chars: u64,
+    /// Bytes of the response's body, decoded.
+    pub body_bytes: u64,
+    /// Bytes of sound among them.
+    pub media_bytes: u64,
     pub gaps: Gaps,
     pub stalls: Vec<StallView>,
     pub tokens: Tokens,
@@ -207,6 +211,8 @@ impl Stream {
             reasoning_chars: entry.reasoning_chars,
             tool_chars: entry.tool_chars,
             refusal_chars: entry.refusal_chars,
+            body_bytes: entry.body_bytes,
+            media_bytes: entry.media_bytes,
             gaps: Gaps::new(entry),
             stalls: entry.stalls.iter().map(|stall| StallView::new(stall, wall)).collect(),
             tokens: Tokens::new(entry),

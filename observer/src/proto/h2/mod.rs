@@ -104,6 +104,12 @@ impl Protocol for Http2 {
         }
     }
 
+    fn expect_json_stream(&mut self, exchange: ExchangeId) {
+        if let Ok(id) = u32::try_from(exchange.0) {
+            self.streams.expect_json_stream(id);
+        }
+    }
+
     fn held(&self) -> usize {
         size_of::<Self>() + self.requests.held() + self.responses.held() + self.streams.held()
     }

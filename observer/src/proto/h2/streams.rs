@@ -23,6 +23,8 @@ struct Stream {
     answer: Answer,
     /// Nobody wants the bodies.
     ignored: bool,
+    /// JSON is expected to be a stream of texts.
+    json_stream: bool,
     /// Its end may lie among lost bytes.
     unsure: bool,
 }
@@ -78,7 +80,8 @@ impl Streams {
         }
         let (codings, has_path, unknown) = (fields.codings(), fields.has_path(), fields.unknown);
         let body = Body::request(codings.as_deref());
-        let stream = Stream { request: Some(body), answer: Answer::Waiting, ignored: false, unsure: false };
+        let stream =
+            Stream { request: Some(body), answer: Answer::Waiting, ignored: false, json_stream: false, unsure: false };
         self.open.insert(out.id, stream);
         let head = fields.request();
         out.sink.message(ExchangeId(u64::from(out.id)), began, Message::Request(&head));
@@ -113,7 +116,7 @@ impl Streams {
             stream.answer = Answer::Untold(head, began, Vec::new());
             return;
         }
-        stream.answer = Answer::Body(Body::response(head.content_type.as_deref(), codings.as_deref()));
+        stream.answer = Answer::Body(Body::response(&head, codings.as_deref(), stream.json_stream));
         out.sink.message(ExchangeId(u64::from(out.id)), began, Message::Response(&head));
         if codings.is_none() {
             out.say(Message::Note(Note { protocol: "content", reason: "unknown_coding" }));
@@ -220,6 +223,12 @@ impl Streams {
         }
     }
 
+    pub(super) fn expect_json_stream(&mut self, id: u32) {
+        if let Some(stream) = self.open.get_mut(&id) {
+            stream.json_stream = true;
+        }
+    }
+
     pub(super) fn held(&self) -> usize {
         self.open.values().map(Stream::held).sum()
     }
@@ -274,7 +283,7 @@ impl Stream {
             head.content_type = Some("text/event-stream".into());
         }
         let codings: Option<&[_]> = shape.map(|_| &[][..]);
-        let body = Body::response(head.content_type.as_deref(), codings);
+        let body = Body::response(head, codings, self.json_stream);
         out.sink.message(ExchangeId(u64::from(out.id)), *began, Message::Response(head));
         self.answer = Answer::Body(body);
     }

@@ -74,6 +74,8 @@ struct Exchange {
     tunnel: bool,
     /// Nobody wants the bodies.
     ignored: bool,
+    /// JSON is expected to be a stream of texts.
+    json_stream: bool,
     /// The request is not complete.
     writing: bool,
 }
@@ -118,6 +120,12 @@ impl Protocol for Http1 {
     fn ignore(&mut self, exchange: ExchangeId) {
         if let Some(found) = self.open.iter_mut().find(|open| open.id == exchange) {
             found.ignored = true;
+        }
+    }
+
+    fn expect_json_stream(&mut self, exchange: ExchangeId) {
+        if let Some(found) = self.open.iter_mut().find(|open| open.id == exchange) {
+            found.json_stream = true;
         }
     }
 

@@ -66,6 +66,7 @@ impl Http1 {
             head_only: request.head.method == "HEAD",
             tunnel: request.head.method == "CONNECT",
             ignored: false,
+            json_stream: false,
             writing: true,
         });
         let body = Body::request(request.codings.as_deref());

@@ -70,12 +70,12 @@ impl Http1 {
             Err(reason) => return self.bad_response(reason, at, sink),
         };
         let Some(open) = self.open.front() else { return };
-        let (id, tunnel) = (open.id, open.tunnel);
+        let (id, tunnel, json_stream) = (open.id, open.tunnel, open.json_stream);
         let status = response.head.status;
         if matches!(status, 100..=199) && status != 101 {
             return; // an interim answer: the final one follows
         }
-        let body = Body::response(response.head.content_type.as_deref(), response.codings.as_deref());
+        let body = Body::response(&response.head, response.codings.as_deref(), json_stream);
         self.responses.begin_body(response.framing, body);
         sink.message(id, self.responses.head.began, Message::Response(&response.head));
         if let Some(reason) = response.odd {
