@@ -163,3 +163,10 @@ pub const EVENTSTREAM_HEADERS: usize = 128 * 1024;
 /// Largest message of an AWS event stream: a payload of 24 MiB, which is the specification's limit, and what frames it.
 /// Of one over `SSE_EVENT` only the head is kept.
 pub const EVENTSTREAM_MESSAGE: usize = 24 * 1024 * 1024 + EVENTSTREAM_HEADERS + 16;
+
+/// Longest hello kept: with post-quantum keys, many extensions and certificates' requests real ones reach 2-3 KiB, and
+/// peers refuse more than 16 KiB or so.
+pub const TLS_HELLO: usize = 32 * 1024;
+
+/// TLS records of a peer that no read has touched. At 50 a second an application that reads nothing fills it in 20 s.
+pub const TLS_RECORDS: usize = 1024;

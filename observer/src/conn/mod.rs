@@ -10,6 +10,7 @@ pub mod tcp;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod track;
 
 use std::fmt;
