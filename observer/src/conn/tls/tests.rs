@@ -92,7 +92,7 @@ fn a_small_buffer_reads_a_record_in_pieces() {
     let unknown = reads.iter().take_while(|(_, told)| told.is_none()).count();
     assert!(unknown <= 5, "{reads:?}");
     assert!(reads.iter().skip(unknown).all(|(sent, told)| Some(*sent) == *told), "{reads:?}");
-    assert!(align.account().misses <= 1, "{:?}", align.account());
+    assert!(align.account().misses <= 2, "{:?}", align.account());
 }
 
 #[test]
