@@ -170,3 +170,13 @@ pub const TLS_HELLO: usize = 32 * 1024;
 
 /// TLS records of a peer that no read has touched. At 50 a second an application that reads nothing fills it in 20 s.
 pub const TLS_RECORDS: usize = 1024;
+
+/// Rate-limit headers, and likewise marks of gateways, kept of one response: the largest family known (Anthropic's, priority
+/// tier included) has 30.
+pub const HEAD_MARKS: usize = 48;
+
+/// What a provider said of itself (fingerprints, tiers, models that took over), kept of one stream.
+pub const MARKS: usize = 16;
+
+/// Longest head of a field of a form: three short lines.
+pub const FORM_HEAD: usize = 4 * 1024;

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::json::scan::{Found, Scanner, Take, Want};
-use super::{DeltaKind, Named, Usage, Utterance, error};
+use super::{DeltaKind, Mark, Named, ServerTimes, Usage, Utterance, error};
 use crate::proto::ResponseHead;
 use crate::proto::body::is_media;
 
@@ -18,6 +18,8 @@ pub enum Part {
     /// Text of a block whose kind is told by `BlockType`, which may stand before or behind it.
     BlockText,
     BlockType,
+    /// `true`: the block is reasoning.
+    BlockThought,
     /// The end of the block.
     Block,
     /// Why the answer ended.
@@ -25,6 +27,10 @@ pub enum Part {
     /// The answer's state, which is why it ended where no `Finish` says better.
     Status,
     Tokens(Tokens),
+    /// Something that the provider says of itself.
+    Mark(Mark),
+    /// The server's own times.
+    Took(Time, Unit),
     /// There is an error: a text or the like, and an object.
     Error,
     ErrorObject,
@@ -43,6 +49,65 @@ pub enum Tokens {
     Cached,
     CacheWrite,
     Reasoning,
+    AudioInput,
+    AudioOutput,
+    /// More tokens of input, reported apart from it.
+    MoreInput,
+    /// Everything together.
+    Total,
+}
+
+/// Which of a server's times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    Queue,
+    Prompt,
+    Generation,
+    First,
+    Total,
+}
+
+/// What a time is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Seconds,
+    Millis,
+    Nanos,
+}
+
+/// How an API's token counts become ours, in which input includes cached tokens and output includes reasoning.
+#[derive(Clone, Copy, Debug)]
+pub struct Counting {
+    /// Input is reported without what was read from or written to a cache.
+    pub cache_apart: bool,
+    /// Output is reported without reasoning.
+    pub reasoning_apart: bool,
+    /// Some servers of this API report output without reasoning: those whose total says so.
+    pub by_total: bool,
+}
+
+impl Counting {
+    /// As ours.
+    pub const INCLUSIVE: Counting = Counting { cache_apart: false, reasoning_apart: false, by_total: false };
+
+    /// Ours. `total`: everything together, where it was told.
+    #[must_use]
+    pub fn normal(self, usage: Usage, total: Option<u64>) -> Usage {
+        let mut usage = if self.cache_apart { usage.with_cache() } else { usage };
+        let reasoning = usage.reasoning.unwrap_or(0);
+        let sum = |more: u64| {
+            usage.input.zip(usage.output).map(|(input, output)| input.saturating_add(output).saturating_add(more))
+        };
+        let apart = self.by_total && total.is_some() && reasoning > 0 && sum(reasoning) == total;
+        if self.reasoning_apart || apart {
+            // Proto JSON leaves zeros out: an answer of thoughts alone has no count of its own.
+            usage.output = match (usage.output, usage.reasoning) {
+                (None, None) => None,
+                (output, reasoning) => Some(output.unwrap_or(0).saturating_add(reasoning.unwrap_or(0))),
+            };
+        }
+        usage
+    }
 }
 
 /// A table of paths.
@@ -67,13 +132,20 @@ static ERRORS: Parts = &[
     at(&["type"], Part::OuterType),
     at(&["error_type"], Part::OuterType),
     at(&["code"], Part::OuterCode),
+    // Google; where a stream was asked for, inside an array.
+    at(&["error", "status"], Part::OuterType),
+    at(&["[]", "error", "status"], Part::OuterType),
+    at(&["[]", "error", "code"], Part::ErrorCode),
+    // AWS, ElevenLabs, Deepgram.
+    at(&["__type"], Part::OuterType),
+    at(&["detail", "status"], Part::OuterType),
+    at(&["err_code"], Part::OuterType),
 ];
 
 /// One answer, as far as it came.
 pub struct Answer {
     parts: Parts,
-    /// Input tokens are reported without the cached ones.
-    cache_apart: bool,
+    counting: Counting,
     scanner: Option<Box<Scanner<Part>>>,
     status: Option<u16>,
     /// The response claims to be JSON, so that anything else is a fault.
@@ -91,6 +163,9 @@ struct Facts {
     block_type: Option<DeltaKind>,
     block_chars: Option<u64>,
     usage: Usage,
+    more_input: Option<u64>,
+    total: Option<u64>,
+    times: ServerTimes,
     finished: bool,
     status: Option<String>,
     error: bool,
@@ -102,10 +177,10 @@ struct Facts {
 
 impl Answer {
     #[must_use]
-    pub fn new(parts: Parts, cache_apart: bool) -> Self {
+    pub fn new(parts: Parts, counting: Counting) -> Self {
         Self {
             parts,
-            cache_apart,
+            counting,
             scanner: None,
             status: None,
             json: false,
@@ -118,6 +193,9 @@ impl Answer {
     pub fn response(&mut self, head: &ResponseHead) {
         self.status = Some(head.status);
         self.media = !self.failed() && head.content_type.as_deref().is_some_and(is_media);
+        // `ThrottlingException:http://…`
+        let word = head.header("x-amzn-errortype").and_then(|word| word.split(':').next());
+        self.facts.outer_type = word.map(str::to_owned);
         self.json = head.content_type.as_deref().is_some_and(|t| t.ends_with("/json") || t.ends_with("+json"));
     }
 
@@ -151,7 +229,7 @@ impl Answer {
             return;
         }
         let complete = scanner.is_some_and(|s| s.complete()) && !self.lost;
-        self.facts.settle(self.cache_apart, out);
+        self.facts.settle(self.counting, out);
         if complete && self.status.is_none_or(|status| (200..300).contains(&status)) {
             out(Utterance::End);
         }
@@ -175,12 +253,16 @@ impl Facts {
             (Part::Text(kind), Found::Chars(chars)) => out(Utterance::Whole { kind, chars }),
             (Part::BlockText, Found::Chars(chars)) => self.block_chars = Some(chars),
             (Part::BlockType, Found::Text(word)) => {
-                self.block_type = word.starts_with("reasoning").then_some(DeltaKind::Reasoning);
+                let reasons = word.starts_with("reasoning") || word == "thinking";
+                self.block_type = reasons.then_some(DeltaKind::Reasoning);
             }
+            (Part::BlockThought, Found::Bool(true)) => self.block_type = Some(DeltaKind::Reasoning),
             (Part::Block, Found::Close) => self.block(out),
             (Part::Finish, Found::Text(reason)) => self.finish(reason, out),
             (Part::Status, Found::Text(status)) => self.status = Some(status.to_owned()),
-            (Part::Tokens(which), Found::Number(number)) => *self.usage.count(which) = number.count(),
+            (Part::Tokens(which), Found::Number(number)) => self.count(which, number.count()),
+            (Part::Mark(what), Found::Text(value)) => self.named.mark(what, Some(value), out),
+            (Part::Took(which, unit), Found::Number(number)) => self.times.took(which, unit, number.0.parse().ok()),
             _ => self.note_error(part, found),
         }
     }
@@ -203,7 +285,8 @@ impl Facts {
             Part::OuterCode => &mut self.outer_code,
             _ => return,
         };
-        *slot = Some(word.to_owned());
+        // `com.amazonaws…#ThrottlingException`
+        *slot = Some(word.rsplit_once('#').map_or(word, |(_, class)| class).to_owned());
     }
 
     fn block(&mut self, out: &mut dyn FnMut(Utterance<'_>)) {
@@ -218,9 +301,27 @@ impl Facts {
         out(Utterance::Finish { reason: Cow::Borrowed(reason) });
     }
 
-    fn settle(&mut self, cache_apart: bool, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn count(&mut self, which: Tokens, count: Option<u64>) {
+        match which {
+            Tokens::MoreInput => self.more_input = count,
+            Tokens::Total => self.total = count,
+            _ => {
+                if let Some(slot) = self.usage.slot(which) {
+                    *slot = count;
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, counting: Counting, out: &mut dyn FnMut(Utterance<'_>)) {
+        if let Some(more) = self.more_input {
+            self.usage.input = Some(self.usage.input.unwrap_or(0).saturating_add(more));
+        }
         if self.usage != Usage::default() {
-            out(Utterance::Usage(if cache_apart { self.usage.with_cache() } else { self.usage }));
+            out(Utterance::Usage(counting.normal(self.usage, self.total)));
+        }
+        if self.times != ServerTimes::default() {
+            out(Utterance::Took(self.times));
         }
         if let Some(status) = self.status.take().filter(|_| !self.finished) {
             self.finish(&status, out);
@@ -234,15 +335,38 @@ impl Facts {
     }
 }
 
+impl ServerTimes {
+    /// Takes over one time, in milliseconds.
+    pub(super) fn took(&mut self, which: Time, unit: Unit, time: Option<f64>) {
+        let factor = match unit {
+            Unit::Seconds => 1e3,
+            Unit::Millis => 1.0,
+            Unit::Nanos => 1e-6,
+        };
+        let Some(ms) = time.filter(|time| time.is_finite() && *time >= 0.0).map(|time| time * factor) else { return };
+        let slot = match which {
+            Time::Queue => &mut self.queue_ms,
+            Time::Prompt => &mut self.prompt_ms,
+            Time::Generation => &mut self.generation_ms,
+            Time::First => &mut self.first_ms,
+            Time::Total => &mut self.total_ms,
+        };
+        *slot = Some(ms);
+    }
+}
+
 impl Usage {
-    fn count(&mut self, which: Tokens) -> &mut Option<u64> {
-        match which {
+    fn slot(&mut self, which: Tokens) -> Option<&mut Option<u64>> {
+        Some(match which {
             Tokens::Input => &mut self.input,
             Tokens::Output => &mut self.output,
             Tokens::Cached => &mut self.cached,
             Tokens::CacheWrite => &mut self.cache_write,
             Tokens::Reasoning => &mut self.reasoning,
-        }
+            Tokens::AudioInput => &mut self.audio_input,
+            Tokens::AudioOutput => &mut self.audio_output,
+            Tokens::MoreInput | Tokens::Total => return None,
+        })
     }
 
     /// For APIs that report input without what was read from or written to a cache.

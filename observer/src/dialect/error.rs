@@ -26,6 +26,9 @@ struct Words<'a> {
     class: Code<'a>,
     #[serde(borrow)]
     metadata: Object<Metadata<'a>>,
+    /// Google's: its `code` is an HTTP status, the word is here.
+    #[serde(borrow)]
+    status: Code<'a>,
 }
 
 /// OpenRouter's: its `code` is an HTTP status, the word is here.
@@ -40,8 +43,9 @@ impl Failure<'_> {
     /// The provider's word.
     #[must_use]
     pub fn kind(&self) -> Option<&str> {
-        let Words { code, class, metadata } = &self.words;
+        let Words { code, class, metadata, status } = &self.words;
         let class = class.0.as_deref().or_else(|| metadata.0.as_deref()?.error_type.0.as_deref());
+        let class = class.or(status.0.as_deref());
         kind(code.0.as_deref(), class)
     }
 }
@@ -126,6 +130,7 @@ mod tests {
             (r#"{"code":"429","message":"m"}"#, true, Some("429")),
             (r#"{"code":502,"message":"m","metadata":{"error_type":"provider_error"}}"#, true, Some("provider_error")),
             (r#"{"type":"overloaded_error","message":"m"}"#, true, Some("overloaded_error")),
+            (r#"{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED"}"#, true, Some("RESOURCE_EXHAUSTED")),
             (r#"{"code":"a text, not a word","type":{"odd":1}}"#, true, None),
             (r#"{}"#, true, None),
             (r#"[]"#, true, None),

@@ -3,19 +3,33 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::hash::BuildHasher;
 
-use super::answer::{Answer, Parts};
+use foldhash::fast::FixedState;
+
+use super::answer::{Answer, Counting, Parts};
 use super::json::loose;
+use super::path::Preset;
 use super::request::RequestScan;
-use super::{Dialect, RequestFacts, Utterance, cap};
-use crate::proto::{Event, RequestHead, ResponseHead};
+use super::{Dialect, Mark, RequestFacts, Utterance, cap, error};
+use crate::proto::{End, Event, EventKind, RequestHead, ResponseHead};
 
 /// What is particular to one dialect.
 pub trait Speech: Default + Send {
     /// Where things stand in an answer that is not a stream.
     const ANSWER: Parts;
-    /// Input tokens are reported without those read from or written to a cache.
-    const CACHE_APART: bool = false;
+    /// How this API's token counts become ours.
+    const COUNTS: Counting = Counting::INCLUSIVE;
+    /// What the request's address says.
+    fn preset(_head: &RequestHead) -> Preset {
+        Preset::default()
+    }
+    /// The request, before anything else is told.
+    fn begin(&mut self, _head: &RequestHead) {}
+    /// Whether an answer labelled as JSON is a stream of JSON texts, by what was asked for.
+    fn streams_json(&self, _asked: &RequestFacts) -> bool {
+        false
+    }
     /// One event's data, which is neither empty nor `[DONE]`; `Err`: why it cannot be understood. Saying nothing means
     /// that the event carries nothing.
     fn event(&mut self, name: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>))
@@ -23,6 +37,14 @@ pub trait Speech: Default + Send {
     /// An event of which only the beginning was kept, because it was too large. Saying nothing is right where no event
     /// of that size matters.
     fn beginning(&mut self, _name: Option<&str>, _data: &[u8], _out: &mut dyn FnMut(Utterance<'_>)) {}
+    /// The exchange ended so: what was held back, and whether a stream without an end marker of its own is complete.
+    fn end(&mut self, _how: End, _out: &mut dyn FnMut(Utterance<'_>)) {}
+    /// Bytes of the response are missing.
+    fn gap(&mut self) {}
+    /// Bytes held beside the interpreter itself.
+    fn held(&self) -> usize {
+        0
+    }
 }
 
 /// One exchange in the dialect of `S`.
@@ -30,6 +52,8 @@ pub struct Exchange<S> {
     request: RequestScan,
     answer: Answer,
     speech: S,
+    /// JSON in the answer is a stream.
+    json_stream: bool,
     /// The end marker came: said once, even where two markers come.
     ended: bool,
     failed: bool,
@@ -38,8 +62,30 @@ pub struct Exchange<S> {
 impl<S: Speech> Exchange<S> {
     #[must_use]
     pub fn new(head: &RequestHead) -> Self {
-        let answer = Answer::new(S::ANSWER, S::CACHE_APART);
-        Self { request: RequestScan::new(head), answer, speech: S::default(), ended: false, failed: false }
+        let answer = Answer::new(S::ANSWER, S::COUNTS);
+        let mut speech = S::default();
+        speech.begin(head);
+        Self {
+            request: RequestScan::new(head, S::preset(head)),
+            answer,
+            speech,
+            json_stream: false,
+            ended: false,
+            failed: false,
+        }
+    }
+
+    /// `out`, which is told of an end once, and through which we learn of errors.
+    fn heard<'o>(
+        ended: &'o mut bool,
+        failed: &'o mut bool,
+        out: &'o mut dyn FnMut(Utterance<'_>),
+    ) -> impl FnMut(Utterance<'_>) + 'o {
+        move |utterance: Utterance<'_>| {
+            *failed |= matches!(utterance, Utterance::Error { .. });
+            let again = matches!(utterance, Utterance::End) && std::mem::replace(ended, true);
+            out(if again { Utterance::Other } else { utterance });
+        }
     }
 }
 
@@ -49,7 +95,13 @@ impl<S: Speech> Dialect for Exchange<S> {
     }
 
     fn request_end(&mut self, lost: bool) -> RequestFacts {
-        self.request.end(lost)
+        let facts = self.request.end(lost);
+        self.json_stream = self.speech.streams_json(&facts);
+        facts
+    }
+
+    fn streams_json(&self) -> bool {
+        self.json_stream
     }
 
     fn response(&mut self, head: &ResponseHead) {
@@ -57,12 +109,10 @@ impl<S: Speech> Dialect for Exchange<S> {
     }
 
     fn event(&mut self, event: &Event<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-        let (ended, failed, silent) = (&mut self.ended, &mut self.failed, Cell::new(true));
+        let (mut hear, silent) = (Self::heard(&mut self.ended, &mut self.failed, out), Cell::new(true));
         let out = &mut |utterance: Utterance<'_>| {
             silent.set(false);
-            *failed |= matches!(utterance, Utterance::Error { .. });
-            let again = matches!(utterance, Utterance::End) && std::mem::replace(ended, true);
-            out(if again { Utterance::Other } else { utterance });
+            hear(utterance);
         };
         if let Err(reason) = spoken(&mut self.speech, event, out) {
             // An event that names itself an error is one, whatever its data looks like.
@@ -78,16 +128,26 @@ impl<S: Speech> Dialect for Exchange<S> {
         self.answer.push(bytes, out);
     }
 
-    fn end(&mut self, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn end(&mut self, how: End, out: &mut dyn FnMut(Utterance<'_>)) {
+        let (ended, failed) = (self.ended, self.failed);
+        let mut hear = Self::heard(&mut self.ended, &mut self.failed, out);
+        self.speech.end(how, &mut |utterance| {
+            // Nothing to add where the end was told, or an error is how it ended.
+            if !matches!(utterance, Utterance::End) || !(ended || failed) {
+                hear(utterance);
+            }
+        });
+        drop(hear);
         self.answer.end(self.failed, out);
     }
 
     fn gap(&mut self) {
         self.answer.gap();
+        self.speech.gap();
     }
 
     fn held(&self) -> usize {
-        size_of_val(self) + self.request.held() + self.answer.held()
+        size_of_val(self) + self.request.held() + self.answer.held() + self.speech.held()
     }
 }
 
@@ -96,6 +156,15 @@ fn spoken<S: Speech>(
     event: &Event<'_>,
     out: &mut dyn FnMut(Utterance<'_>),
 ) -> Result<(), &'static str> {
+    match event.kind {
+        EventKind::Text => {}
+        EventKind::Exception => return exception(event, out),
+        EventKind::Binary => {
+            out(Utterance::Media { bytes: event.data.len() as u64 });
+            return Ok(());
+        }
+        EventKind::Opaque => return Ok(()),
+    }
     if event.truncated {
         speech.beginning(event.name, event.data, out);
         return Ok(());
@@ -111,23 +180,51 @@ fn spoken<S: Speech>(
     Ok(())
 }
 
-/// Says `Start` with what is new: an id or a model is told once, whenever it comes.
+/// The framing says that this is an error; its name is the word for it.
+fn exception(event: &Event<'_>, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
+    let kind = error::kind(None, event.name).map(Cow::Borrowed);
+    out(Utterance::Error { kind });
+    Ok(())
+}
+
+/// Says `Start` with what is new: an id is told once, whenever it comes; so is a model, and again as a `Mark` when it
+/// changes. Other marks likewise.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Named {
     id: bool,
-    model: bool,
+    /// Hash of the value told last, by mark; 0: none.
+    told: [u64; Mark::COUNT],
 }
 
 impl Named {
     pub fn say(&mut self, id: Option<&str>, model: Option<&str>, out: &mut dyn FnMut(Utterance<'_>)) {
+        let short = |name| Cow::Borrowed(cap(name));
         let id = id.filter(|id| !id.is_empty() && !self.id);
-        let model = model.filter(|model| !model.is_empty() && !self.model);
         self.id |= id.is_some();
-        self.model |= model.is_some();
+        let named = self.told.first().is_some_and(|&told| told != 0);
+        let model = model.filter(|model| self.news(Mark::Model, model));
+        if let Some(model) = model.filter(|_| named) {
+            out(Utterance::Mark { what: Mark::Model, value: short(model) });
+        }
+        let model = model.filter(|_| !named);
         if id.is_some() || model.is_some() {
-            let short = |name| Cow::Borrowed(cap(name));
             out(Utterance::Start { response_id: id.map(short), model: model.map(short) });
         }
+    }
+
+    /// Says a mark if its value is new.
+    pub fn mark(&mut self, what: Mark, value: Option<&str>, out: &mut dyn FnMut(Utterance<'_>)) {
+        if let Some(value) = value.filter(|value| self.news(what, value)) {
+            out(Utterance::Mark { what, value: Cow::Borrowed(cap(value)) });
+        }
+    }
+
+    fn news(&mut self, what: Mark, value: &str) -> bool {
+        if value.is_empty() {
+            return false;
+        }
+        let hash = FixedState::default().hash_one(value) | 1;
+        self.told.get_mut(what as usize).is_some_and(|told| std::mem::replace(told, hash) != hash)
     }
 }
 
@@ -153,7 +250,7 @@ pub fn fuzz<S: Speech>(data: &[u8]) {
         }
     }
     let _ = exchange.request_end(false);
-    exchange.end(out);
+    exchange.end(if mode & 32 == 0 { End::Complete } else { End::Reset }, out);
     assert!(exchange.held() < 16 * 1024, "holds {} bytes", exchange.held());
 }
 

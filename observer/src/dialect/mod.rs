@@ -9,9 +9,13 @@ mod answer;
 pub mod anthropic_messages;
 mod error;
 mod exchange;
+pub mod finish;
+pub mod gemini;
+mod head;
 pub mod json;
 pub mod openai_chat;
 pub mod openai_responses;
+mod path;
 pub mod provider;
 mod request;
 mod table;
@@ -21,11 +25,13 @@ mod testing;
 use std::borrow::Cow;
 use std::fmt;
 
+use self::answer::Counting;
 use self::exchange::Named;
-use self::table::path_ends;
+pub use self::head::{RequestMarks, ResponseFacts, ServerTimes};
+use self::path::ends as path_ends;
 pub use self::table::{DIALECTS, Extra, Row, find, related, row};
 use crate::limits;
-use crate::proto::{Event, ResponseHead};
+use crate::proto::{End, Event, ResponseHead};
 
 /// What the provider said.
 #[derive(Clone, PartialEq)]
@@ -42,7 +48,11 @@ pub enum Utterance<'a> {
     Media { bytes: u64 },
     /// Token counts so far (cumulative: the last one wins field by field).
     Usage(Usage),
-    /// Why the answer ended, in the provider's word.
+    /// Something else that the provider says of its answer: said once, and again when it changes.
+    Mark { what: Mark, value: Cow<'a, str> },
+    /// How long the server says that its own work took.
+    Took(ServerTimes),
+    /// Why the answer ended, in the provider's word (`finish::class` has the normal form).
     Finish { reason: Cow<'a, str> },
     /// An error inside the stream or an error body; `kind` is the provider's type or code (never its text). An error
     /// outweighs an `End` that follows it: some servers close a failed stream with `[DONE]`.
@@ -68,6 +78,8 @@ impl fmt::Debug for Utterance<'_> {
             Self::Whole { kind, chars } => write!(f, "Whole({kind:?}, {chars} chars)"),
             Self::Media { bytes } => write!(f, "Media({bytes} bytes)"),
             Self::Usage(usage) => usage.fmt(f),
+            Self::Mark { what, value } => f.debug_tuple("Mark").field(what).field(value).finish(),
+            Self::Took(times) => times.fmt(f),
             Self::Finish { reason } => f.debug_tuple("Finish").field(reason).finish(),
             Self::Error { kind } => f.debug_tuple("Error").field(kind).finish(),
             Self::End => f.write_str("End"),
@@ -93,6 +105,30 @@ pub enum DeltaKind {
     Audio,
 }
 
+/// What a `Mark` tells of. A change in mid-stream is the trace of a failover behind a gateway that says nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mark {
+    /// The answering model, where it changes after it was named.
+    Model,
+    /// The backend's configuration (`system_fingerprint`).
+    Fingerprint,
+    /// The service tier that served (`default`, `flex`, `priority`, `ON_DEMAND` …).
+    Tier,
+    /// The provider behind a router (OpenRouter's `provider`).
+    Upstream,
+    /// A fallback took over: the model it went to.
+    Fallback,
+    /// The category of a refusal or of a block.
+    Blocked,
+    /// The answer can be taken up again by another request: `offered`. The token itself is nobody's business.
+    Continuation,
+}
+
+impl Mark {
+    /// How many there are.
+    pub const COUNT: usize = 7;
+}
+
 /// Token counts as the provider reported them, normalised: `input` includes cached, `output` includes reasoning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -106,6 +142,10 @@ pub struct Usage {
     pub cache_write: Option<u64>,
     /// Output tokens spent on reasoning.
     pub reasoning: Option<u64>,
+    /// Input tokens that are audio.
+    pub audio_input: Option<u64>,
+    /// Output tokens that are audio.
+    pub audio_output: Option<u64>,
 }
 
 /// What the request asked for.
@@ -142,8 +182,9 @@ pub trait Dialect: Send {
     fn event(&mut self, event: &Event<'_>, out: &mut dyn FnMut(Utterance<'_>));
     /// A piece of a body that is not a stream (JSON answer or error).
     fn body(&mut self, bytes: &[u8], out: &mut dyn FnMut(Utterance<'_>));
-    /// The exchange ended: say what is still to be said (a whole JSON answer is interpreted here at the latest).
-    fn end(&mut self, out: &mut dyn FnMut(Utterance<'_>));
+    /// The exchange ended: say what is still to be said (a whole JSON answer is interpreted here at the latest; a stream
+    /// without an end marker of its own is complete if its framing is).
+    fn end(&mut self, how: End, out: &mut dyn FnMut(Utterance<'_>));
     /// Bytes of the response are missing.
     fn gap(&mut self);
     /// Bytes held now.

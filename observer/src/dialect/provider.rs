@@ -42,11 +42,15 @@ const PROVIDERS: &[(&str, &str, &str)] = &[
 /// The provider that a request goes to, else `flavour`.
 #[must_use]
 pub fn name(head: &RequestHead, flavour: &'static str) -> &'static str {
-    let Some(host) = head.host.as_deref().map(without_port) else { return flavour };
-    PROVIDERS
-        .iter()
-        .find(|(pattern, path, _)| host_fits(pattern, host) && head.path.contains(path))
-        .map_or(flavour, |&(_, _, name)| name)
+    by_host(head).unwrap_or(flavour)
+}
+
+/// The provider that a request goes to, where its host tells.
+#[must_use]
+pub fn by_host(head: &RequestHead) -> Option<&'static str> {
+    let host = head.host.as_deref().map(without_port)?;
+    let row = PROVIDERS.iter().find(|(pattern, path, _)| host_fits(pattern, host) && head.path.contains(path));
+    row.map(|&(_, _, name)| name)
 }
 
 /// Whether a request goes to a host of the list.

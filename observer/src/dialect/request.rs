@@ -1,6 +1,11 @@
-//! What a request asked for: one table of paths serves every dialect whose body is a JSON document.
+//! What a request asked for: one table of paths serves every dialect whose body is a JSON document. What the address says
+//! (a model, a verb) is put in by the dialect; forms are read by `multipart`.
 
+mod multipart;
+
+use self::multipart::Form;
 use super::json::scan::{Found, Scanner, Take, Want};
+use super::path::{self, Preset};
 use super::{RequestFacts, cap};
 use crate::proto::RequestHead;
 
@@ -9,84 +14,183 @@ enum Ask {
     Model,
     Stream,
     Messages,
+    /// Of two fields that together are the messages.
+    MoreMessages,
     Tools,
+    /// Functions inside one item of `Tools`.
+    Functions,
     /// A newer name of the output limit, which outweighs the older one.
     Limit,
     OldLimit,
 }
 
-/// The names that the APIs give to the same things, at the top level of the body in any order.
+const fn ask(path: &'static [&'static str], what: Ask) -> Want<Ask> {
+    let take = match what {
+        Ask::Messages | Ask::MoreMessages | Ask::Tools | Ask::Functions => Take::Items,
+        _ => Take::Value,
+    };
+    Want { path, take, what }
+}
+
+/// The names that the APIs give to the same things, in any order in the body.
 static ASKS: &[Want<Ask>] = &[
-    Want { path: &["model"], take: Take::Value, what: Ask::Model },
-    Want { path: &["stream"], take: Take::Value, what: Ask::Stream },
-    Want { path: &["messages"], take: Take::Items, what: Ask::Messages },
-    Want { path: &["input"], take: Take::Items, what: Ask::Messages },
-    Want { path: &["prompt"], take: Take::Items, what: Ask::Messages },
-    Want { path: &["tools"], take: Take::Items, what: Ask::Tools },
-    Want { path: &["functions"], take: Take::Items, what: Ask::Tools },
-    Want { path: &["max_completion_tokens"], take: Take::Value, what: Ask::Limit },
-    Want { path: &["max_output_tokens"], take: Take::Value, what: Ask::Limit },
-    Want { path: &["max_tokens"], take: Take::Value, what: Ask::OldLimit },
+    ask(&["model"], Ask::Model),
+    ask(&["model_id"], Ask::Model),
+    ask(&["modelId"], Ask::Model),
+    ask(&["stream"], Ask::Stream),
+    ask(&["messages"], Ask::Messages),
+    ask(&["input"], Ask::Messages),
+    ask(&["prompt"], Ask::Messages),
+    // Gemini, Vertex.
+    ask(&["contents"], Ask::Messages),
+    // Mistral's conversations, TGI.
+    ask(&["inputs"], Ask::Messages),
+    // SGLang, text to speech.
+    ask(&["text"], Ask::Messages),
+    // Titan.
+    ask(&["inputText"], Ask::Messages),
+    // Cohere v1.
+    ask(&["message"], Ask::MoreMessages),
+    ask(&["chat_history"], Ask::MoreMessages),
+    ask(&["tools"], Ask::Tools),
+    ask(&["functions"], Ask::Tools),
+    ask(&["toolConfig", "tools"], Ask::Tools),
+    ask(&["tools", "[]", "functionDeclarations"], Ask::Functions),
+    ask(&["tools", "[]", "function_declarations"], Ask::Functions),
+    ask(&["max_completion_tokens"], Ask::Limit),
+    ask(&["max_output_tokens"], Ask::Limit),
+    ask(&["max_tokens"], Ask::OldLimit),
+    ask(&["max_new_tokens"], Ask::OldLimit),
+    ask(&["max_tokens_to_sample"], Ask::OldLimit),
+    ask(&["max_gen_len"], Ask::OldLimit),
+    ask(&["n_predict"], Ask::OldLimit),
+    ask(&["generationConfig", "maxOutputTokens"], Ask::Limit),
+    ask(&["generationConfig", "max_output_tokens"], Ask::Limit),
+    ask(&["generation_config", "max_output_tokens"], Ask::Limit),
+    ask(&["inferenceConfig", "maxTokens"], Ask::Limit),
+    ask(&["inferenceConfig", "max_new_tokens"], Ask::OldLimit),
+    ask(&["textGenerationConfig", "maxTokenCount"], Ask::OldLimit),
+    ask(&["options", "num_predict"], Ask::OldLimit),
+    ask(&["parameters", "max_new_tokens"], Ask::OldLimit),
+    ask(&["sampling_params", "max_new_tokens"], Ask::OldLimit),
+    ask(&["completion_args", "max_tokens"], Ask::OldLimit),
 ];
 
 /// Reads a request body as it is written. Constant memory: `model` may stand behind ten megabytes of messages.
 pub struct RequestScan {
-    scanner: Option<Scanner<Ask>>,
+    body: Body,
+    facts: Asked,
+    stream_default: Option<bool>,
+}
+
+enum Body {
+    Json(Scanner<Ask>),
+    Form(Form),
+    Over,
+}
+
+/// What was asked so far.
+#[derive(Default)]
+struct Asked {
     facts: RequestFacts,
     old_limit: Option<u64>,
+    more_messages: Option<u32>,
+    /// Items of `tools` that hold functions, and those functions.
+    groups: u32,
+    functions: u32,
 }
 
 impl RequestScan {
-    /// For the request of `head`; an Azure deployment in the path stands in for a model that the body does not name.
+    /// For the request of `head`; what its address says (`preset`) stands in for what the body does not name, as an Azure
+    /// deployment does for the model.
     #[must_use]
-    pub fn new(head: &RequestHead) -> Self {
-        let model = deployment(&head.path).map(str::to_owned);
-        let facts = RequestFacts { model, ..RequestFacts::default() };
-        Self { scanner: Some(Scanner::new(ASKS)), facts, old_limit: None }
+    pub fn new(head: &RequestHead, preset: Preset) -> Self {
+        let Preset { model, stream, stream_default } = preset;
+        let model = model.or_else(|| path::deployment(&head.path).map(str::to_owned));
+        let facts = Asked { facts: RequestFacts { model, stream, ..RequestFacts::default() }, ..Asked::default() };
+        let boundary = head.header("content-type").and_then(multipart::boundary);
+        let body = boundary.map_or_else(|| Body::Json(Scanner::new(ASKS)), |mark| Body::Form(Form::new(mark)));
+        Self { body, facts, stream_default }
     }
 
     /// A piece of the body.
     pub fn push(&mut self, bytes: &[u8]) {
-        let (facts, old_limit) = (&mut self.facts, &mut self.old_limit);
-        if let Some(scanner) = &mut self.scanner {
-            scanner.push(bytes, &mut |ask, found| note(facts, old_limit, ask, found));
+        let facts = &mut self.facts;
+        match &mut self.body {
+            Body::Json(scanner) => scanner.push(bytes, &mut |ask, found| facts.note(ask, found)),
+            Body::Form(form) => form.push(bytes, &mut |name, value| facts.field(name, value)),
+            Body::Over => {}
         }
     }
 
     /// The body ended; the scanner's memory is given back.
     pub fn end(&mut self, lost: bool) -> RequestFacts {
-        let whole = self.scanner.take().is_some_and(|scanner| scanner.complete());
-        let mut facts = std::mem::take(&mut self.facts);
-        facts.max_tokens = facts.max_tokens.or(self.old_limit);
+        let whole = match std::mem::replace(&mut self.body, Body::Over) {
+            Body::Json(scanner) => scanner.complete(),
+            Body::Form(form) => form.complete(),
+            Body::Over => false,
+        };
+        let mut facts = std::mem::take(&mut self.facts).settle();
         facts.truncated = lost || !whole;
+        if !facts.truncated {
+            facts.stream = facts.stream.or(self.stream_default);
+        }
         facts
     }
 
     /// Bytes held now.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.scanner.as_ref().map_or(0, Scanner::held) + self.facts.model.as_ref().map_or(0, String::capacity)
+        let body = match &self.body {
+            Body::Json(scanner) => scanner.held(),
+            Body::Form(form) => form.held(),
+            Body::Over => 0,
+        };
+        body + self.facts.facts.model.as_ref().map_or(0, String::capacity)
     }
 }
 
-fn note(facts: &mut RequestFacts, old_limit: &mut Option<u64>, ask: Ask, found: Found<'_>) {
-    let count = |n: u64| Some(u32::try_from(n).unwrap_or(u32::MAX));
-    match (ask, found) {
-        (Ask::Model, Found::Text(model)) if !model.is_empty() => facts.model = Some(cap(model).to_owned()),
-        (Ask::Stream, Found::Bool(stream)) => facts.stream = Some(stream),
-        (Ask::Messages, Found::Items(n)) => facts.messages = count(n),
-        (Ask::Tools, Found::Items(n)) => facts.tools = count(n),
-        (Ask::Limit, Found::Number(limit)) => facts.max_tokens = limit.count(),
-        (Ask::OldLimit, Found::Number(limit)) => *old_limit = limit.count(),
-        _ => {}
+impl Asked {
+    fn note(&mut self, ask: Ask, found: Found<'_>) {
+        let facts = &mut self.facts;
+        match (ask, found) {
+            (Ask::Model, Found::Text(model)) if !model.is_empty() => facts.model = Some(cap(model).to_owned()),
+            (Ask::Stream, Found::Bool(stream)) => facts.stream = Some(stream),
+            (Ask::Messages, Found::Items(n)) => facts.messages = Some(count(n)),
+            (Ask::MoreMessages, Found::Items(n)) => {
+                self.more_messages = Some(self.more_messages.unwrap_or(0).saturating_add(count(n)));
+            }
+            (Ask::Tools, Found::Items(n)) => facts.tools = Some(count(n)),
+            (Ask::Functions, Found::Items(n)) => {
+                self.groups = self.groups.saturating_add(1);
+                self.functions = self.functions.saturating_add(count(n));
+            }
+            (Ask::Limit, Found::Number(limit)) => facts.max_tokens = limit.count(),
+            (Ask::OldLimit, Found::Number(limit)) => self.old_limit = limit.count(),
+            _ => {}
+        }
+    }
+
+    /// A field of a form.
+    fn field(&mut self, name: &str, value: &str) {
+        match (name, value.trim()) {
+            ("model" | "model_id", model) if !model.is_empty() => self.facts.model = Some(cap(model).to_owned()),
+            ("stream", "true" | "True" | "1") => self.facts.stream = Some(true),
+            ("stream", _) => self.facts.stream = Some(false),
+            _ => {}
+        }
+    }
+
+    fn settle(mut self) -> RequestFacts {
+        self.facts.max_tokens = self.facts.max_tokens.or(self.old_limit);
+        self.facts.messages = self.facts.messages.or(self.more_messages);
+        let tools = self.facts.tools.map(|items| items.saturating_sub(self.groups).saturating_add(self.functions));
+        RequestFacts { tools, ..self.facts }
     }
 }
 
-/// `X` of `…/deployments/X/…`.
-fn deployment(path: &str) -> Option<&str> {
-    let mut segments = path.split('/');
-    segments.find(|segment| *segment == "deployments")?;
-    segments.next().filter(|name| !name.is_empty()).map(cap)
+fn count(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -95,7 +199,11 @@ mod tests {
 
     fn facts(path: &str, body: &str, lost: bool) -> RequestFacts {
         let head = RequestHead { path: path.into(), ..RequestHead::default() };
-        let mut scan = RequestScan::new(&head);
+        read(&head, Preset::default(), body, lost)
+    }
+
+    fn read(head: &RequestHead, preset: Preset, body: &str, lost: bool) -> RequestFacts {
+        let mut scan = RequestScan::new(head, preset);
         for piece in body.as_bytes().chunks(3) {
             scan.push(piece);
         }
@@ -130,6 +238,52 @@ mod tests {
         let anthropic =
             facts("/v1/messages", r#"{"max_tokens":1024,"messages":[{}],"model":"claude","stream":false}"#, false);
         assert_eq!((anthropic.max_tokens, anthropic.stream), (Some(1024), Some(false)));
+    }
+
+    #[test]
+    fn names_of_the_other_apis() {
+        let gemini = facts(
+            "/v1/models/g:generateContent",
+            r#"{"contents":[{},{}],"tools":[{"functionDeclarations":[{},{},{}]},{"googleSearch":{}}],"generationConfig":{"maxOutputTokens":64}}"#,
+            false,
+        );
+        assert_eq!((gemini.messages, gemini.tools, gemini.max_tokens), (Some(2), Some(4), Some(64)));
+        let converse = facts(
+            "/model/m/converse",
+            r#"{"messages":[{}],"toolConfig":{"tools":[{},{}]},"inferenceConfig":{"maxTokens":8}}"#,
+            false,
+        );
+        assert_eq!((converse.messages, converse.tools, converse.max_tokens), (Some(1), Some(2), Some(8)));
+        let cohere = facts("/v1/chat", r#"{"message":"hi","chat_history":[{},{}],"model":"c"}"#, false);
+        assert_eq!((cohere.messages, cohere.model.as_deref()), (Some(3), Some("c")));
+        let ollama = facts("/api/chat", r#"{"model":"l","messages":[{}],"options":{"num_predict":5}}"#, false);
+        assert_eq!((ollama.messages, ollama.max_tokens), (Some(1), Some(5)));
+        let tgi = facts("/generate_stream", r#"{"inputs":"hi","parameters":{"max_new_tokens":9}}"#, false);
+        assert_eq!((tgi.messages, tgi.max_tokens), (Some(1), Some(9)));
+    }
+
+    #[test]
+    fn a_default_holds_only_for_a_body_seen_whole() {
+        let preset = || Preset { stream_default: Some(true), ..Preset::default() };
+        let head = RequestHead::default();
+        assert_eq!(read(&head, preset(), r#"{"model":"m"}"#, false).stream, Some(true));
+        assert_eq!(read(&head, preset(), r#"{"stream":false}"#, false).stream, Some(false));
+        assert_eq!(read(&head, preset(), r#"{"model":"m""#, true).stream, None);
+    }
+
+    #[test]
+    fn a_form_is_read_too() {
+        let head = RequestHead {
+            headers: vec![("content-type".into(), "multipart/form-data; boundary=\"b-1\"".into())],
+            ..RequestHead::default()
+        };
+        let body = "--b-1\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\n\
+                    RIFF\r\n--b-\r\nmodel\r\n--b-1\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper\r\n\
+                    --b-1\r\nContent-Disposition: form-data; name=\"stream\"\r\n\r\ntrue\r\n--b-1--\r\n";
+        let got = read(&head, Preset::default(), body, false);
+        assert_eq!((got.model.as_deref(), got.stream, got.truncated), (Some("whisper"), Some(true), false));
+        let cut = read(&head, Preset::default(), body.split_at(150).0, false);
+        assert_eq!((cut.model, cut.truncated), (None, true));
     }
 
     #[test]

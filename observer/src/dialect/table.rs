@@ -1,7 +1,7 @@
 //! The dialects, and which request speaks which: by the shape of the path first, under any prefix, since gateways and
 //! self-hosted servers reuse the same paths; the host comes second.
 
-use super::{Dialect, anthropic_messages, openai_chat, openai_responses, provider};
+use super::{Dialect, anthropic_messages, gemini, openai_chat, openai_responses, path_ends, provider};
 use crate::proto::RequestHead;
 
 /// A row of the dialect table: a dialect is one row and one folder.
@@ -20,7 +20,7 @@ pub struct Row {
 
 /// The dialects. The first row that matches speaks.
 pub static DIALECTS: &[&Row] =
-    &[&openai_chat::ROW, &openai_chat::COMPLETIONS, &openai_responses::ROW, &anthropic_messages::ROW];
+    &[&openai_chat::ROW, &openai_chat::COMPLETIONS, &openai_responses::ROW, &anthropic_messages::ROW, &gemini::ROW];
 
 /// A path or host that the operator declares to speak a dialect (self-hosted gateways). What is absent is not judged; one
 /// that names neither matches nothing.
@@ -92,15 +92,6 @@ impl Extra {
         });
         (path.is_some() || host.is_some()) && path != Some(false) && host != Some(false)
     }
-}
-
-/// Whether the path ends with one of `shapes`, whole segments each, under whatever prefix a gateway gives it.
-pub(super) fn path_ends(head: &RequestHead, shapes: &[&str]) -> bool {
-    let path = head.path.trim_end_matches('/');
-    shapes.iter().any(|shape| {
-        let shape = shape.trim_matches('/');
-        !shape.is_empty() && path.strip_suffix(shape).is_some_and(|prefix| prefix.ends_with('/'))
-    })
 }
 
 #[cfg(test)]

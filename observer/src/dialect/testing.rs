@@ -1,7 +1,7 @@
 //! Plays an exchange through a row of the table and writes down what was said, one short line each.
 
 use super::*;
-use crate::proto::RequestHead;
+use crate::proto::{End, RequestHead};
 
 /// An exchange with one row.
 pub struct Play {
@@ -62,10 +62,15 @@ impl Play {
         self
     }
 
-    /// The exchange ends; everything that was said.
-    pub fn end(mut self) -> Vec<String> {
+    /// The exchange ends in order; everything that was said.
+    pub fn end(self) -> Vec<String> {
+        self.ended(End::Complete)
+    }
+
+    /// The exchange ends so.
+    pub fn ended(mut self, how: End) -> Vec<String> {
         let said = &mut self.said;
-        self.dialect.end(&mut |u| said.push(line(&u)));
+        self.dialect.end(how, &mut |u| said.push(line(&u)));
         self.said
     }
 }
@@ -80,8 +85,15 @@ pub fn line(utterance: &Utterance<'_>) -> String {
         Utterance::Whole { kind, chars } => format!("{kind:?} whole {chars}").to_lowercase(),
         Utterance::Usage(u) => {
             let n = |n: Option<u64>| n.map_or("-".into(), |n| n.to_string());
-            let Usage { input, output, cached, cache_write, reasoning } = *u;
-            format!("usage {}", [input, output, cached, cache_write, reasoning].map(n).join(" "))
+            let Usage { input, output, cached, cache_write, reasoning, audio_input, audio_output } = *u;
+            let audio = [("audio_input", audio_input), ("audio_output", audio_output)];
+            let audio = audio.map(|(name, n)| n.map_or(String::new(), |n| format!(" {name} {n}"))).concat();
+            format!("usage {}{audio}", [input, output, cached, cache_write, reasoning].map(n).join(" "))
+        }
+        Utterance::Mark { what, value } => format!("mark {what:?} {value}"),
+        Utterance::Took(ServerTimes { queue_ms, prompt_ms, generation_ms, first_ms, total_ms }) => {
+            let n = |n: Option<f64>| n.map_or("-".into(), |n| n.to_string());
+            format!("took {}", [*queue_ms, *prompt_ms, *generation_ms, *first_ms, *total_ms].map(n).join(" "))
         }
         Utterance::Finish { reason } => format!("finish {reason}"),
         Utterance::Error { kind } => format!("error {}", kind.as_deref().unwrap_or("-")),

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 use super::timeline::Timeline;
 use super::{Audience, Entry, Firsts, Gaps, Happening, Point, Stream};
-use crate::dialect::{Row, Usage};
+use crate::dialect::{RequestMarks, Row, ServerTimes, Usage};
 use crate::identity::Identity;
 use crate::limits;
 use crate::proto::{End, RequestHead};
@@ -177,6 +177,7 @@ impl Book {
 
 fn entry(opening: &Opening<'_>) -> Entry {
     let Opening { conn, exchange, identity, remote, head, row, at } = *opening;
+    let asked = Box::new(RequestMarks::read(head));
     Entry {
         id: id(&conn, exchange),
         conn,
@@ -211,7 +212,11 @@ fn entry(opening: &Opening<'_>) -> Entry {
         usage: Usage::default(),
         finish_reason: None,
         error_kind: None,
-        attempt: attempt(head),
+        attempt: asked.attempt,
+        asked,
+        answered: None,
+        marks: Vec::new(),
+        server_times: ServerTimes::default(),
         stalls: Vec::new(),
         gaps: Gaps::default(),
         head_burst_ratio: None,
@@ -230,14 +235,4 @@ fn id(conn: &ConnKey, exchange: u64) -> String {
         .flat_map(|word| word.to_le_bytes())
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{:012x}", (hash ^ (hash >> 48)) & 0xffff_ffff_ffff)
-}
-
-/// The SDK's own retry mark: Stainless counts retries from 0, AWS attempts from 1 (`attempt=2; max=3`).
-fn attempt(head: &RequestHead) -> Option<u32> {
-    if let Some(count) = head.header("x-stainless-retry-count") {
-        return count.trim().parse().ok();
-    }
-    let fields = head.header("amz-sdk-request")?.split(';');
-    let attempt = fields.filter_map(|field| field.trim().strip_prefix("attempt=")).next()?;
-    attempt.parse::<u32>().ok()?.checked_sub(1)
 }

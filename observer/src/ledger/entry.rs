@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Firsts, GapStats, Gaps, Outcome, Stall};
-use crate::dialect::{RequestFacts, Usage};
+use crate::dialect::{Mark, RequestFacts, RequestMarks, ResponseFacts, ServerTimes, Usage};
 use crate::identity::Identity;
 use crate::record::ConnKey;
 use crate::units::{LossCause, Ns};
@@ -80,6 +80,14 @@ pub struct Entry {
     pub error_kind: Option<String>,
     /// SDK's retry mark: 0 for the first attempt.
     pub attempt: Option<u32>,
+    /// What the request's headers say of the call.
+    pub asked: Box<RequestMarks>,
+    /// What the response's headers say; `None` until they came.
+    pub answered: Option<Box<ResponseFacts>>,
+    /// What the provider said of itself, in order: the first `limits::MARKS`.
+    pub marks: Vec<Said>,
+    /// The server's account of its own work, from the answer and its headers.
+    pub server_times: ServerTimes,
     /// Stalls so far, the first `limits::STALLS`.
     pub stalls: Vec<Stall>,
     /// Gaps between visible chunks.
@@ -93,6 +101,15 @@ pub struct Entry {
     pub lost: Vec<Loss>,
     /// Oddities, by low-cardinality name; the first `limits::NOTES` different ones.
     pub notes: Vec<&'static str>,
+}
+
+/// One thing that a provider said of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    pub mark: Mark,
+    pub value: String,
+    /// When it came.
+    pub at: Ns,
 }
 
 /// Bytes lost for one cause.
@@ -109,6 +126,12 @@ impl Entry {
     #[must_use]
     pub fn gap_stats(&self) -> Option<GapStats> {
         self.gaps.stats()
+    }
+
+    /// The last value of a mark.
+    #[must_use]
+    pub fn mark(&self, mark: Mark) -> Option<&str> {
+        self.marks.iter().rev().find(|said| said.mark == mark).map(|said| said.value.as_str())
     }
 
     /// Seconds the call took, or has taken at `now`.

@@ -16,7 +16,7 @@ mod stream;
 mod timeline;
 
 pub use book::{Book, Limits, Opening, StreamNo};
-pub use entry::{Entry, Loss};
+pub use entry::{Entry, Loss, Said};
 pub use gaps::{GapStats, Gaps};
 pub use stream::Stream;
 pub use timeline::Point;

@@ -3,8 +3,8 @@
 use super::sentence::Sentence;
 use super::stalls::Stalls;
 use super::timeline::{PointKind, Timeline};
-use super::{Audience, Entry, Happening, Milestone, Outcome, Stall};
-use crate::dialect::{DeltaKind, RequestFacts, Usage, Utterance};
+use super::{Audience, Entry, Happening, Milestone, Outcome, Said, Stall};
+use crate::dialect::{DeltaKind, Mark, RequestFacts, ResponseFacts, Usage, Utterance};
 use crate::limits;
 use crate::proto::{End, Note, ResponseHead, body};
 use crate::units::{LossCause, Moment, Ns};
@@ -103,6 +103,9 @@ impl Stream {
     pub fn response(&mut self, head: &ResponseHead, at: Moment, audience: &mut dyn Audience) {
         self.entry.status = Some(head.status);
         self.entry.streaming = head.content_type.as_deref().is_some_and(body::is_stream);
+        let facts = ResponseFacts::read(head);
+        self.entry.server_times = facts.times;
+        self.entry.answered = Some(Box::new(facts));
         self.active(at.read);
         self.reach(Milestone::Byte, at.read, audience);
     }
@@ -134,6 +137,8 @@ impl Stream {
             Utterance::Whole { kind, chars } => self.add_chars(*kind, *chars),
             Utterance::Media { bytes } => self.media(*bytes, at, audience),
             Utterance::Usage(usage) => merge(&mut self.entry.usage, usage),
+            Utterance::Mark { what, value } => self.said(*what, value, at.read),
+            Utterance::Took(times) => self.entry.server_times.merge(times),
             Utterance::Finish { reason } => self.entry.finish_reason = Some(capped(reason)),
             Utterance::Error { kind } => {
                 self.error_seen = true;
@@ -233,6 +238,14 @@ impl Stream {
             End::LocalClosed => Outcome::ClientCancel,
             End::ProcessExit => Outcome::ProcessExit,
             End::Lost => Outcome::Lost,
+        }
+    }
+
+    fn said(&mut self, mark: Mark, value: &str, at: Ns) {
+        if self.entry.marks.len() < limits::MARKS {
+            self.entry.marks.push(Said { mark, value: capped(value), at });
+        } else {
+            self.entry.note("more_marks");
         }
     }
 
@@ -388,10 +401,12 @@ fn capped(name: &str) -> String {
 
 /// Counts are cumulative: the last one wins, field by field.
 fn merge(total: &mut Usage, new: &Usage) {
-    let Usage { input, output, cached, cache_write, reasoning } = *new;
+    let Usage { input, output, cached, cache_write, reasoning, audio_input, audio_output } = *new;
     total.input = input.or(total.input);
     total.output = output.or(total.output);
     total.cached = cached.or(total.cached);
     total.cache_write = cache_write.or(total.cache_write);
     total.reasoning = reasoning.or(total.reasoning);
+    total.audio_input = audio_input.or(total.audio_input);
+    total.audio_output = audio_output.or(total.audio_output);
 }

@@ -98,7 +98,7 @@ impl<'a, 'e> Router<'a, 'e> {
         let mut call = self.calls.swap_remove(index);
         let audience = &mut *self.env.audience;
         if let Some(stream) = self.env.book.stream(call.stream) {
-            call.dialect.end(&mut |utterance| stream.utter(&utterance, at, audience));
+            call.dialect.end(how, &mut |utterance| stream.utter(&utterance, at, audience));
             audience.overhear(stream.entry(), at, &Message::End(how));
         }
         self.env.book.end(call.stream, how, at.read, self.env.audience);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use observer::dialect::{Dialect, RequestFacts, Usage, Utterance, find};
+use observer::dialect::{Dialect, RequestFacts, ServerTimes, Usage, Utterance, find};
 use observer::proto::{ExchangeId, Message, RequestHead, Sink};
 use observer::units::Moment;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ impl Sink for Utterances {
             Message::Gap { .. } => dialect.gap(),
             Message::Comment => lines.push(json!({"x": x, "comment": true})),
             Message::End(end) => {
-                dialect.end(&mut say);
+                dialect.end(end, &mut say);
                 lines.push(json!({"x": x, "end": format!("{end:?}")}));
                 self.exchanges.remove(&x);
             }
@@ -79,9 +79,9 @@ fn said(x: u64, utterance: &Utterance<'_>) -> Value {
         Utterance::Delta { kind, text } => json!({"x": x, "delta": format!("{kind:?}"), "text": text}),
         Utterance::Whole { kind, chars } => json!({"x": x, "whole": format!("{kind:?}"), "chars": chars}),
         Utterance::Media { bytes } => json!({"x": x, "media": bytes}),
-        Utterance::Usage(Usage { input, output, cached, cache_write, reasoning }) => json!({"x": x, "usage": {
-            "input": input, "output": output, "cached": cached, "cache_write": cache_write, "reasoning": reasoning,
-        }}),
+        Utterance::Usage(usage) => json!({"x": x, "usage": counts(usage)}),
+        Utterance::Mark { what, value } => json!({"x": x, "mark": format!("{what:?}"), "value": value}),
+        Utterance::Took(times) => json!({"x": x, "took": took(times)}),
         Utterance::Finish { reason } => json!({"x": x, "finish": reason}),
         Utterance::Error { kind } => json!({"x": x, "error": kind}),
         Utterance::End => json!({"x": x, "marker": true}),
@@ -89,4 +89,32 @@ fn said(x: u64, utterance: &Utterance<'_>) -> Value {
         Utterance::Other => json!({"x": x, "other": true}),
         Utterance::Malformed(reason) => json!({"x": x, "malformed": reason}),
     }
+}
+
+/// Audio tokens are written only where there are some.
+fn counts(usage: &Usage) -> Value {
+    let Usage { input, output, cached, cache_write, reasoning, audio_input, audio_output } = *usage;
+    let mut counts = json!({
+        "input": input, "output": output, "cached": cached, "cache_write": cache_write, "reasoning": reasoning,
+    });
+    for (name, count) in [("audio_input", audio_input), ("audio_output", audio_output)] {
+        if let (Some(map), Some(count)) = (counts.as_object_mut(), count) {
+            map.insert(name.into(), json!(count));
+        }
+    }
+    counts
+}
+
+/// Milliseconds; only what is there. In thousandths, since what was divided does not come out even.
+fn took(times: &ServerTimes) -> Value {
+    let ServerTimes { queue_ms, prompt_ms, generation_ms, first_ms, total_ms } = *times;
+    let all = [
+        ("queue", queue_ms),
+        ("prompt", prompt_ms),
+        ("generation", generation_ms),
+        ("first", first_ms),
+        ("total", total_ms),
+    ];
+    let there = all.into_iter().filter_map(|(name, ms)| Some((name.to_owned(), json!((ms? * 1e3).round() / 1e3))));
+    Value::Object(there.collect())
 }

@@ -8,7 +8,7 @@ mod types;
 use std::borrow::Cow;
 
 use self::types::{Block, Delta, StreamEvent};
-use super::answer::{Part, Parts, at};
+use super::answer::{Counting, Part, Parts, at};
 use super::exchange::{Exchange, Named, Speech};
 use super::json::loose::{self, Text};
 use super::{DeltaKind, Row, Usage, Utterance, answer, cap, path_ends, provider};
@@ -31,7 +31,7 @@ pub struct Messages {
 
 impl Speech for Messages {
     const ANSWER: Parts = ANSWER;
-    const CACHE_APART: bool = true;
+    const COUNTS: Counting = Counting { cache_apart: true, ..Counting::INCLUSIVE };
 
     fn event(
         &mut self,
@@ -78,6 +78,7 @@ impl Messages {
             cached: new.cache_read_input_tokens.0.or(old.cached),
             cache_write: new.cache_creation_input_tokens.0.or(old.cache_write),
             reasoning: new.output_tokens_details.0.as_deref().and_then(|d| d.thinking_tokens.0).or(old.reasoning),
+            ..Usage::default()
         };
         if self.usage != old {
             out(Utterance::Usage(self.usage.with_cache()));

@@ -6,6 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde_json::value::RawValue;
 
 use crate::limits;
 
@@ -74,6 +75,18 @@ pub struct Text<'a>(pub Option<Cow<'a, str>>);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Count(pub Option<u64>);
 
+/// A number, such as a time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Real(pub Option<f64>);
+
+/// A switch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flag(pub bool);
+
+/// Any value as it was written: for arguments that some servers send as text and others as an object.
+#[derive(Default)]
+pub struct Json<'a>(Option<&'a RawValue>);
+
 /// An object. Boxed, because most of those that an event may have are absent: inline, an event would be kilobytes that are
 /// moved from level to level.
 pub struct Object<T>(pub Option<Box<T>>);
@@ -94,6 +107,19 @@ impl Text<'_> {
     #[must_use]
     pub fn word(&self) -> Option<&str> {
         self.0.as_deref().filter(|word| !word.is_empty())
+    }
+}
+
+impl<'a> Json<'a> {
+    /// A string's text, or an object's or array's as it was written; of anything else nothing.
+    #[must_use]
+    pub fn text(&self) -> Option<Cow<'a, str>> {
+        let raw = self.0?.get();
+        match raw.as_bytes().first() {
+            Some(b'"') => serde_json::from_str::<Text<'a>>(raw).ok()?.0,
+            Some(b'{' | b'[') => Some(Cow::Borrowed(raw)),
+            _ => None,
+        }
     }
 }
 
@@ -182,6 +208,48 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
+impl<'de> Deserialize<'de> for Real {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reals;
+        impl<'de> Visitor<'de> for Reals {
+            type Value = Real;
+            #[expect(clippy::cast_precision_loss, reason = "nobody's time has 16 digits")]
+            fn visit_u64<E>(self, number: u64) -> Result<Real, E> {
+                Ok(Real(Some(number as f64)))
+            }
+            #[expect(clippy::cast_precision_loss, reason = "nobody's time has 16 digits")]
+            fn visit_i64<E>(self, number: i64) -> Result<Real, E> {
+                Ok(Real(Some(number as f64)))
+            }
+            fn visit_f64<E>(self, number: f64) -> Result<Real, E> {
+                Ok(Real(Some(number)))
+            }
+            forget!(expecting, unit, bool, str, seq, map);
+        }
+        from.deserialize_any(Reals)
+    }
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Flags;
+        impl<'de> Visitor<'de> for Flags {
+            type Value = Flag;
+            fn visit_bool<E>(self, is: bool) -> Result<Flag, E> {
+                Ok(Flag(is))
+            }
+            forget!(expecting, unit, number, str, seq, map);
+        }
+        from.deserialize_any(Flags)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Option::deserialize(from).map(Json)
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Code<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Codes<'a>(PhantomData<&'a ()>);
@@ -261,6 +329,10 @@ mod tests {
         count: Count,
         #[serde(borrow)]
         code: Code<'a>,
+        real: Real,
+        flag: Flag,
+        #[serde(borrow)]
+        json: Json<'a>,
         #[serde(borrow)]
         object: Object<Inner<'a>>,
         #[serde(borrow)]
@@ -282,7 +354,7 @@ mod tests {
             ["null", "true", "-7", "1.5", "18446744073709551615", r#""t""#, r#""é\n""#, "[1,[2]]", r#"{"k":{"l":[]}}"#]
         {
             let json = format!(
-                r#"{{"text":{value},"unknown":{value},"count":{value},"code":{value},"object":{value},"list":{value},"last":"x"}}"#
+                r#"{{"text":{value},"unknown":{value},"count":{value},"code":{value},"real":{value},"flag":{value},"json":{value},"object":{value},"list":{value},"last":"x"}}"#
             );
             let mut spare = String::new();
             let odd: Odd<'_> = read(&json, &mut spare).unwrap();
@@ -291,11 +363,25 @@ mod tests {
             assert_eq!(odd.object.0.is_some(), value.starts_with('{'), "{json}");
             assert_eq!(odd.list.items.len(), if value.starts_with('[') { 2 } else { 0 }, "{json}");
             assert_eq!(odd.count.0, (value == "18446744073709551615").then_some(u64::MAX), "{json}");
+            assert_eq!(odd.real.0.is_some(), value.parse::<f64>().is_ok(), "{json}");
+            assert_eq!(odd.flag.0, value == "true", "{json}");
+            assert_eq!(odd.json.text().is_some(), value.starts_with(['"', '[', '{']), "{json}");
             assert_eq!(
                 odd.code.0.is_some(),
                 matches!(value, "-7" | "18446744073709551615") || value.starts_with('"'),
                 "{json}"
             );
+        }
+    }
+
+    #[test]
+    fn arguments_come_as_text_or_as_an_object() {
+        for (json, text) in
+            [(r#"{"json":"{\"a\":1}"}"#, r#"{"a":1}"#), (r#"{"json": {"a": "\u00e9"} }"#, r#"{"a": "\u00e9"}"#)]
+        {
+            let mut spare = String::new();
+            let odd: Odd<'_> = read(json, &mut spare).unwrap();
+            assert_eq!(odd.json.text().as_deref(), Some(text));
         }
     }
 

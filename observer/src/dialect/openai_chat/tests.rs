@@ -20,8 +20,15 @@ fn text_with_role_usage_padding_and_end() {
         .data(r#"{"id":"chatcmpl-1","model":"m","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":4,"total_tokens":14,"prompt_tokens_details":{"cached_tokens":6,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}"#)
         .data("[DONE]")
         .end();
-    let expected =
-        ["start chatcmpl-1 m", "visible ", "visible hé😀", "visible  é😀\n", "finish stop", "usage 10 4 6 - 0", "end"];
+    let expected = [
+        "start chatcmpl-1 m",
+        "visible ",
+        "visible hé😀",
+        "visible  é😀\n",
+        "finish stop",
+        "usage 10 4 6 - 0 audio_input 0",
+        "end",
+    ];
     assert_eq!(said, expected);
 }
 
@@ -73,6 +80,69 @@ fn reasoning_under_either_name_is_said_once() {
 }
 
 #[test]
+fn reasoning_between_tags_is_told_apart_by_choice() {
+    let said = play()
+        .data(r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#)
+        .data(r#"{"choices":[{"index":0,"delta":{"content":"<thi"}},{"index":1,"delta":{"content":"plain"}}]}"#)
+        .data(r#"{"choices":[{"index":0,"delta":{"content":"nk>why"}},{"index":1,"delta":{"content":"<think>"}}]}"#)
+        .data(r#"{"choices":[{"index":0,"delta":{"content":" not</think>so"}}]}"#)
+        .data(r#"{"choices":[{"index":2,"delta":{"content":"<th"},"finish_reason":"length"}]}"#)
+        .end();
+    let expected = [
+        "visible ",
+        "visible plain",
+        "reasoning why",
+        "visible <think>",
+        "reasoning  not",
+        "visible so",
+        "visible <th",
+        "finish length",
+    ];
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn content_in_parts_and_arguments_as_an_object() {
+    let said = play()
+        .data(r#"{"choices":[{"index":0,"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"why"}]},{"type":"text","text":"so"},{"type":"reference","reference_ids":[1]},7]}}]}"#)
+        .data(r#"{"choices":[{"delta":{"tool_calls":[{"id":"c","function":{"name":"f","arguments":{"a": 1}}}]}}]}"#)
+        .end();
+    assert_eq!(said, ["reasoning why", "visible so", "tool f", "tool {\"a\": 1}"]);
+}
+
+#[test]
+fn what_servers_say_of_themselves_is_told_when_it_changes() {
+    let said = play()
+        .data(r#"{"id":"g","model":"a","provider":"One","system_fingerprint":"fp_1","service_tier":"default","choices":[]}"#)
+        .data(r#"{"id":"g","model":"a","provider":"One","system_fingerprint":"fp_1","service_tier":"default","choices":[{"delta":{"content":"x"}}]}"#)
+        .data(r#"{"id":"litellm-fallback-metadata","choices":[],"litellm_fallback":{"fallback_model":"b","errors":["planted"]}}"#)
+        .data(r#"{"id":"g","model":"b","provider":"Two","system_fingerprint":null,"choices":[{"delta":{"content":"y"}}]}"#)
+        .end();
+    let expected = [
+        "start g a",
+        "mark Fingerprint fp_1",
+        "mark Tier default",
+        "mark Upstream One",
+        "visible x",
+        "mark Fallback b",
+        "mark Model b",
+        "mark Upstream Two",
+        "visible y",
+    ];
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn output_includes_reasoning_whatever_the_server_means() {
+    let said = play()
+        .data(r#"{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"completion_tokens_details":{"reasoning_tokens":3}}}"#)
+        .data(r#"{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":18,"completion_tokens_details":{"reasoning_tokens":3}}}"#)
+        .data(r#"{"choices":[],"timings":{"prompt_n":3,"prompt_ms":12.5,"predicted_ms":80},"time_info":{"queue_time":0.5,"total_time":1}}"#)
+        .end();
+    assert_eq!(said, ["usage 10 5 - - 3", "usage 10 8 - - 3", "took 500 12.5 80 - 1000"]);
+}
+
+#[test]
 fn refusal_audio_and_older_completions() {
     let said = play()
         .data(&delta(r#"{"refusal":"No."}"#))
@@ -99,6 +169,7 @@ fn usage_in_every_chunk_and_from_groq_and_deepseek() {
         "usage 3 2 - - -",
         "start req_1 -",
         "usage 5 2 - - -",
+        "took 100 - - - -",
         "usage 8 2 4 - -",
     ];
     assert_eq!(said, expected);

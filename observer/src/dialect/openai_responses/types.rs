@@ -85,6 +85,7 @@ impl Tokens {
             cached: input.and_then(|d| d.cached_tokens.0),
             cache_write: input.and_then(|d| d.cache_write_tokens.0),
             reasoning: output.and_then(|d| d.reasoning_tokens.0),
+            ..Usage::default()
         }
     }
 }

@@ -1,0 +1,185 @@
+//! Gemini's `generateContent` and `streamGenerateContent`, on the Gemini API and on Vertex AI: chunks without names or end
+//! marker, as events (`alt=sse`) or as the items of one JSON array.
+//!
+//! Endpoints: POST `…/models/M:streamGenerateContent`, `…/models/M:generateContent`; also `endpoints/…`, `tunedModels/…`.
+//! Source: the types of google-genai 3.4 (Python) and 2.32 (JavaScript), the Vertex AI reference. Checked 2026-11.
+
+mod types;
+
+use std::borrow::Cow;
+
+use self::types::{Candidate, Chunk, FunctionCall};
+use super::answer::{Counting, Part, Parts, Tokens, at};
+use super::exchange::{Exchange, Named, Speech};
+use super::finish::{self, Class};
+use super::json::loose::{self, Text};
+use super::path::{self, Preset};
+use super::{DeltaKind, Mark, RequestFacts, Row, Usage, Utterance, cap, provider};
+use crate::proto::{End, RequestHead};
+
+pub(super) static ROW: Row = Row {
+    api: "gemini.generate_content",
+    operation: "generate_content",
+    matches: |head| verb(head).is_some(),
+    provider: |head| provider::name(head, "gcp.gen_ai"),
+    make: |head| Box::new(Exchange::<Gemini>::new(head)),
+};
+
+/// Model and whether the method streams.
+fn verb(head: &RequestHead) -> Option<(String, bool)> {
+    let (model, verb) = path::method(&head.path)?;
+    match verb.as_str() {
+        "streamGenerateContent" => Some((model, true)),
+        "generateContent" => Some((model, false)),
+        _ => None,
+    }
+}
+
+/// A stream of chunks. It has no end marker: it is complete if a candidate finished and the framing is complete.
+#[derive(Debug, Default)]
+pub struct Gemini {
+    named: Named,
+    finished: bool,
+    /// The last event was too large to be read to its end, where the finish reason stands.
+    cut: bool,
+}
+
+/// Thoughts are counted apart from the candidates.
+const COUNTS: Counting = Counting { reasoning_apart: true, ..Counting::INCLUSIVE };
+
+impl Speech for Gemini {
+    const ANSWER: Parts = ANSWER;
+    const COUNTS: Counting = COUNTS;
+
+    fn preset(head: &RequestHead) -> Preset {
+        let verb = verb(head);
+        Preset {
+            stream: verb.as_ref().map(|(_, stream)| *stream),
+            model: verb.map(|(model, _)| model),
+            ..Preset::default()
+        }
+    }
+
+    /// Without `alt=sse` the chunks are the items of an array.
+    fn streams_json(&self, asked: &RequestFacts) -> bool {
+        asked.stream == Some(true)
+    }
+
+    fn event(&mut self, _: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
+        let mut spare = String::new();
+        let chunk = loose::read::<loose::Object<Chunk<'_>>>(data, &mut spare)?.0.unwrap_or_default();
+        self.cut = false;
+        self.named.say(chunk.response_id.word(), chunk.model_version.word(), out);
+        for candidate in chunk.candidates.items.iter().filter_map(|candidate| candidate.0.as_deref()) {
+            self.say_candidate(candidate, out);
+        }
+        if let Some(reason) = chunk.prompt_feedback.0.as_deref().and_then(|feedback| feedback.block_reason.word()) {
+            self.named.mark(Mark::Blocked, Some(reason), out);
+            self.finish(reason, out);
+        }
+        if let Some(tokens) = &chunk.usage_metadata.0 {
+            let usage = tokens.usage(COUNTS);
+            if usage != Usage::default() {
+                out(Utterance::Usage(usage));
+            }
+            self.named.mark(Mark::Tier, tokens.traffic_type.word(), out);
+        }
+        if chunk.error.present {
+            out(Utterance::Error { kind: chunk.error.kind().map(Cow::Borrowed) });
+        }
+        if chunk.candidates.cut {
+            out(Utterance::Malformed("items_cap"));
+        }
+        Ok(())
+    }
+
+    fn beginning(&mut self, _: Option<&str>, _: &[u8], _: &mut dyn FnMut(Utterance<'_>)) {
+        self.cut = true;
+    }
+
+    fn end(&mut self, how: End, out: &mut dyn FnMut(Utterance<'_>)) {
+        if how == End::Complete && (self.finished || self.cut) {
+            out(Utterance::End);
+        }
+    }
+}
+
+impl Gemini {
+    fn say_candidate(&mut self, candidate: &Candidate<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+        let parts = candidate.content.0.as_deref().map(|content| content.parts.items.as_slice()).unwrap_or_default();
+        for part in parts.iter().filter_map(|part| part.0.as_deref()) {
+            say(if part.thought.0 { DeltaKind::Reasoning } else { DeltaKind::Visible }, &part.text, out);
+            if let Some(call) = &part.function_call.0 {
+                say_call(call, out);
+            }
+            if let Some(code) = &part.executable_code.0 {
+                say(DeltaKind::Tool, &code.code, out);
+            }
+            // Of media, only audio is heard as it comes.
+            if let Some(blob) = part.inline_data.0.as_deref()
+                && blob.mime_type.word().is_some_and(|mime| mime.starts_with("audio/"))
+            {
+                say(DeltaKind::Audio, &blob.data, out);
+            }
+        }
+        let resumable = candidate.continuation_token.word().map(|_| "offered");
+        self.named.mark(Mark::Continuation, resumable, out);
+        if let Some(reason) = candidate.finish_reason.word() {
+            self.finish(reason, out);
+        }
+    }
+
+    fn finish(&mut self, reason: &str, out: &mut dyn FnMut(Utterance<'_>)) {
+        self.finished |= reason != "FINISH_REASON_UNSPECIFIED";
+        if finish::class(reason) == Class::Refusal {
+            self.named.mark(Mark::Blocked, Some(reason), out);
+        }
+        out(Utterance::Finish { reason: Cow::Borrowed(cap(reason)) });
+    }
+}
+
+fn say_call(call: &FunctionCall<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    if call.name.word().is_some() {
+        say(DeltaKind::Tool, &call.name, out);
+    }
+    if let Some(text) = call.args.text() {
+        out(Utterance::Delta { kind: DeltaKind::Tool, text });
+    }
+    for piece in call.partial_args.items.iter().filter_map(|piece| piece.0.as_deref()) {
+        say(DeltaKind::Tool, &piece.string_value, out);
+    }
+}
+
+fn say(kind: DeltaKind, text: &Text<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    if let Some(text) = &text.0 {
+        out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
+    }
+}
+
+static ANSWER: Parts = &[
+    at(&["responseId"], Part::Id),
+    at(&["modelVersion"], Part::Model),
+    at(&["candidates", "[]", "content", "parts", "[]", "text"], Part::BlockText),
+    at(&["candidates", "[]", "content", "parts", "[]", "thought"], Part::BlockThought),
+    at(&["candidates", "[]", "content", "parts", "[]"], Part::Block),
+    // Arguments are an object here, so their text has no length of its own.
+    at(&["candidates", "[]", "content", "parts", "[]", "functionCall", "name"], Part::Text(DeltaKind::Tool)),
+    at(&["candidates", "[]", "finishReason"], Part::Finish),
+    at(&["promptFeedback", "blockReason"], Part::Mark(Mark::Blocked)),
+    at(&["promptFeedback", "blockReason"], Part::Finish),
+    at(&["usageMetadata", "promptTokenCount"], Part::Tokens(Tokens::Input)),
+    at(&["usageMetadata", "toolUsePromptTokenCount"], Part::Tokens(Tokens::MoreInput)),
+    at(&["usageMetadata", "candidatesTokenCount"], Part::Tokens(Tokens::Output)),
+    at(&["usageMetadata", "cachedContentTokenCount"], Part::Tokens(Tokens::Cached)),
+    at(&["usageMetadata", "thoughtsTokenCount"], Part::Tokens(Tokens::Reasoning)),
+    at(&["usageMetadata", "trafficType"], Part::Mark(Mark::Tier)),
+    at(&["error"], Part::Error),
+    at(&["error"], Part::ErrorObject),
+    at(&["error", "status"], Part::ErrorType),
+    at(&["error", "code"], Part::ErrorCode),
+];
+
+/// Never panics, bounded memory.
+pub fn fuzz(data: &[u8]) {
+    super::exchange::fuzz::<Gemini>(data);
+}
