@@ -85,6 +85,14 @@ pub struct Data<'a> {
     pub bytes: &'a [u8],
 }
 
+impl Data<'_> {
+    /// Position of the call's first byte.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.pos.saturating_sub(self.offset.into())
+    }
+}
+
 /// Without the payload: it must not reach a log.
 impl fmt::Debug for Data<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

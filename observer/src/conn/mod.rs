@@ -15,7 +15,7 @@ mod track;
 
 use std::fmt;
 
-pub use sockets::{Carries, Path, Socket, Sockets, Trouble};
+pub use sockets::{Carries, Outside, Path, Socket, Sockets, Trouble};
 pub use table::{Admission, Conn, Conns};
 pub use track::{Repairs, Track};
 

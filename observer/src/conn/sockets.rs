@@ -4,10 +4,12 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
+use super::Chunk;
 use super::tcp::{Seen, Tcp};
+use super::tls::{Align, Tls};
 use crate::limits;
-use crate::record::{Segment, Sock, SockInfo, SockOpen};
-use crate::units::{Direction, Ns};
+use crate::record::{Joined, Segment, Sock, SockInfo, SockOpen};
+use crate::units::{Direction, Moment, Ns};
 
 /// How exact "longest idle" is: a socket moves in the order of idleness at most this often.
 const IDLE_STEP: u64 = 1_000_000_000;
@@ -53,9 +55,39 @@ pub struct Socket {
     pub write: Tcp,
     /// What the network did.
     pub path: Path,
+    /// TLS as it looks from outside, if that is what it carries.
+    pub tls: Option<Box<Outside>>,
+    /// The TLS object above it, once known.
+    pub joined: Option<Joined>,
     /// Last payload in either direction.
     pub last: Ns,
     idle_since: Ns,
+}
+
+/// TLS from outside, and the reads inside that match it.
+#[derive(Debug, Default)]
+pub struct Outside {
+    /// The records.
+    pub tls: Tls,
+    /// Which of the peer's records each read of the application was of.
+    pub align: Align,
+}
+
+impl Outside {
+    /// The next piece of one direction.
+    pub fn push(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment) {
+        let Outside { tls, align } = self;
+        let losses = tls.facts().losses;
+        tls.push(direction, chunk, at, &mut |record| {
+            if direction == Direction::Read {
+                align.record(record);
+            }
+        });
+        if tls.facts().losses != losses && direction == Direction::Read {
+            align.lose_place();
+        }
+        align.costs(tls.facts().overhead());
+    }
 }
 
 /// What the network did to a socket.
@@ -83,13 +115,27 @@ impl Path {
         self.troubles.push_back((trouble, from, to));
     }
 
-    /// Troubles of which some part lies between two moments, oldest first.
-    pub fn between(&self, from: Ns, to: Ns) -> impl Iterator<Item = Trouble> {
-        let open = self.no_room_since.filter(|&since| since <= to).map(|_| Trouble::NoRoom);
-        self.troubles.iter().filter(move |(_, a, b)| *a <= to && *b >= from).map(|(trouble, ..)| *trouble).chain(open)
+    /// What explains that bytes which came at `to` had not come since `from`: a hole or a closed window for a good part of the
+    /// time, a retransmission at its end, a round-trip time that jumped. `None`: nothing that was seen.
+    #[must_use]
+    pub fn explains(&self, from: Ns, to: Ns) -> Option<Trouble> {
+        let near = u64::from(self.srtt_us.unwrap_or(0)) * 4 * 1_000;
+        let near = near.max(NEAR_NS);
+        let most = |a: Ns, b: Ns| (b.min(to) - a.max(from)) * 4 >= to - from;
+        let fits = |&&(trouble, a, b): &&(Trouble, Ns, Ns)| match trouble {
+            Trouble::Hole | Trouble::NoRoom => a <= to && b >= from && most(a, b),
+            Trouble::Again | Trouble::Retransmit => a >= from && a <= to && to - a <= near,
+            Trouble::Rtt => a >= from && a <= to,
+        };
+        if self.no_room_since.is_some_and(|since| since < to && most(since, to)) {
+            return Some(Trouble::NoRoom);
+        }
+        let found = || self.troubles.iter().filter(fits).map(|(trouble, ..)| *trouble);
+        found().find(|trouble| *trouble == Trouble::NoRoom).or_else(|| found().next())
     }
 
-    fn saw(&mut self, direction: Direction, seen: Seen, at: Ns) {
+    /// A segment is about to go through its direction's order.
+    fn sees(&mut self, direction: Direction, seen: Seen, at: Ns) {
         match direction {
             Direction::Read => {
                 if let Some(since) = seen.filled {
@@ -136,6 +182,9 @@ impl Path {
     }
 }
 
+/// A retransmission this near to the bytes that come next is why they come now.
+const NEAR_NS: u64 = 100_000_000;
+
 /// A smoothed round-trip time this many times the least one …
 const RTT_JUMP: u32 = 4;
 /// … and of so many microseconds is a jump.
@@ -149,18 +198,21 @@ impl Socket {
             read: Tcp::default(),
             write: Tcp::default(),
             path: Path::default(),
+            tls: None,
+            joined: None,
             last: open.at,
             idle_since: open.at,
             open,
         }
     }
 
-    /// The segment went through its direction's order, with this result.
-    pub fn saw(&mut self, segment: &Segment<'_>, seen: Seen) {
+    /// A segment is about to go through its direction's order: what it tells of the path is known before its bytes are.
+    pub fn sees(&mut self, segment: &Segment<'_>) {
+        let seen = self.way(segment.direction).preview(segment);
         if segment.len > 0 && !seen.keepalive && !seen.strange {
             self.last = self.last.max(segment.at);
         }
-        self.path.saw(segment.direction, seen, segment.at);
+        self.path.sees(segment.direction, seen, segment.at);
         if segment.direction == Direction::Write && !segment.rst {
             self.path.room(segment.zero_window, segment.at);
         }
@@ -182,7 +234,7 @@ impl Socket {
     /// Bytes held.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.read.held() + self.write.held()
+        self.read.held() + self.write.held() + self.tls.as_ref().map_or(0, |outside| outside.tls.held())
     }
 }
 
@@ -221,6 +273,12 @@ impl Sockets {
     }
 
     /// The socket, if it is followed.
+    #[must_use]
+    pub fn get(&self, sock: Sock) -> Option<&Socket> {
+        self.table.get(&sock)?.as_deref()
+    }
+
+    /// The same, to change it.
     pub fn get_mut(&mut self, sock: Sock) -> Option<&mut Socket> {
         self.table.get_mut(&sock)?.as_deref_mut()
     }

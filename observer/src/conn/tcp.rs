@@ -28,6 +28,13 @@ pub struct Seen {
     pub strange: bool,
 }
 
+impl Seen {
+    /// A keep-alive's byte of garbage is no retransmission.
+    fn unless_keepalive(self) -> Seen {
+        if self.keepalive { Seen { keepalive: true, ..Seen::default() } } else { self }
+    }
+}
+
 /// Order of one direction. Invariants: what comes out is in order and, with the sizes of the gaps, without holes; every
 /// byte comes out once; at most `limits::TCP_PIECES` segments and `limits::TCP_BYTES` bytes wait. Where two segments
 /// disagree about a byte, the one that came out first stands.
@@ -86,6 +93,26 @@ impl Tcp {
     /// The first payload byte will have this sequence number: nothing before it is missing. No effect once begun.
     pub fn anchor(&mut self, seq: u32) {
         self.base.get_or_insert(seq);
+    }
+
+    /// What the next segment will turn out to be, as far as it tells of the network.
+    #[must_use]
+    pub fn preview(&self, segment: &Segment<'_>) -> Seen {
+        let first = segment.seq.wrapping_add(u32::from(segment.syn));
+        let Some(base) = self.base else { return Seen::default() };
+        let ahead = i64::from(first.wrapping_sub(expected(base, self.next)).cast_signed());
+        let len = i64::from(segment.len);
+        if ahead.unsigned_abs() > limits::TCP_REACH {
+            return Seen { strange: true, ..Seen::default() };
+        }
+        Seen {
+            again: u32::try_from((-ahead).clamp(0, len)).unwrap_or(0),
+            waits: ahead > 0 && len > 0,
+            filled: self.hole_since().filter(|_| ahead <= 0 && ahead + len > 0),
+            keepalive: len <= 1 && ahead == -1 && !segment.fin && !segment.syn,
+            ..Seen::default()
+        }
+        .unless_keepalive()
     }
 
     /// The next segment of this direction.
@@ -344,7 +371,8 @@ struct Facts {
 
 /// The sequence number of a position.
 fn expected(base: u32, next: u64) -> u32 {
-    base.wrapping_add((next & u64::from(u32::MAX)) as u32)
+    let [a, b, c, d, ..] = next.to_le_bytes();
+    base.wrapping_add(u32::from_le_bytes([a, b, c, d]))
 }
 
 #[cfg(test)]

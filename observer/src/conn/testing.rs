@@ -95,6 +95,12 @@ impl Script {
         self.now
     }
 
+    /// Time goes on from here.
+    pub fn at(&mut self, now: Ns) -> &mut Self {
+        self.now = now;
+        self
+    }
+
     /// Time passes.
     pub fn wait_ms(&mut self, ms: u64) -> &mut Self {
         self.now = Ns(self.now.0 + ms * 1_000_000);

@@ -43,8 +43,8 @@ pub struct Facts {
     pub answer: Option<ServerHello>,
     /// When the client had done its part of the handshake, and may send application data.
     pub ready_at: Option<Ns>,
-    /// Bytes were missing: some records are not known.
-    pub lost_place: bool,
+    /// Times that bytes were missing, so that some records are not known.
+    pub losses: u64,
 }
 
 impl Facts {
@@ -94,13 +94,13 @@ impl Tls {
         match direction {
             Direction::Write => client.push(chunk, at, &mut |found| match found {
                 Found::Hello(message) => client_hello(facts, message, at),
-                Found::Lost => facts.lost_place = true,
+                Found::Lost => facts.losses += 1,
                 Found::Record(record) if client_record(facts, &record, client_changed) => out(record),
                 Found::Record(_) => {}
             }),
             Direction::Read => server.push(chunk, at, &mut |found| match found {
                 Found::Hello(message) => server_hello(facts, message),
-                Found::Lost => facts.lost_place = true,
+                Found::Lost => facts.losses += 1,
                 Found::Record(record) if server_record(facts, &record) => out(record),
                 Found::Record(_) => {}
             }),

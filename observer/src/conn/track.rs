@@ -51,6 +51,8 @@ struct Missing {
 struct Call {
     start: u64,
     at: Ns,
+    /// When its last byte had reached the host, where the socket layer could tell.
+    arrival: Option<Ns>,
 }
 
 /// A record's facts, with its bytes either in the ring or kept.
@@ -79,12 +81,17 @@ struct Facts {
 type Out<'a> = &'a mut dyn FnMut(Chunk<'_>, Moment);
 
 impl Track {
-    /// The next record of this direction.
+    /// The next record of this direction; when its bytes arrived is not known.
     pub fn push(&mut self, data: &Data<'_>, out: Out<'_>) {
-        let start = data.pos.saturating_sub(u64::from(data.offset));
+        self.push_arrived(data, None, out);
+    }
+
+    /// The next record of this direction, and when the bytes of its call had arrived.
+    pub fn push_arrived(&mut self, data: &Data<'_>, arrival: Option<Ns>, out: Out<'_>) {
+        let start = data.start();
         let facts = Facts {
             pos: data.pos,
-            call: Call { start, at: data.at },
+            call: Call { start, at: data.at, arrival },
             call_end: start.saturating_add(u64::from(data.call_len)),
             lost: data.lost,
         };
@@ -131,7 +138,7 @@ impl Track {
         let Some(next) = self.next.or((born && !self.anywhere).then_some(0)) else { return };
         if let Some(end) = end.filter(|&end| end > next) {
             self.next = Some(end);
-            self.gap(Some(end - next), LossCause::RingFull, Call { start: next, at }, out);
+            self.gap(Some(end - next), LossCause::RingFull, Call { start: next, at, arrival: None }, out);
         }
     }
 
@@ -239,6 +246,6 @@ impl Track {
             self.call = Some(call);
             self.ordinal += 1;
         }
-        Moment { read: call.at, arrival: None, call: self.ordinal }
+        Moment { read: call.at, arrival: call.arrival, call: self.ordinal }
     }
 }

@@ -33,12 +33,20 @@ struct Live {
     delivery: Delivery,
     /// Series of the hot path, found once for a stream.
     chunk: Option<ChunkSeries>,
-    read: Option<Series>,
+    read: Option<ReadSeries>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ReadSeries {
+    events: Series,
+    lag: Option<Series>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct ChunkSeries {
-    gap: Series,
+    /// Gaps on the two clocks.
+    read: Option<Series>,
+    arrival: Option<Series>,
     chars: Series,
     per_chunk: Series,
 }
@@ -61,7 +69,9 @@ impl Metrics {
         for outcome in Outcome::ALL {
             self.store.series(Id::Streams, &stream_and(entry, outcome.name()));
         }
-        self.store.series(Id::Stalls, &stream_and(entry, "unknown"));
+        for cause in ["provider", "network", "local", "unknown"] {
+            self.store.series(Id::Stalls, &stream_and(entry, cause));
+        }
     }
 
     fn first(&mut self, entry: &Entry, milestone: Milestone, seconds: f64) {
@@ -81,32 +91,42 @@ impl Metrics {
         }
     }
 
-    fn chunk(&mut self, entry: &Entry, gap: Option<f64>, chars: u32) {
+    fn chunk(&mut self, entry: &Entry, gap: Option<f64>, arrival_gap: Option<f64>, chars: u32) {
         if lost(entry) {
             return;
         }
         let Metrics { store, streams, .. } = self;
         let live = live(streams, entry);
         live.delivery.chunk(entry.last_activity, chars);
-        let series = *live.chunk.get_or_insert_with(|| ChunkSeries::find(store, entry));
+        let series = live.chunk.get_or_insert_with(|| ChunkSeries::find(store, entry));
         store.observe(Id::ChunkChars, series.chars, f64::from(chars));
         if let Some(gap) = gap {
             store.observe(Id::TimePerChunk, series.per_chunk, gap);
         }
         // Chunks of one read have the same stamp: their distance says nothing.
-        if let Some(gap) = gap.filter(|gap| *gap > 0.0) {
-            store.observe(Id::ChunkGap, series.gap, gap);
+        let read = gap.filter(|_| !entry.arrival_only());
+        for (clock, place, gap) in [("read", &mut series.read, read), ("arrival", &mut series.arrival, arrival_gap)] {
+            if let Some(gap) = gap.filter(|gap| *gap > 0.0) {
+                let series = *place.get_or_insert_with(|| store.series(Id::ChunkGap, &stream_and(entry, clock)));
+                store.observe(Id::ChunkGap, series, gap);
+            }
         }
     }
 
-    fn read(&mut self, entry: &Entry, events: u32) {
+    fn read(&mut self, entry: &Entry, events: u32, lag: Option<f64>) {
         if lost(entry) || !entry.streaming {
             return;
         }
         let Metrics { store, streams, .. } = self;
         let live = live(streams, entry);
-        let series = *live.read.get_or_insert_with(|| store.series(Id::EventsPerRead, &stream(entry)));
-        store.observe(Id::EventsPerRead, series, f64::from(events));
+        let series = live
+            .read
+            .get_or_insert_with(|| ReadSeries { events: store.series(Id::EventsPerRead, &stream(entry)), lag: None });
+        store.observe(Id::EventsPerRead, series.events, f64::from(events));
+        if let Some(lag) = lag {
+            let series = *series.lag.get_or_insert_with(|| store.series(Id::ReadLag, &stream(entry)));
+            store.observe(Id::ReadLag, series, lag);
+        }
     }
 
     fn closed(&mut self, entry: &Entry) {
@@ -161,8 +181,8 @@ impl Audience for Metrics {
             Happening::Opened(_) => {}
             Happening::Requested(entry) => self.requested(entry),
             Happening::First { entry, milestone, seconds } => self.first(entry, milestone, seconds),
-            Happening::Chunk { entry, gap, chars } => self.chunk(entry, gap, chars),
-            Happening::Read { entry, events } => self.read(entry, events),
+            Happening::Chunk { entry, gap, arrival_gap, chars } => self.chunk(entry, gap, arrival_gap, chars),
+            Happening::Read { entry, events, lag } => self.read(entry, events, lag),
             Happening::Stall { entry, stall } => {
                 self.store.add_to(Id::Stalls, &stream_and(entry, stall.cause.unwrap_or("unknown")), 1.0);
             }
@@ -179,7 +199,8 @@ impl Audience for Metrics {
 impl ChunkSeries {
     fn find(store: &mut Store, entry: &Entry) -> ChunkSeries {
         ChunkSeries {
-            gap: store.series(Id::ChunkGap, &stream_and(entry, "read")),
+            read: None,
+            arrival: None,
             chars: store.series(Id::ChunkChars, &stream(entry)),
             per_chunk: store.series(Id::TimePerChunk, &operation(entry)),
         }

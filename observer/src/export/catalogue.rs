@@ -103,6 +103,11 @@ const GAP: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
     300.0,
 ];
+/// A reader that waits takes tens of microseconds; a busy event loop tens of milliseconds, a blocked one seconds.
+const LAG: &[f64] = &[
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0,
+];
 /// A token is about 4 characters; gateways that buffer send kilobytes.
 const CHARS: &[f64] =
     &[1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0];
@@ -156,7 +161,7 @@ catalogue! {
         "From the first delta of any kind to the first visible text: what a time to first chunk hides.";
     // Chunks. A chunk is one event that carries a non-empty visible delta.
     ChunkGap = "llm_chunk_gap_seconds", Histogram(GAP), STREAM, &[closed("clock")],
-        "Time between successive chunks that different reads brought; chunks of one read arrive together and are counted by llm_events_per_read. clock=read: when the application read them.";
+        "Time between successive chunks that different reads brought; chunks of one read arrive together and are counted by llm_events_per_read. clock=read: when the application read them (TLS only); clock=arrival: when they reached the host, where the socket layer could tell.";
     ChunkChars = "llm_chunk_visible_chars", Histogram(CHARS), STREAM, NONE,
         "Visible characters of one chunk (an event that carries a non-empty visible delta).";
     ChunkTokens = "llm_chunk_tokens_estimate", Histogram(TOKENS), STREAM, NONE,
@@ -166,7 +171,9 @@ catalogue! {
     HeadBurst = "llm_stream_head_burst_ratio", Histogram(RATIO), STREAM, NONE,
         "Share of the visible characters that came within 200 ms of the first visible text, one sample a stream of two chunks or more.";
     Stalls = "llm_stream_stalls_total", Counter, STREAM, CAUSE,
-        "Silences inside a stream longer than 500 ms and than 8 times its median gap, by who caused them; unknown where the layers in use cannot tell.";
+        "Silences inside a stream longer than 500 ms and than 8 times its median gap, by who caused them: local (the bytes were there, the application did not read or had left no room), network (a loss, a retransmission, a jump of the round-trip time), provider (nothing else explains it); unknown where the socket layer cannot tell.";
+    ReadLag = "llm_read_lag_seconds", Histogram(LAG), STREAM, NONE,
+        "From the arrival of bytes at the host to the return of the application's read that took them, one sample for each read that brought events; TLS only.";
     Qoe = "llm_stream_qoe_score", Histogram(RATIO), STREAM, NONE,
         "How well the delivery kept ahead of a reader: 1 minus the share of the reader's expected timeline by which the text was late. One sample a stream of two chunks or more.";
     // OpenTelemetry GenAI client metrics.

@@ -219,6 +219,7 @@ fn entry(opening: &Opening<'_>) -> Entry {
         server_times: ServerTimes::default(),
         stalls: Vec::new(),
         gaps: Gaps::default(),
+        arrival_gaps: Gaps::default(),
         head_burst_ratio: None,
         last_activity: at,
         lost: Vec::new(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Firsts, GapStats, Gaps, Outcome, Stall};
 use crate::dialect::{Mark, RequestFacts, RequestMarks, ResponseFacts, ServerTimes, Usage};
 use crate::identity::Identity;
-use crate::record::ConnKey;
+use crate::record::{ConnKey, Sock};
 use crate::units::{LossCause, Ns};
 
 /// One call, as far as it was seen. Facts not seen are `None`, never 0. Holds names and numbers, no payload.
@@ -90,8 +90,10 @@ pub struct Entry {
     pub server_times: ServerTimes,
     /// Stalls so far, the first `limits::STALLS`.
     pub stalls: Vec<Stall>,
-    /// Gaps between visible chunks.
+    /// Gaps between visible chunks, as the application read them (of plain text: as they arrived).
     pub gaps: Gaps,
+    /// The same as they arrived, where the socket layer could tell.
+    pub arrival_gaps: Gaps,
     /// Share of the visible characters that came within 200 ms of the first visible one. Set when the call ends;
     /// `None` with fewer than two chunks, or when lost bytes may hide some.
     pub head_burst_ratio: Option<f64>,
@@ -132,6 +134,12 @@ impl Entry {
     #[must_use]
     pub fn mark(&self, mark: Mark) -> Option<&str> {
         self.marks.iter().rev().find(|said| said.mark == mark).map(|said| said.value.as_str())
+    }
+
+    /// Its bytes were seen on a socket: when they arrived is known, when the application read them is not.
+    #[must_use]
+    pub fn arrival_only(&self) -> bool {
+        Sock::of(&self.conn).is_some()
     }
 
     /// Seconds the call took, or has taken at `now`.

@@ -194,11 +194,12 @@ pub enum Happening<'a> {
     /// A milestone was reached.
     First { entry: &'a Entry, milestone: Milestone, seconds: f64 },
     /// A chunk came (an event with a non-empty visible delta). `gap`: seconds since the chunk before it, on the read
-    /// clock; `None` for the first one and where bytes were lost in between; 0 within one read. `chars`: Unicode scalar
-    /// values.
-    Chunk { entry: &'a Entry, gap: Option<f64>, chars: u32 },
-    /// A read brought `events` events (at least one; keep-alives not counted).
-    Read { entry: &'a Entry, events: u32 },
+    /// clock (of plain text: as they arrived); `None` for the first one and where bytes were lost in between; 0 within one
+    /// read. `arrival_gap`: the same on the arrival clock, where the socket layer could tell. `chars`: Unicode scalar values.
+    Chunk { entry: &'a Entry, gap: Option<f64>, arrival_gap: Option<f64>, chars: u32 },
+    /// A read brought `events` events (at least one; keep-alives not counted). `lag`: seconds from the arrival of its bytes to
+    /// its return, where both are known.
+    Read { entry: &'a Entry, events: u32, lag: Option<f64> },
     /// A silence was judged a stall: after its end, as soon as the stream's median gap is known well enough.
     Stall { entry: &'a Entry, stall: Stall },
     /// The call ended; the entry is final.

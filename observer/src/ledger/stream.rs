@@ -4,6 +4,7 @@ use super::sentence::Sentence;
 use super::stalls::Stalls;
 use super::timeline::{PointKind, Timeline};
 use super::{Audience, Entry, Happening, Milestone, Outcome, Said, Stall};
+use crate::conn::Path;
 use crate::dialect::{DeltaKind, Mark, RequestFacts, ResponseFacts, Usage, Utterance};
 use crate::limits;
 use crate::proto::{End, Note, ResponseHead, body};
@@ -32,7 +33,7 @@ pub struct Stream {
     read: Option<Batch>,
     sentence: Sentence<Ns>,
     /// Moment of the last chunk; `None` before the first and where bytes are missing since.
-    last_chunk: Option<Ns>,
+    last_chunk: Option<Moment>,
     first_visible: Option<Ns>,
     burst_chars: u64,
     stalls: Stalls,
@@ -54,7 +55,7 @@ struct Current {
 /// The events of one read so far.
 #[derive(Clone, Copy, Debug)]
 struct Batch {
-    call: u64,
+    at: Moment,
     events: u32,
 }
 
@@ -151,7 +152,8 @@ impl Stream {
     }
 
     /// The event is over: count it.
-    pub fn event_end(&mut self, audience: &mut dyn Audience) {
+    /// `path`: what the network did to its bytes, where the socket is known.
+    pub fn event_end(&mut self, path: Option<&Path>, audience: &mut dyn Audience) {
         let Some(event) = self.event.take() else { return };
         let kind = KINDS.into_iter().zip(event.chars).find(|(_, chars)| *chars > 0);
         if event.keepalive && !event.meaningful {
@@ -162,9 +164,9 @@ impl Stream {
         self.entry.events += 1;
         self.tail_lost = false;
         self.active(event.at.read);
-        self.batch(event.at.call, audience);
+        self.batch(event.at, audience);
         if let Some((DeltaKind::Visible, chars)) = kind {
-            self.chunk(event.at.read, chars, audience);
+            self.chunk(event.at, chars, path, audience);
         }
     }
 
@@ -215,6 +217,7 @@ impl Stream {
             self.entry.head_burst_ratio = Some(self.burst_chars as f64 / self.entry.visible_chars as f64);
         }
         self.entry.gaps.freeze();
+        self.entry.arrival_gaps.freeze();
         self.timeline.shrink();
         audience.hear(Happening::Closed(&self.entry));
     }
@@ -319,18 +322,23 @@ impl Stream {
         }
     }
 
-    fn chunk(&mut self, at: Ns, chars: u64, audience: &mut dyn Audience) {
-        let gap = self.last_chunk.map(|last| at - last);
+    fn chunk(&mut self, at: Moment, chars: u64, path: Option<&Path>, audience: &mut dyn Audience) {
+        let last = self.last_chunk.replace(at);
+        let gap = last.map(|last| at.read - last.read);
+        let arrived = last.and_then(|last| Some(at.arrival? - last.arrival?));
         self.entry.chunks += 1;
         let mut stalls = Vec::new();
-        if let (Some(gap), Some(last)) = (gap, self.last_chunk) {
+        if let (Some(gap), Some(last)) = (gap, last) {
             self.entry.gaps.add(gap);
-            stalls = self.stalls.gap(last, gap, &self.entry.gaps);
+            stalls = self.stalls.gap(last, at, path, &self.entry.gaps);
         }
-        self.last_chunk = Some(at);
+        if let Some(arrived) = arrived {
+            self.entry.arrival_gaps.add(arrived);
+        }
         audience.hear(Happening::Chunk {
             entry: &self.entry,
             gap: gap.map(|ns| ns as f64 / 1e9),
+            arrival_gap: arrived.map(|ns| ns as f64 / 1e9),
             chars: u32::try_from(chars).unwrap_or(u32::MAX),
         });
         self.tell_stalls(stalls, audience);
@@ -347,19 +355,22 @@ impl Stream {
         }
     }
 
-    fn batch(&mut self, call: u64, audience: &mut dyn Audience) {
-        if let Some(batch) = self.read.as_mut().filter(|batch| batch.call == call) {
+    fn batch(&mut self, at: Moment, audience: &mut dyn Audience) {
+        if let Some(batch) = self.read.as_mut().filter(|batch| batch.at.call == at.call) {
             batch.events = batch.events.saturating_add(1);
             return;
         }
         self.flush_read(audience);
         self.entry.reads += 1;
-        self.read = Some(Batch { call, events: 1 });
+        self.read = Some(Batch { at, events: 1 });
     }
 
     fn flush_read(&mut self, audience: &mut dyn Audience) {
         if let Some(batch) = self.read.take() {
-            audience.hear(Happening::Read { entry: &self.entry, events: batch.events });
+            // Of plain text only the arrival is known.
+            let arrival = batch.at.arrival.filter(|_| !self.entry.arrival_only());
+            let lag = arrival.map(|arrival| batch.at.read.seconds_since(arrival));
+            audience.hear(Happening::Read { entry: &self.entry, events: batch.events, lag });
         }
     }
 

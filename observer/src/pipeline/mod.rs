@@ -17,7 +17,7 @@ use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 
-use crate::conn::{Admission, Conn, Conns, Repairs, Socket, Sockets, Track};
+use crate::conn::{Admission, Conn, Conns, Path, Repairs, Socket, Sockets, Track};
 use crate::dialect::Extra;
 use crate::ledger::{self, Audience, Book};
 use crate::limits;
@@ -166,7 +166,7 @@ impl<A: Audience> Pipeline<A> {
             }
             Record::Joined(joined) => {
                 self.counters.joins += 1;
-                self.with(&joined.conn, |conn, env| conn.state.remote(joined.peer, env));
+                self.joined(joined);
             }
             Record::SockOpen(open) => {
                 self.counters.sock_opens += 1;
@@ -286,10 +286,11 @@ impl<A: Audience> Pipeline<A> {
         if !self.admit(data.conn, data.born, data.at) {
             return;
         }
+        let arrival = self.arrival(data);
         self.with(&data.conn, |conn, env| {
             settle(conn, env, data.at);
             if conn.state.wants_bytes() {
-                on_track(conn, env, data.direction, |track, out| track.push(data, out));
+                on_track(conn, env, data.direction, |track, out| track.push_arrived(data, arrival, out));
             }
         });
     }
@@ -322,8 +323,15 @@ impl<A: Audience> Pipeline<A> {
 
     /// Lets `act` work on a connection, if it is known, and notes whether it waits for time to pass.
     fn with(&mut self, key: &ConnKey, act: impl FnOnce(&mut Conn<Session>, &mut Env<'_>)) {
+        self.with_path(key, None, act);
+    }
+
+    /// The same, over this path; without one, over that of the connection's socket, if it is known.
+    fn with_path(&mut self, key: &ConnKey, path: Option<&Path>, act: impl FnOnce(&mut Conn<Session>, &mut Env<'_>)) {
         let identity = self.conns.identity(key);
         let Some(conn) = self.conns.get_mut(key) else { return };
+        let own = || conn.state.sock().and_then(|sock| self.sockets.get(sock)).map(|socket| &socket.path);
+        let path = path.or_else(own);
         let mut env = Env {
             key: *key,
             identity: &identity,
@@ -332,6 +340,7 @@ impl<A: Audience> Pipeline<A> {
             audience: &mut self.audience,
             verdicts: &mut self.verdicts,
             counters: &mut self.counters,
+            path,
         };
         act(conn, &mut env);
         if conn.read.unsettled() || conn.write.unsettled() || conn.state.is_closing() {
@@ -342,6 +351,7 @@ impl<A: Audience> Pipeline<A> {
     /// A connection is over; `ends` are the last positions of the read and write direction, where known.
     fn end(&mut self, mut conn: Conn<Session>, how: Closing, at: Ns, ends: [Option<u64>; 2]) {
         let identity = self.conns.identity(&conn.key);
+        let path = conn.state.sock().and_then(|sock| self.sockets.get(sock)).map(|socket| &socket.path);
         let mut env = Env {
             key: conn.key,
             identity: &identity,
@@ -350,6 +360,7 @@ impl<A: Audience> Pipeline<A> {
             audience: &mut self.audience,
             verdicts: &mut self.verdicts,
             counters: &mut self.counters,
+            path,
         };
         let born = conn.born;
         for (direction, end) in [Direction::Write, Direction::Read].into_iter().zip([ends[1], ends[0]]) {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::session::Env;
+use crate::conn::Path;
 use crate::dialect::{self, Dialect, Utterance};
 use crate::ledger::{Audience, Happening, Opening, Stream, StreamNo};
 use crate::proto::{End, ExchangeId, Message, RequestHead, Sink};
@@ -44,7 +45,7 @@ impl Sink for Router<'_, '_> {
                 let stream = call.and_then(|call| Some((&mut call.dialect, self.env.book.stream(call.stream)?)));
                 match (stream, message) {
                     (Some((dialect, stream)), message) => {
-                        tell(dialect.as_mut(), stream, &message, at, self.env.audience);
+                        tell(dialect.as_mut(), stream, &message, at, self.env.path, self.env.audience);
                         if asked && dialect.streams_json() {
                             self.json_streams.push(exchange);
                         }
@@ -111,6 +112,7 @@ fn tell(
     stream: &mut Stream,
     message: &Message<'_>,
     at: Moment,
+    path: Option<&Path>,
     audience: &mut dyn Audience,
 ) {
     match message {
@@ -124,7 +126,7 @@ fn tell(
             stream.event_begin(at, event.data.len(), event.wire_bytes);
             let mut said = |utterance: Utterance<'_>| stream.utter(&utterance, at, audience);
             dialect.event(event, &mut said);
-            stream.event_end(audience);
+            stream.event_end(path, audience);
         }
         Message::Comment => stream.comment(at),
         Message::Body(bytes) => {

@@ -21,12 +21,12 @@ use std::sync::Arc;
 
 use super::router::{Call, Router};
 use super::{Counters, Settings};
-use crate::conn::Chunk;
+use crate::conn::{Chunk, Path};
 use crate::identity::Identity;
 use crate::ledger::{Audience, Book, Happening};
 use crate::limits;
 use crate::proto::{Closing, ExchangeId, Protocol, Row, Sniff, recognise};
-use crate::record::ConnKey;
+use crate::record::{ConnKey, Joined, Sock};
 use crate::units::{Direction, LossCause, Moment, Ns};
 use observer_common::record::Verdict;
 
@@ -39,6 +39,8 @@ pub(super) struct Env<'a> {
     pub(super) audience: &'a mut dyn Audience,
     pub(super) verdicts: &'a mut Vec<(ConnKey, Verdict)>,
     pub(super) counters: &'a mut Counters,
+    /// What the network did to its bytes, where the socket is known.
+    pub(super) path: Option<&'a Path>,
 }
 
 /// A connection above its bytes.
@@ -60,6 +62,8 @@ pub(super) struct Session {
     closing: Option<(Closing, Ns)>,
     /// The peer's address.
     remote: Option<SocketAddr>,
+    /// The socket below a TLS object.
+    sock: Option<Sock>,
     /// Last bytes in either direction.
     last: Ns,
     /// Reads were left out on purpose: where the next one is, is where it goes on.
@@ -100,6 +104,7 @@ impl Default for Session {
             exchanges: 0,
             closing: None,
             remote: None,
+            sock: None,
             last: Ns(0),
             jump: false,
             unsure: false,
@@ -144,6 +149,17 @@ impl Session {
     pub(super) fn remote(&mut self, peer: SocketAddr, env: &mut Env<'_>) {
         self.remote = Some(peer);
         env.book.remote(&env.key, peer);
+    }
+
+    /// The socket below became known.
+    pub(super) fn joined(&mut self, joined: &Joined, env: &mut Env<'_>) {
+        self.sock = Some(joined.sock);
+        self.remote(joined.peer, env);
+    }
+
+    /// The socket below, for a TLS object.
+    pub(super) fn sock(&self) -> Option<Sock> {
+        self.sock
     }
 
     pub(super) fn is_closing(&self) -> bool {

@@ -9,6 +9,7 @@
 mod bodies;
 mod http2;
 mod sockets;
+mod timelines;
 
 use proptest::prelude::*;
 
@@ -25,7 +26,9 @@ struct Ear {
     said: Vec<String>,
     gaps: Vec<Option<f64>>,
     reads: Vec<u32>,
+    lags: Vec<Option<f64>>,
     stalls: Vec<f64>,
+    causes: Vec<Option<&'static str>>,
     lost: Vec<(Option<u64>, LossCause)>,
     debug: String,
 }
@@ -42,8 +45,14 @@ impl Audience for Ear {
             Happening::Requested(_) => self.said.push("requested".into()),
             Happening::First { milestone, .. } => self.said.push(milestone.name().into()),
             Happening::Chunk { gap, .. } => self.gaps.push(gap),
-            Happening::Read { events, .. } => self.reads.push(events),
-            Happening::Stall { stall, .. } => self.stalls.push(stall.seconds),
+            Happening::Read { events, lag, .. } => {
+                self.reads.push(events);
+                self.lags.push(lag);
+            }
+            Happening::Stall { stall, .. } => {
+                self.stalls.push(stall.seconds);
+                self.causes.push(stall.cause);
+            }
             Happening::Closed(entry) => self.said.push(entry.outcome.unwrap().name().into()),
             Happening::Lost { bytes, cause } => self.lost.push((bytes, cause)),
             Happening::Odd(note) => self.said.push(format!("odd {} {}", note.protocol, note.reason)),

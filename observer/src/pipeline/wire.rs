@@ -1,11 +1,11 @@
 //! Sockets: segments in TCP order; plain text goes the way of any connection, TLS is looked at from outside.
 
 use super::Pipeline;
-use crate::conn::{Carries, Chunk, Socket};
+use crate::conn::{Carries, Chunk, Path, Socket};
 use crate::ledger::Audience;
 use crate::limits;
 use crate::proto::{Closing, Sniff, recognise};
-use crate::record::{Attach, Segment, Sock, SockOpen};
+use crate::record::{Attach, Data, Joined, Segment, Sock, SockOpen};
 use crate::units::{Direction, Moment, Ns};
 
 impl<A: Audience> Pipeline<A> {
@@ -26,10 +26,10 @@ impl<A: Audience> Pipeline<A> {
             return;
         };
         let direction = segment.direction;
+        socket.sees(segment);
         let seen = on_way(self, &mut socket, direction, |tcp, out| tcp.push(segment, out));
         self.counters.duplicate_bytes += u64::from(seen.again);
         self.counters.reordered += u64::from(seen.waits);
-        socket.saw(segment, seen);
         if socket.way(direction).unsettled() {
             self.unsettled.insert(segment.sock);
         }
@@ -70,8 +70,26 @@ impl<A: Audience> Pipeline<A> {
         }
     }
 
+    /// The socket of a TLS object was found.
+    pub(super) fn joined(&mut self, joined: &Joined) {
+        if let Some(socket) = self.sockets.get_mut(joined.sock) {
+            socket.joined = Some(*joined);
+        }
+        self.with(&joined.conn, |conn, env| conn.state.joined(joined, env));
+    }
+
+    /// When the last byte of a read had arrived, where its socket is known.
+    pub(super) fn arrival(&mut self, data: &Data<'_>) -> Option<Ns> {
+        if data.direction != Direction::Read {
+            return None;
+        }
+        let sock = self.conns.get_mut(&data.conn)?.state.sock()?;
+        let outside = self.sockets.get_mut(sock)?.tls.as_mut()?;
+        outside.align.read(data.start(), data.call_len, data.at)
+    }
+
     /// Plain text is a connection like any other, and its arrival is all that is known of its reading.
-    fn plain(&mut self, open: &SockOpen, direction: Direction, chunk: Chunk<'_>, at: Moment) {
+    fn plain(&mut self, open: &SockOpen, path: &Path, direction: Direction, chunk: Chunk<'_>, at: Moment) {
         let key = open.conn();
         if self.conns.get_mut(&key).is_none() {
             if !self.admit(key, open.attach == Attach::Born, at.read) {
@@ -79,7 +97,7 @@ impl<A: Audience> Pipeline<A> {
             }
             self.with(&key, |conn, env| conn.state.remote(open.peer, env));
         }
-        self.with(&key, |conn, env| {
+        self.with_path(&key, Some(path), |conn, env| {
             if conn.state.wants_bytes() {
                 conn.state.chunk(direction, chunk, at, env);
             }
@@ -94,7 +112,7 @@ fn on_way<A: Audience, R>(
     direction: Direction,
     act: impl FnOnce(&mut crate::conn::tcp::Tcp, &mut dyn FnMut(Chunk<'_>, Moment)) -> R,
 ) -> R {
-    let Socket { open, carries, read, write, sniffed, .. } = socket;
+    let Socket { open, carries, read, write, sniffed, path, tls, .. } = socket;
     let tcp = match direction {
         Direction::Read => read,
         Direction::Write => write,
@@ -104,8 +122,9 @@ fn on_way<A: Audience, R>(
             *carries = guess(open, direction, chunk, sniffed);
         }
         match carries {
-            Carries::Plain => pipeline.plain(open, direction, chunk, at),
-            Carries::Tls | Carries::Unknown => {}
+            Carries::Plain => pipeline.plain(open, path, direction, chunk, at),
+            Carries::Tls => tls.get_or_insert_default().push(direction, chunk, at),
+            Carries::Unknown => {}
         }
     })
 }

@@ -1,5 +1,10 @@
 //! Model test: whatever a network does to the segments of one direction, what comes out is the oracle's bytes, once, in
 //! order, with exact gaps where the observer (not the network) lost them.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers and texts of the tests' own making"
+)]
 
 use proptest::prelude::*;
 

@@ -33,6 +33,10 @@ pub struct Align {
     next: Option<u64>,
     /// What was seen fits: at least one record ended where a read did, and nothing contradicted since.
     sure: bool,
+    /// Every read so far was seen, from the first on.
+    from_start: bool,
+    /// The call asked about last: its pieces share an answer.
+    last: Option<(u64, Ns, Option<Ns>)>,
     account: Alignment,
     votes: Vec<(u16, u32)>,
 }
@@ -41,7 +45,9 @@ pub struct Align {
 const VOTES: u32 = 3;
 /// … among records costing at most this much (explicit nonce, tag, type, a little padding).
 const MOST: u32 = 64;
-/// Before the first hit, a read is looked for among so many records: after a handshake a few tickets come first.
+/// A read that returns so soon after a record came was waiting for it.
+const PROMPT_NS: u64 = 5_000_000;
+/// From the start on, a read is looked for among so many records: after a handshake a few tickets come first.
 const FIRST: usize = 16;
 
 impl Align {
@@ -54,6 +60,8 @@ impl Align {
             current: None,
             next: None,
             sure: false,
+            from_start: true,
+            last: None,
             account: Alignment::default(),
             votes: Vec::new(),
         }
@@ -79,11 +87,23 @@ impl Align {
     pub fn lose_place(&mut self) {
         self.current = None;
         self.sure = false;
+        self.from_start = false;
     }
 
     /// A read returned `len` bytes of plaintext from position `pos` at `at`: when the last of them had arrived.
     pub fn read(&mut self, pos: u64, len: u32, at: Ns) -> Option<Ns> {
-        if self.next.is_some_and(|next| next != pos) {
+        if let Some((known, when, arrived)) = self.last
+            && (known, when) == (pos, at)
+        {
+            return arrived;
+        }
+        let arrived = self.match_read(pos, len, at);
+        self.last = Some((pos, at, arrived));
+        arrived
+    }
+
+    fn match_read(&mut self, pos: u64, len: u32, at: Ns) -> Option<Ns> {
+        if self.next.unwrap_or(0) != pos {
             // Reads were not seen: lost, or left out on purpose.
             self.lose_place();
         }
@@ -141,16 +161,36 @@ impl Align {
         self.sure.then_some(arrived)
     }
 
-    /// The record that this read begins. While all is well, the next one that is long enough. Otherwise the first one of
-    /// exactly its length; without one, the first that is longer.
+    /// The record that this read begins. While all is well, the next one that is long enough; else the first one of exactly its
+    /// length; without one, the first that is longer.
     fn find(&self, len: u32, overhead: u16, at: Ns) -> Option<usize> {
         let there = || self.records.iter().take_while(|record| record.at <= at).map(|record| plain(record, overhead));
         if self.sure && there().next().is_some_and(|plain| plain >= len) {
             return Some(0);
         }
-        let reach = if self.sure || self.account.hits == 0 { FIRST } else { usize::MAX };
-        let exact = there().take(reach).position(|plain| plain == len);
-        exact.or_else(|| there().take(reach).position(|plain| plain > len))
+        if !self.sure && !self.from_start {
+            return self.find_place(len, overhead, at);
+        }
+        let exact = there().take(FIRST).position(|plain| plain == len);
+        exact.or_else(|| there().take(FIRST).position(|plain| plain > len))
+    }
+
+    /// In the middle, records that were read long ago may be of the same length: only the newest, read promptly, tells, or
+    /// the only one that fits.
+    fn find_place(&self, len: u32, overhead: u16, at: Ns) -> Option<usize> {
+        let there = || self.records.iter().take_while(|record| record.at <= at).enumerate();
+        let fits = |(_, record): &(usize, &TlsRecord)| plain(record, overhead) == len;
+        if let Some((index, newest)) = there().last()
+            && fits(&(index, newest))
+            && at - newest.at <= PROMPT_NS
+        {
+            return Some(index);
+        }
+        let mut fitting = there().filter(fits);
+        match (fitting.next(), fitting.next()) {
+            (Some((index, _)), None) => Some(index),
+            _ => None,
+        }
     }
 
     /// Which overhead explains reads by records? Each read votes for what fits the newest record that was there; a record

@@ -1,4 +1,10 @@
 //! Real handshakes of OpenSSL (`tests/vectors/tls`), cut in every way; and anything at all.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    reason = "numbers, texts and files of the tests' own making"
+)]
 
 use proptest::prelude::*;
 
@@ -75,7 +81,7 @@ fn every_read_is_of_the_record_that_carried_it() {
             assert_eq!(facts.sni(), Some("api.openai.com"), "{name}");
             assert!(facts.hello.as_ref().unwrap().h2);
             assert_eq!((facts.is_13(), facts.overhead()), (Some(is_13), Overhead::Bytes(overhead)), "{name}");
-            assert!(facts.handshake_seconds().unwrap() > 0.0 && !facts.lost_place);
+            assert!(facts.handshake_seconds().unwrap() > 0.0 && facts.losses == 0);
             assert_eq!(reads.len(), 8);
             assert!(reads.iter().all(|(sent, told)| Some(*sent) == *told), "{name}/{cut}: {reads:?}");
             assert_eq!((align.account().hits, align.account().misses), (8, 0), "{name}");
@@ -92,7 +98,7 @@ fn a_small_buffer_reads_a_record_in_pieces() {
     let unknown = reads.iter().take_while(|(_, told)| told.is_none()).count();
     assert!(unknown <= 5, "{reads:?}");
     assert!(reads.iter().skip(unknown).all(|(sent, told)| Some(*sent) == *told), "{reads:?}");
-    assert!(align.account().misses <= 2, "{:?}", align.account());
+    assert!(align.account().misses <= 3, "{:?}", align.account());
 }
 
 #[test]

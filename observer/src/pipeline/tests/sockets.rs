@@ -74,7 +74,8 @@ fn what_the_network_loses_and_repeats_costs_nothing_but_time() {
 
 #[test]
 fn the_end_is_whose_it_was() {
-    let cases: [(fn(&mut Cable), &str); 4] = [
+    type End = fn(&mut Cable);
+    let cases: [(End, &str); 4] = [
         (|c| _ = c.fin(Direction::Read).close(), "truncated"),
         (|c| _ = c.rst(Direction::Read).close(), "reset"),
         (|c| _ = c.rst(Direction::Write).close(), "client_cancel"),
