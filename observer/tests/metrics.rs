@@ -338,6 +338,7 @@ fn every_metric_of_the_catalogue_is_fed() {
         "gen_ai_client_inference_usage_reasoning_output_tokens_total",
         "llm_observer_kernel_seconds_total",
         "llm_observer_parse_errors_total",
+        "llm_read_lag_seconds",
     ];
     for metric in observer::export::catalogue::CATALOGUE {
         let there = text.contains(&format!("# TYPE {} ", metric.name));
