@@ -11,12 +11,16 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::Error as YamlError;
 
+use crate::detect;
 use crate::dialect::{DIALECTS, Extra};
 use crate::export::store::Caps;
 use crate::{ledger, limits};
 
 /// Where `run` listens for `inspect`.
 pub const SOCKET: &str = "/run/llm-observer/inspect.sock";
+
+/// Where baselines are kept over a restart.
+pub const STATE: &str = "/var/lib/llm-observer/baselines.json";
 
 const PORT: &str = "9464";
 
@@ -31,6 +35,8 @@ pub enum ConfigError {
     Yaml { path: PathBuf, line: u64, problem: String },
     #[error("{key} {problem}")]
     Value { key: &'static str, problem: String },
+    #[error("detect.{key} {problem}")]
+    Detect { key: String, problem: String },
 }
 
 /// The file as typed. Every key is optional.
@@ -46,6 +52,8 @@ pub struct File {
     limits: Limits,
     qoe: Qoe,
     kernel: Kernel,
+    state: State,
+    detect: detect::Typed,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -93,6 +101,12 @@ struct Kernel {
     ring_bytes: Option<u32>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct State {
+    file: Option<PathBuf>,
+}
+
 /// What the command line and the environment say; absent is absent.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
@@ -120,6 +134,9 @@ pub struct Settings {
     /// Reading speed for `llm_stream_qoe_score`, characters a second.
     pub reader_rate: f64,
     pub ring_bytes: u32,
+    /// Where baselines are kept over a restart; `None`: nowhere.
+    pub state: Option<PathBuf>,
+    pub detect: detect::Settings,
 }
 
 /// What to observe, if not everything.
@@ -156,6 +173,9 @@ impl Settings {
             caps: file.limits.caps()?,
             reader_rate: file.qoe.rate()?,
             ring_bytes: file.kernel.ring()?,
+            state: file.state.path(),
+            detect: detect::Settings::new(&file.detect)
+                .map_err(|detect::config::Fault { key, problem }| ConfigError::Detect { key, problem })?,
         })
     }
 }
@@ -232,6 +252,13 @@ impl Kernel {
             Some(bytes) if bytes.is_power_of_two() && bytes >= 64 * 1024 => Ok(bytes),
             Some(_) => Err(value("kernel.ring_bytes", "must be a power of two and at least 65536")),
         }
+    }
+}
+
+impl State {
+    /// An empty name is none.
+    fn path(self) -> Option<PathBuf> {
+        Some(self.file.unwrap_or_else(|| STATE.into())).filter(|path| !path.as_os_str().is_empty())
     }
 }
 
@@ -372,6 +399,27 @@ mod tests {
         assert_eq!((example.caps, example.connections), (default.caps, default.connections));
         assert_eq!((example.ledger.ended, example.ledger.idle_ns), (default.ledger.ended, default.ledger.idle_ns));
         assert_eq!((example.reader_rate, example.ring_bytes), (default.reader_rate, default.ring_bytes));
+        assert_eq!(example.state, default.state);
+        assert_eq!(format!("{:?}", example.detect), format!("{:?}", default.detect));
+        let text = include_str!("../docs/config.example.yml");
+        for row in detect::DETECTORS {
+            assert!(text.contains(&format!("\n  {}:", row.name)), "{} is not in the example", row.name);
+        }
+    }
+
+    #[test]
+    fn detectors_are_checked() {
+        assert_eq!(
+            settings("detect: {chunk_regression: {ratio: 7}}").unwrap_err(),
+            "detect.chunk_regression.ratio must be between 0.1 and 0.9"
+        );
+        let unknown = settings("detect:\n  chunk_regression:\n    ratoi: 0.5\n").unwrap_err();
+        assert!(unknown.contains(":3: unknown key `ratoi`: did you mean `ratio`?"), "{unknown}");
+        let unknown = settings("detect: {chunk_regresion: {}}").unwrap_err();
+        assert!(unknown.contains("did you mean `chunk_regression`?"), "{unknown}");
+        let inner = settings("detect: {chunk_regression: {services: {a: {ratio: 7}}}}").unwrap_err();
+        assert!(inner.starts_with("detect.chunk_regression.services.a.ratio must be"), "{inner}");
+        assert_eq!(settings("state: {file: ''}").unwrap().state, None);
     }
 
     #[test]

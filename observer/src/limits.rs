@@ -180,3 +180,37 @@ pub const MARKS: usize = 16;
 
 /// Longest head of a field of a form: three short lines.
 pub const FORM_HEAD: usize = 4 * 1024;
+
+/// Messages at the end of a prompt whose place in the history is kept: a later turn finds the one before it among them, also
+/// after a turn with a few dozen calls of tools.
+pub const PROMPT_CHAIN: usize = 64;
+
+/// Definitions of tools kept of one prompt. APIs accept 128.
+pub const PROMPT_TOOLS: usize = 128;
+
+/// Calls of tools, and results, kept of one prompt: the newest.
+pub const PROMPT_CALLS: usize = 128;
+
+/// Longest name of a tool. APIs accept 64.
+pub const TOOL_NAME: usize = 64;
+
+/// Places in conversations remembered, to tell which one a request goes on with: 16 bytes each.
+pub const CONVERSATION_PLACES: usize = 65_536;
+
+/// Open findings of one detector. Nobody reads more; what comes beyond is counted as withheld.
+pub const OPEN_FINDINGS: usize = 64;
+
+/// Findings kept that are over.
+pub const ENDED_FINDINGS: usize = 1024;
+
+/// Calls named in a finding.
+pub const FINDING_STREAMS: usize = 8;
+
+/// Baselines of chunk regression: a host has tens of service, provider and model pairs.
+pub const CHUNK_KEYS: usize = 256;
+
+/// Newest streams of one baseline, 200 bytes each.
+pub const CHUNK_WINDOW: usize = 64;
+
+/// Newest streams whose stalls are counted: a share of 8 % needs a hundred to be told from chance.
+pub const CHUNK_STALLS: usize = 128;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::Receiver;
 
+use super::state::State;
 use super::wake::{Signals, Sources, Wake};
 use crate::clock::{self, Wall};
 use crate::coverage::Edge;
@@ -11,7 +12,8 @@ use crate::export::ask::Ask;
 use crate::export::audience::Metrics;
 use crate::export::http::Health;
 use crate::export::inspect::view::{Detail, Probe, Process, Stream};
-use crate::export::inspect::{Answer, Question, Row};
+use crate::detect::{Detectors, Findings};
+use crate::export::inspect::{Answer, Question, Row, finding};
 use crate::export::live::Groups;
 use crate::export::own;
 use crate::export::store::Snapshot;
@@ -29,13 +31,26 @@ pub struct Daemon {
     wall: Wall,
     health: Arc<Health>,
     edge_ticked: Ns,
+    state: Option<State>,
 }
 
 impl Daemon {
     /// A daemon over a kernel side that is attached already.
     pub fn new(edge: Box<dyn Edge>, mut pipeline: Pipeline<Metrics>, health: Arc<Health>) -> Daemon {
         own::start(&mut pipeline.audience_mut().store);
-        Daemon { edge, pipeline, wall: Wall::read(), health, edge_ticked: Ns(0) }
+        let wall = Wall::read();
+        pipeline.audience_mut().detectors.set_wall(wall.offset());
+        Daemon { edge, pipeline, wall, health, edge_ticked: Ns(0), state: None }
+    }
+
+    /// Takes up what detectors had learned, and keeps it up to date there.
+    #[must_use]
+    pub fn with_state(mut self, state: Option<State>) -> Daemon {
+        if let Some(saved) = state.as_ref().and_then(State::read) {
+            self.pipeline.audience_mut().detectors.restore(saved);
+        }
+        self.state = state;
+        self
     }
 
     /// Runs until SIGTERM or SIGINT.
@@ -52,7 +67,10 @@ impl Daemon {
                 Wake::Ring => more = self.drain(),
                 Wake::Tick => more = self.tick(),
                 Wake::Request(ask) => self.answer(ask),
-                Wake::Signal => return Ok(()),
+                Wake::Signal => {
+                    self.save(true);
+                    return Ok(());
+                }
             }
         }
     }
@@ -83,8 +101,17 @@ impl Daemon {
             self.edge_ticked = now;
         }
         self.wall.refresh(now);
+        self.pipeline.audience_mut().detectors.set_wall(self.wall.offset());
+        self.save(false);
         self.health.beat(now);
         more
+    }
+
+    fn save(&mut self, last: bool) {
+        let Some(state) = self.state.as_mut().filter(|state| last || state.due(clock::now())) else { return };
+        if let Some(saved) = self.pipeline.audience().detectors.save() {
+            state.write(&saved);
+        }
     }
 
     /// The asker may be gone by now; that is its own affair.
@@ -116,15 +143,61 @@ impl Daemon {
     fn inspect(&mut self, question: &Question) -> Answer {
         self.drain();
         let now = clock::now();
-        let book = self.pipeline.book();
+        let (book, found) = (self.pipeline.book(), self.pipeline.audience().detectors.findings());
         match question {
-            Question::Streams { since_seconds, also, .. } => Ok(streams(book, *since_seconds, also, now, &self.wall)),
-            Question::Stream { id } => stream(book, id, now, &self.wall).map(|row| vec![row]),
+            Question::Streams { since_seconds, also, .. } => {
+                let mut rows = streams(book, *since_seconds, also, now, &self.wall);
+                hops(&mut rows, book, found);
+                Ok(rows)
+            }
+            Question::Stream { id } => stream(book, id, now, &self.wall).map(|row| {
+                let mut rows = vec![row];
+                hops(&mut rows, book, found);
+                rows
+            }),
             Question::Processes => {
                 Ok(self.edge.processes().iter().map(|row| Row::Process(Process::new(row))).collect())
             }
+            Question::Findings { since_seconds, id } => {
+                findings(&self.pipeline.audience().detectors, *since_seconds, id.as_deref(), now, &self.wall)
+            }
             Question::Probes => Ok(self.edge.probes().iter().map(|row| Row::Probe(Probe::new(row))).collect()),
         }
+    }
+}
+
+/// Findings that last and those that were over within `since_seconds`, or those that `id` names.
+///
+/// # Errors
+/// `id` names none, or more than one.
+pub fn findings(detectors: &Detectors, since_seconds: f64, id: Option<&str>, now: Ns, wall: &Wall) -> Answer {
+    let all = detectors.findings().list();
+    let wanted: Vec<_> = match id {
+        Some(id) => all.into_iter().filter(|finding| finding.id.starts_with(id)).collect(),
+        None => all.into_iter().filter(|f| f.ended.is_none_or(|at| now.seconds_since(at) <= since_seconds)).collect(),
+    };
+    match (id, wanted.as_slice()) {
+        (Some(id), []) => {
+            Err(format!("no finding with an id that begins with {id:?}: `llm-observer inspect findings` lists them"))
+        }
+        (Some(id), [first, second, ..]) => Err(format!(
+            "more than one finding begins with {id:?} ({}, {} …): give more of the id",
+            first.id, second.id
+        )),
+        _ => Ok(wanted.into_iter().map(|f| Row::Finding(Box::new(finding::Finding::new(f, now, wall)))).collect()),
+    }
+}
+
+/// Says of which call a stream is the continuation.
+pub fn hops(rows: &mut [Row], book: &Book, findings: &Findings) {
+    for row in rows {
+        let stream = match row {
+            Row::Stream(stream) => stream.as_mut(),
+            Row::Detail(detail) => &mut detail.stream,
+            _ => continue,
+        };
+        let call = book.call(&stream.id);
+        stream.hop_of = call.and_then(|call| findings.hop_of(&call)).map(str::to_owned);
     }
 }
 

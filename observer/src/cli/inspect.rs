@@ -11,7 +11,7 @@ use super::{Socket, output};
 use crate::export::inspect::client::{ClientError, ask};
 use crate::export::inspect::table::{Cell, Column, Table};
 use crate::export::inspect::view::Detail;
-use crate::export::inspect::{Question, columns};
+use crate::export::inspect::{Question, columns, finding};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -52,9 +52,16 @@ enum What {
     /// Not in this build
     #[command(hide = true)]
     Connections,
-    /// Not in this build
-    #[command(hide = true)]
-    Findings,
+    /// What detectors found: verdicts with their evidence
+    Findings {
+        /// One of them with all of its evidence: its id, or enough of the beginning
+        id: Option<String>,
+        /// How far back findings are shown that are over
+        #[arg(long, value_name = "DUR", default_value = "24h", value_parser = super::duration)]
+        since: std::time::Duration,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Not in this build
     #[command(hide = true)]
     Quota,
@@ -88,7 +95,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         What::Processes { common } => list(common, &Question::Processes, columns::PROCESSES, "no process uses TLS"),
         What::Probes { common } => list(common, &Question::Probes, columns::PROBES, "no probes"),
         What::Connections => bail!("`inspect connections` needs the socket layer, which this version does not have"),
-        What::Findings => bail!("`inspect findings` needs detectors, which this version does not have"),
+        What::Findings { id: None, since, common } => {
+            let question = Question::Findings { since_seconds: since.as_secs_f64(), id: None };
+            list(common, &question, finding::FINDINGS, "no findings")
+        }
+        What::Findings { id: Some(id), since, common } => finding(common, id, since.as_secs_f64()),
         What::Quota => bail!("`inspect quota` needs the quota detector, which this version does not have"),
     };
     match shown {
@@ -146,6 +157,18 @@ fn stream(common: &Common, id: &str) -> Result<(), ClientError> {
                 let detail: Detail = read(common, row)?;
                 output::print_row(&columns::detail(&detail, common.output == View::Wide, output::style()))
             }
+        };
+        Ok(())
+    })?;
+    shown
+}
+
+fn finding(common: &Common, id: &str, since_seconds: f64) -> Result<(), ClientError> {
+    let mut shown = Ok(());
+    ask(&common.socket.path, &Question::Findings { since_seconds, id: Some(id.to_owned()) }, &mut |row| {
+        shown = match common.output {
+            View::Json => output::print_row(&array(&[row.to_owned()])),
+            _ => output::print_row(&finding::detail(&read(common, row)?, output::style())),
         };
         Ok(())
     })?;

@@ -10,6 +10,7 @@ mod output;
 mod record;
 mod replay;
 mod run;
+pub mod state;
 mod target;
 mod version;
 pub mod wake;

@@ -5,10 +5,10 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::ValueEnum;
 
-use super::daemon::streams;
+use super::daemon::{findings, hops, streams};
 use super::{output, run::pipeline_settings};
 use crate::clock::Wall;
 use crate::config::{Flags, Settings};
@@ -40,38 +40,42 @@ enum View {
     Streams,
     /// What `/metrics` would say at the end
     Metrics,
-    /// Findings of detectors
+    /// What detectors found, as JSON, one array
     Findings,
     /// Streams as JSON, one array
     Json,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    if args.output == View::Findings {
-        bail!(
-            "`replay -o findings` needs detectors, which this version does not have: ask for metrics, streams or json"
-        );
-    }
     let settings = Settings::new(Flags { config: args.config.clone(), ..Default::default() })?;
-    let (caps, rate) = (settings.caps, settings.reader_rate);
+    let fresh = {
+        let (caps, rate, detect) = (settings.caps, settings.reader_rate, settings.detect.clone());
+        move || Metrics::new(caps, rate).with_detectors(&detect)
+    };
     let mut pipeline_settings = pipeline_settings(settings);
     // Every call of a recording is wanted, not the latest of a daemon's long life.
     pipeline_settings.ledger.ended = pipeline_settings.ledger.ended.max(1_000_000);
-    let mut pipeline = Pipeline::new(pipeline_settings.clone(), Metrics::new(caps, rate));
-    let mut rows = Vec::new();
+    let mut pipeline = Pipeline::new(pipeline_settings.clone(), fresh());
+    let (mut rows, mut found) = (Vec::new(), Vec::new());
     for (index, file) in args.files.iter().enumerate() {
         if index > 0 {
             // Another recording is another time: connections and open streams of the last one end with it, its sums stay.
-            let metrics = std::mem::replace(pipeline.audience_mut(), Metrics::new(caps, rate));
+            let mut metrics = std::mem::replace(pipeline.audience_mut(), fresh());
+            metrics.detectors.begin_anew();
             pipeline = Pipeline::new(pipeline_settings.clone(), metrics);
         }
         let wall = feed(file, &mut pipeline)?;
+        let from = rows.len();
         rows.extend(streams(pipeline.book(), f64::INFINITY, &[], pipeline.now(), &wall));
+        let detectors = &pipeline.audience().detectors;
+        hops(rows.get_mut(from..).unwrap_or_default(), pipeline.book(), detectors.findings());
+        found.extend(findings(detectors, f64::INFINITY, None, pipeline.now(), &wall).map_err(anyhow::Error::msg)?);
     }
     output::print(&match args.output {
         View::Metrics => metrics(&mut pipeline)?,
         View::Json => json(&rows)?,
-        View::Streams | View::Findings => table(&rows),
+        View::Streams => table(&rows),
+        View::Findings => json(&found)?,
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -82,6 +86,7 @@ fn feed(path: &Path, pipeline: &mut Pipeline<Metrics>) -> anyhow::Result<Wall> {
     let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
     let mut reader = Reader::new(BufReader::new(file)).with_context(|| format!("cannot replay {name}"))?;
     let wall = Wall::fixed(i128::from(reader.wall()));
+    pipeline.audience_mut().detectors.set_wall(wall.offset());
     match replay(&mut reader, pipeline) {
         Ok(done) if done.cut => {
             eprintln!("llm-observer: {name} ends in the middle of a record; all before it was replayed");

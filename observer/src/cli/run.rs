@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::daemon::Daemon;
 use super::lock::Lock;
+use super::state::State;
 use super::wake::Signals;
 use crate::clock;
 use crate::config::{Flags, Settings};
@@ -127,7 +128,8 @@ fn serve(bound: Bound, settings: Settings, servers: &Runtime) -> anyhow::Result<
     health.beat(clock::now());
     let site = site(&settings, asker.clone(), Arc::clone(&health))?;
     let serving = bound.serve(asker, &site, servers)?;
-    let metrics = Metrics::new(settings.caps, settings.reader_rate);
+    let metrics = Metrics::new(settings.caps, settings.reader_rate).with_detectors(&settings.detect);
+    let state = settings.state.clone().map(|path| State::new(path, clock::now()));
     let own = Builder::new_current_thread().enable_all().build().context("cannot start the pipeline's loop")?;
     // From now on a signal ends the daemon in order, also while probes are still being attached.
     let signals = own.block_on(async { Signals::new() }).context("cannot wait for signals")?;
@@ -136,7 +138,7 @@ fn serve(bound: Bound, settings: Settings, servers: &Runtime) -> anyhow::Result<
         let edge = super::target::narrow(edge, settings.targets.clone());
         let pipeline = Pipeline::new(pipeline_settings(settings), metrics);
         tracing::info!("observing");
-        let running = daemon.insert(Daemon::new(edge, pipeline, health)).run(signals, asks);
+        let running = daemon.insert(Daemon::new(edge, pipeline, health).with_state(state)).run(signals, asks);
         own.block_on(running).context("the pipeline's loop cannot wait for its events")
     });
     // The socket's file goes with its task, whether or not anything could be attached. Detaching takes a second or two:

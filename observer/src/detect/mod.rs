@@ -1,1 +1,48 @@
-//! detect
+//! Stage 7: verdicts. `Happening` in; findings with their evidence, and samples, out.
+//!
+//! ```text
+//! Happening ─► Detectors ─► each Detector of the table ─► Out ─┬─ Sample   (export makes series of it)
+//!                                                              ├─ Finding  (`inspect findings`)
+//!                                                              └─ evaluated / withheld, so that silence is no verdict
+//! ```
+//! A detector is one file and one row of the table in `table.rs`: [how](README.md). Time and the wall clock are arguments, memory
+//! is bounded (`Recent`, caps in `limits`), baselines go out and come in as values that the edge keeps in a file.
+#![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
+
+mod chunks;
+pub mod config;
+mod finding;
+mod out;
+mod recent;
+mod runner;
+mod sketch;
+mod subject;
+mod table;
+
+pub use finding::{Fact, Finding, Findings, Report, Severity, number};
+pub use out::{Change, Now, Out, Sample};
+pub use recent::Recent;
+pub use runner::{Detectors, Saved};
+pub use sketch::Sketch;
+pub use subject::Subject;
+pub use table::{DETECTORS, Row, Settings, Typed};
+
+use crate::ledger::Happening;
+
+/// One detector. Pure, bounded, never panics.
+pub trait Detector: Send {
+    /// One thing that happened.
+    fn hear(&mut self, happening: &Happening<'_>, out: &mut Out<'_>);
+    /// Time passed (a few times a second).
+    fn tick(&mut self, _out: &mut Out<'_>) {}
+    /// A scrape: say what every gauge of the row is now. They were cleared before.
+    fn publish(&mut self, _out: &mut Out<'_>) {}
+    /// What must outlive a restart. Times in it are wall-clock seconds: the boot clock starts anew.
+    fn save(&self, _now: Now) -> Option<serde_json::Value> {
+        None
+    }
+    /// What `save` gave, perhaps by another version or damaged: what cannot be read is ignored.
+    fn restore(&mut self, _saved: serde_json::Value, _now: Now) {}
+    /// Things held now, to hold the caps to their word.
+    fn held(&self) -> usize;
+}

@@ -16,6 +16,7 @@ pub mod json;
 pub mod openai_chat;
 pub mod openai_responses;
 mod path;
+pub mod prompt;
 pub mod provider;
 mod request;
 mod table;

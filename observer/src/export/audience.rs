@@ -4,7 +4,8 @@
 
 use std::collections::HashMap;
 
-use crate::export::catalogue::Id;
+use crate::detect::{self, Change, Detectors};
+use crate::export::catalogue::{Id, metric_named};
 use crate::export::delivery::Delivery;
 use crate::export::labels::{error_type, operation, operation_and, stream, stream_and};
 use crate::export::live::{Gauges, Groups};
@@ -23,6 +24,7 @@ pub struct Metrics {
     gauges: Gauges,
     reader_rate: f64,
     streams: Streams,
+    pub detectors: Detectors,
 }
 
 type Streams = HashMap<(ConnKey, u64), Live, foldhash::fast::RandomState>;
@@ -55,12 +57,28 @@ impl Metrics {
     /// A listener with an empty store. `reader_rate`: characters a second.
     #[must_use]
     pub fn new(caps: Caps, reader_rate: f64) -> Metrics {
-        Metrics { store: Store::new(caps), gauges: Gauges::default(), reader_rate, streams: HashMap::default() }
+        Metrics {
+            store: Store::new(caps),
+            gauges: Gauges::default(),
+            reader_rate,
+            streams: HashMap::default(),
+            detectors: Detectors::default(),
+        }
+    }
+
+    /// The same with detectors set so.
+    #[must_use]
+    pub fn with_detectors(self, settings: &detect::Settings) -> Metrics {
+        Metrics { detectors: Detectors::new(settings), ..self }
     }
 
     /// What is to be known of open streams at a scrape.
     pub fn publish(&mut self, open: &Groups, now: Ns) {
         self.gauges.publish(open, now, &mut self.store);
+        let Metrics { store, detectors, .. } = self;
+        let gauges = detect::DETECTORS.iter().flat_map(|row| row.gauges);
+        gauges.filter_map(|name| metric_named(name)).for_each(|id| store.clear(id));
+        detectors.publish(now, &mut |sample| take(store, sample));
     }
 
     /// The model is known by now: known label sets start at 0, so that the first one counts in a rate.
@@ -175,10 +193,29 @@ impl Metrics {
     }
 }
 
+/// A detector's sample into the store.
+fn take(store: &mut Store, sample: detect::Sample<'_>) {
+    let Some(id) = metric_named(sample.metric) else { return };
+    let common = sample.subject.map(detect::Subject::labels);
+    let labels: Vec<&str> = common.iter().flatten().chain(sample.own).copied().collect();
+    match sample.change {
+        Change::Add(by) => store.add_to(id, &labels, by),
+        Change::Observe(value) => store.observe_in(id, &labels, value),
+        Change::Set(to) => store.set_to(id, &labels, to),
+    }
+}
+
 impl Audience for Metrics {
+    fn tick(&mut self, now: Ns) {
+        let Metrics { store, detectors, .. } = self;
+        detectors.tick(now, &mut |sample| take(store, sample));
+    }
+
     fn hear(&mut self, happening: Happening<'_>) {
+        let Metrics { store, detectors, .. } = self;
+        detectors.hear(&happening, &mut |sample| take(store, sample));
         match happening {
-            Happening::Opened(_) => {}
+            Happening::Opened(_) | Happening::Prompt { .. } | Happening::Responded(_) => {}
             Happening::Requested(entry) => self.requested(entry),
             Happening::First { entry, milestone, seconds } => self.first(entry, milestone, seconds),
             Happening::Chunk { entry, gap, arrival_gap, chars } => self.chunk(entry, gap, arrival_gap, chars),
@@ -219,19 +256,9 @@ fn failed(entry: &Entry) -> bool {
     entry.status.is_some_and(|status| status >= 400)
 }
 
-/// Visible tokens per chunk: only where the report and the answer leave no doubt which tokens were visible.
+/// Visible tokens per chunk.
 fn tokens_per_chunk(entry: &Entry) -> Option<f64> {
-    if entry.outcome != Some(Outcome::Complete) || entry.tool_chars > 0 || entry.chunks == 0 {
-        return None;
-    }
-    let reasoning = match entry.usage.reasoning {
-        Some(tokens) => tokens,
-        // Not reported apart: fine if there was none, unknown if there was.
-        None if entry.reasoning_chars == 0 => 0,
-        None => return None,
-    };
-    let visible = entry.usage.output?.checked_sub(reasoning)?;
-    Some(visible as f64 / entry.chunks as f64)
+    Some(entry.visible_tokens()? as f64 / entry.chunks as f64)
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! bounds are those of the OpenTelemetry GenAI conventions (`open-telemetry/semantic-conventions-genai` at 066d4a7f);
 //! bounds are only ever added to, so that queries written for the conventions stay right.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use Kind::{Counter, Gauge, Histogram};
 
 /// What kind of series; for histograms the upper bounds of the buckets (without +Inf).
@@ -54,6 +57,14 @@ impl Metric {
 pub fn metric(id: Id) -> &'static Metric {
     // The table is in the order of `Id` (tested), so this never falls back.
     CATALOGUE.get(id as usize).unwrap_or(&CATALOGUE_FIRST)
+}
+
+/// The metric of this name, for who knows names only.
+#[must_use]
+pub fn metric_named(name: &str) -> Option<Id> {
+    static NAMES: LazyLock<HashMap<&str, Id>> =
+        LazyLock::new(|| CATALOGUE.iter().map(|metric| (metric.name, metric.id)).collect());
+    NAMES.get(name).copied()
 }
 
 const fn open(name: &'static str) -> Label {
@@ -193,6 +204,19 @@ catalogue! {
         "Input tokens written to a cache, as the provider reported them; a part of the input tokens.";
     ReasoningTokens = "gen_ai_client_inference_usage_reasoning_output_tokens_total", Counter, OPERATION, MODALITY,
         "Output tokens spent on reasoning, as the provider reported them; a part of the output tokens.";
+    // Detectors.
+    ChunkRegression = "llm_chunk_regression_active", Gauge, STREAM, &[closed("kind")],
+        "1 while chunks are smaller or larger at the same rate of text, come in a head burst, stall, or are gathered on the way (coalescing); 0 where that was judged and is not so.";
+    ChunkRatio = "llm_chunk_size_ratio", Gauge, STREAM, NONE,
+        "Median characters a chunk of the newest streams over that of the baseline.";
+    DetectorEvaluated = "llm_detector_evaluated_total", Counter, NONE, &[closed("detector")],
+        "Cases that a detector judged, whatever the verdict: its silence means something only where this grows.";
+    DetectorWithheld = "llm_detector_withheld_total", Counter, NONE, &[closed("detector"), closed("reason")],
+        "Cases that a detector could not judge, by reason.";
+    Findings = "llm_findings_total", Counter, NONE, &[closed("detector"), closed("severity")],
+        "Findings that were opened.";
+    FindingsOpen = "llm_findings_open", Gauge, NONE, &[closed("detector"), closed("severity")],
+        "Findings that last.";
     // The observer itself.
     BuildInfo = "llm_observer_build_info", Gauge, NONE, &[closed("version"), closed("revision"), closed("rustc")],
         "1; the labels say what is running.";

@@ -39,19 +39,19 @@ pub fn operation_and<'a>(entry: &'a Entry, own: &'a str) -> [&'a str; 10] {
 
 /// The model asked for, in its own word; empty until the request was seen.
 fn model(entry: &Entry) -> &str {
-    entry.request.as_ref().and_then(|request| request.model.as_deref()).unwrap_or_default()
+    entry.request_model().unwrap_or_default()
 }
 
 /// Host of `server_address`, which may carry a port (`Host: gateway:8443`).
 #[must_use]
 pub fn host(entry: &Entry) -> &str {
-    split(entry.server_address.as_deref().unwrap_or_default()).0
+    entry.host()
 }
 
 /// The port named with the host; TLS without one is 443.
 #[must_use]
 pub fn port(entry: &Entry) -> &str {
-    match split(entry.server_address.as_deref().unwrap_or_default()) {
+    match (entry.host(), entry.port()) {
         ("", _) => "",
         (_, Some(port)) => port,
         (_, None) => "443",
@@ -61,18 +61,7 @@ pub fn port(entry: &Entry) -> &str {
 /// The port that the request named, if it named one.
 #[must_use]
 pub fn port_named(entry: &Entry) -> Option<u16> {
-    split(entry.server_address.as_deref().unwrap_or_default()).1?.parse().ok()
-}
-
-/// `host`, `host:port`, `[v6]`, `[v6]:port`; a bare IPv6 address has no port.
-fn split(address: &str) -> (&str, Option<&str>) {
-    if let Some((v6, rest)) = address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return (v6, rest.strip_prefix(':'));
-    }
-    match address.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(port)),
-        _ => (address, None),
-    }
+    entry.port()?.parse().ok()
 }
 
 /// The `error_type` label: empty when nothing failed, the status of an HTTP error, the provider's error type where it
@@ -97,22 +86,6 @@ fn word(kind: Option<&str>) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_and_ports_part() {
-        for (address, host, port) in [
-            ("api.openai.com", "api.openai.com", None),
-            ("gateway:8443", "gateway", Some("8443")),
-            ("127.0.0.1:4433", "127.0.0.1", Some("4433")),
-            ("[::1]:4433", "::1", Some("4433")),
-            ("[::1]", "::1", None),
-            ("::1", "::1", None),
-            ("odd:name", "odd:name", None),
-            ("", "", None),
-        ] {
-            assert_eq!(split(address), (host, port), "{address}");
-        }
-    }
 
     #[test]
     fn error_texts_are_no_words() {

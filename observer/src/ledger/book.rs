@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::conversation::Conversations;
 use super::timeline::Timeline;
 use super::{Audience, Entry, Firsts, Gaps, Happening, Point, Stream};
+use crate::dialect::json::mix;
+use crate::dialect::prompt::Prompt;
 use crate::dialect::{RequestMarks, Row, ServerTimes, Usage};
 use crate::identity::Identity;
 use crate::limits;
-use crate::proto::{End, RequestHead};
+use crate::proto::{End, RequestHead, Salt};
 use crate::record::ConnKey;
 use crate::units::Ns;
 
@@ -57,6 +60,8 @@ pub struct Opening<'a> {
     pub row: &'a Row,
     /// First byte of the request.
     pub at: Ns,
+    /// Key of the hashes of texts.
+    pub salt: &'a Salt,
 }
 
 /// All calls. Bounded by `limits::OPEN_STREAMS`, `Limits::ended` and `limits::ENDED_POINTS`.
@@ -69,6 +74,7 @@ pub struct Book {
     /// Entries of `ended`, from the oldest on, whose timeline was given up.
     cleared: usize,
     overflow: u64,
+    conversations: Conversations,
 }
 
 impl Book {
@@ -83,6 +89,7 @@ impl Book {
             ended_points: 0,
             cleared: 0,
             overflow: 0,
+            conversations: Conversations::default(),
         }
     }
 
@@ -105,6 +112,13 @@ impl Book {
         Some((entry, timeline.points().collect()))
     }
 
+    /// Which call has this id (the newest, should two share it).
+    #[must_use]
+    pub fn call(&self, id: &str) -> Option<(ConnKey, u64)> {
+        let entry = self.open().chain(self.ended()).find(|entry| entry.id == id)?;
+        Some((entry.conn, entry.exchange))
+    }
+
     /// Calls not opened because `limits::OPEN_STREAMS` were open.
     #[must_use]
     pub fn overflow(&self) -> u64 {
@@ -117,7 +131,7 @@ impl Book {
             self.overflow += 1;
             return None;
         }
-        let stream = Stream::new(entry(opening));
+        let stream = Stream::new(entry(opening), opening.salt);
         audience.hear(Happening::Opened(&stream.entry));
         let no = StreamNo(self.next);
         self.next += 1;
@@ -128,6 +142,14 @@ impl Book {
     /// An open call; `None` once it has ended.
     pub fn stream(&mut self, no: StreamNo) -> Option<&mut Stream> {
         self.open.get_mut(&no)
+    }
+
+    /// What the request of an open call says.
+    pub fn prompt(&mut self, no: StreamNo, prompt: &Prompt, audience: &mut dyn Audience) {
+        if let Some(stream) = self.open.get_mut(&no) {
+            stream.entry.conversation = self.conversations.of(prompt, scope(&stream.entry));
+            audience.hear(Happening::Prompt { entry: &stream.entry, prompt });
+        }
     }
 
     /// The peer of a connection became known: also for its calls that were over before.
@@ -142,6 +164,9 @@ impl Book {
     /// The protocol says that the call is over. A second end is ignored.
     pub fn end(&mut self, no: StreamNo, how: End, at: Ns, audience: &mut dyn Audience) {
         if let Some(mut stream) = self.open.remove(&no) {
+            if let (Some(id), Some(conversation)) = (stream.response_id_hash(), stream.entry.conversation) {
+                self.conversations.answered(id, scope(&stream.entry), conversation);
+            }
             stream.end(how, at, self.limits.idle_ns, audience);
             self.keep(stream);
         }
@@ -176,7 +201,7 @@ impl Book {
 }
 
 fn entry(opening: &Opening<'_>) -> Entry {
-    let Opening { conn, exchange, identity, remote, head, row, at } = *opening;
+    let Opening { conn, exchange, identity, remote, head, row, at, salt: _ } = *opening;
     let asked = Box::new(RequestMarks::read(head));
     Entry {
         id: id(&conn, exchange),
@@ -189,6 +214,8 @@ fn entry(opening: &Opening<'_>) -> Entry {
         protocol: head.protocol,
         server_address: head.host.clone(),
         remote,
+        credential: head.credential_hash,
+        conversation: None,
         request: None,
         response_model: None,
         response_id: None,
@@ -204,6 +231,8 @@ fn entry(opening: &Opening<'_>) -> Entry {
         reads: 0,
         chunks: 0,
         visible_chars: 0,
+        visible_bytes: 0,
+        visible_hash: None,
         reasoning_chars: 0,
         tool_chars: 0,
         refusal_chars: 0,
@@ -225,6 +254,15 @@ fn entry(opening: &Opening<'_>) -> Entry {
         lost: Vec::new(),
         notes: Vec::new(),
     }
+}
+
+/// Who may share a conversation: one container or process, with one credential.
+fn scope(entry: &Entry) -> u64 {
+    let who = match entry.identity.container_id.as_deref() {
+        Some(container) => container.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte))),
+        None => u64::from(entry.identity.pid),
+    };
+    mix(who, entry.credential.unwrap_or(0))
 }
 
 /// Twelve hexadecimal digits of an FNV-1a hash over what identifies the call on this boot: stable across replays, and

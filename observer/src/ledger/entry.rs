@@ -32,6 +32,10 @@ pub struct Entry {
     pub server_address: Option<String>,
     /// The peer's address, where the socket of this TLS object could be told.
     pub remote: Option<SocketAddr>,
+    /// Salted hash of the credential the request carried.
+    pub credential: Option<u64>,
+    /// Salted hash that the calls of one conversation share; `None` where the body was not seen whole.
+    pub conversation: Option<u64>,
     /// What the request asked for; `None` until the body was seen.
     pub request: Option<RequestFacts>,
     /// The model that answered, in its own word.
@@ -62,6 +66,10 @@ pub struct Entry {
     pub chunks: u64,
     /// Visible characters (Unicode scalar values).
     pub visible_chars: u64,
+    /// Their bytes in UTF-8: with the characters they tell scripts apart.
+    pub visible_bytes: u64,
+    /// Salted hash of the visible text so far, at the end of an event: to tell whether another request goes on with it.
+    pub visible_hash: Option<u64>,
     /// Reasoning characters.
     pub reasoning_chars: u64,
     /// Characters of tool calls: names and arguments.
@@ -142,6 +150,39 @@ impl Entry {
         Sock::of(&self.conn).is_some()
     }
 
+    /// The model asked for, as on the wire.
+    #[must_use]
+    pub fn request_model(&self) -> Option<&str> {
+        self.request.as_ref().and_then(|request| request.model.as_deref())
+    }
+
+    /// Host of `server_address`, which may carry a port; empty if not known.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        split(self.server_address.as_deref().unwrap_or_default()).0
+    }
+
+    /// The port that was named with the host.
+    #[must_use]
+    pub fn port(&self) -> Option<&str> {
+        split(self.server_address.as_deref().unwrap_or_default()).1
+    }
+
+    /// Visible output tokens: only where the provider's report and the answer leave no doubt which tokens were visible.
+    #[must_use]
+    pub fn visible_tokens(&self) -> Option<u64> {
+        if self.outcome != Some(Outcome::Complete) || self.tool_chars > 0 || self.chunks == 0 {
+            return None;
+        }
+        let reasoning = match self.usage.reasoning {
+            Some(tokens) => tokens,
+            // Not reported apart: fine if there was none, unknown if there was.
+            None if self.reasoning_chars == 0 => 0,
+            None => return None,
+        };
+        self.usage.output?.checked_sub(reasoning)
+    }
+
     /// Seconds the call took, or has taken at `now`.
     #[must_use]
     pub fn duration_seconds(&self, now: Ns) -> f64 {
@@ -164,6 +205,38 @@ impl Entry {
         match self.lost.iter_mut().find(|loss| loss.cause == cause) {
             Some(loss) => loss.bytes = loss.bytes.zip(bytes).map(|(a, b)| a.saturating_add(b)),
             None => self.lost.push(Loss { cause, bytes }),
+        }
+    }
+}
+
+/// `host`, `host:port`, `[v6]`, `[v6]:port`; a bare IPv6 address has no port.
+fn split(address: &str) -> (&str, Option<&str>) {
+    if let Some((v6, rest)) = address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return (v6, rest.strip_prefix(':'));
+    }
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(port)),
+        _ => (address, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports_part() {
+        for (address, host, port) in [
+            ("api.openai.com", "api.openai.com", None),
+            ("gateway:8443", "gateway", Some("8443")),
+            ("127.0.0.1:4433", "127.0.0.1", Some("4433")),
+            ("[::1]:4433", "::1", Some("4433")),
+            ("[::1]", "::1", None),
+            ("::1", "::1", None),
+            ("odd:name", "odd:name", None),
+            ("", "", None),
+        ] {
+            assert_eq!(split(address), (host, port), "{address}");
         }
     }
 }

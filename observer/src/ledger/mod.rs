@@ -8,6 +8,7 @@
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 
 mod book;
+mod conversation;
 mod entry;
 mod gaps;
 mod sentence;
@@ -21,6 +22,7 @@ pub use gaps::{GapStats, Gaps};
 pub use stream::Stream;
 pub use timeline::Point;
 
+use crate::dialect::prompt::Prompt;
 use crate::proto::{Message, Note};
 use crate::units::{LossCause, Moment, Ns};
 
@@ -191,6 +193,10 @@ pub enum Happening<'a> {
     Opened(&'a Entry),
     /// The request is complete: `entry.request` says what it asked for.
     Requested(&'a Entry),
+    /// What the request says, without its words: right after `Requested`.
+    Prompt { entry: &'a Entry, prompt: &'a Prompt },
+    /// The head of the answer came: `entry.answered` says what is in it.
+    Responded(&'a Entry),
     /// A milestone was reached.
     First { entry: &'a Entry, milestone: Milestone, seconds: f64 },
     /// A chunk came (an event with a non-empty visible delta). `gap`: seconds since the chunk before it, on the read
@@ -214,6 +220,9 @@ pub enum Happening<'a> {
 pub trait Audience {
     /// One thing that happened.
     fn hear(&mut self, happening: Happening<'_>);
+
+    /// Time passed.
+    fn tick(&mut self, _now: Ns) {}
 
     /// A message of a claimed call, payload included, after the ledger took note of it (`End`: before the entry closes).
     /// For `recording` alone; whoever exports must not listen.

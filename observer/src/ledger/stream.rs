@@ -1,5 +1,7 @@
 //! A live call: turns utterances into the facts of its `Entry`.
 
+use std::hash::{DefaultHasher, Hasher};
+
 use super::sentence::Sentence;
 use super::stalls::Stalls;
 use super::timeline::{PointKind, Timeline};
@@ -7,7 +9,7 @@ use super::{Audience, Entry, Happening, Milestone, Outcome, Said, Stall};
 use crate::conn::Path;
 use crate::dialect::{DeltaKind, Mark, RequestFacts, ResponseFacts, Usage, Utterance};
 use crate::limits;
-use crate::proto::{End, Note, ResponseHead, body};
+use crate::proto::{End, Note, ResponseHead, Salt, body};
 use crate::units::{LossCause, Moment, Ns};
 
 /// The head burst: characters within this time of the first visible one.
@@ -37,6 +39,9 @@ pub struct Stream {
     first_visible: Option<Ns>,
     burst_chars: u64,
     stalls: Stalls,
+    salt: Salt,
+    /// Over the visible text so far.
+    said: DefaultHasher,
 }
 
 /// The event being interpreted.
@@ -64,7 +69,7 @@ const KINDS: [DeltaKind; 5] =
     [DeltaKind::Visible, DeltaKind::Reasoning, DeltaKind::Tool, DeltaKind::Refusal, DeltaKind::Audio];
 
 impl Stream {
-    pub(super) fn new(entry: Entry) -> Self {
+    pub(super) fn new(entry: Entry, salt: &Salt) -> Self {
         Stream {
             timeline: Timeline::default(),
             marker: None,
@@ -80,8 +85,15 @@ impl Stream {
             first_visible: None,
             burst_chars: 0,
             stalls: Stalls::default(),
+            said: salt.hasher(),
+            salt: salt.clone(),
             entry,
         }
+    }
+
+    /// The salted hash of the response's id, as a prompt that refers to it would have it.
+    pub(super) fn response_id_hash(&self) -> Option<u64> {
+        self.entry.response_id.as_ref().map(|id| self.salt.hash_text(id.as_bytes()))
     }
 
     /// The facts so far.
@@ -109,6 +121,7 @@ impl Stream {
         self.entry.answered = Some(Box::new(facts));
         self.active(at.read);
         self.reach(Milestone::Byte, at.read, audience);
+        audience.hear(Happening::Responded(&self.entry));
     }
 
     /// An event begins: the utterances up to `event_end` are its meaning.
@@ -166,6 +179,7 @@ impl Stream {
         self.active(event.at.read);
         self.batch(event.at, audience);
         if let Some((DeltaKind::Visible, chars)) = kind {
+            self.entry.visible_hash = Some(self.said.finish());
             self.chunk(event.at, chars, path, audience);
         }
     }
@@ -309,6 +323,8 @@ impl Stream {
     }
 
     fn visible(&mut self, text: &str, chars: u64, at: Ns, audience: &mut dyn Audience) {
+        self.entry.visible_bytes += text.len() as u64;
+        self.said.write(text.as_bytes());
         if !text.trim().is_empty() {
             self.reach(Milestone::Visible, at, audience);
         }

@@ -223,6 +223,7 @@ impl<A: Audience> Pipeline<A> {
         }
         self.settle_sockets(now);
         self.book.tick(now, &mut self.audience);
+        self.audience.tick(now);
     }
 
     /// The verdicts since the last call, for the kernel's filter. For one connection the last one counts.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::session::Env;
 use crate::conn::Path;
+use crate::dialect::prompt::{Prompt, PromptScan};
 use crate::dialect::{self, Dialect, Utterance};
 use crate::ledger::{Audience, Happening, Opening, Stream, StreamNo};
 use crate::proto::{End, ExchangeId, Message, RequestHead, Sink};
@@ -14,6 +15,15 @@ pub(super) struct Call {
     exchange: ExchangeId,
     pub(super) stream: StreamNo,
     pub(super) dialect: Box<dyn Dialect>,
+    /// Until the request is complete.
+    prompt: Option<PromptScan>,
+}
+
+impl Call {
+    /// Bytes held for it.
+    pub(super) fn held(&self) -> usize {
+        self.dialect.held() + self.prompt.as_ref().map_or(0, PromptScan::held)
+    }
 }
 
 /// The sink of one push.
@@ -42,12 +52,16 @@ impl Sink for Router<'_, '_> {
             message => {
                 let call = self.calls.iter_mut().find(|call| call.exchange == exchange);
                 let asked = matches!(message, Message::RequestEnd { .. });
-                let stream = call.and_then(|call| Some((&mut call.dialect, self.env.book.stream(call.stream)?)));
+                let stream = call.and_then(|call| Some((self.env.book.stream(call.stream)?, call)));
                 match (stream, message) {
-                    (Some((dialect, stream)), message) => {
-                        tell(dialect.as_mut(), stream, &message, at, self.env.path, self.env.audience);
-                        if asked && dialect.streams_json() {
+                    (Some((stream, call)), message) => {
+                        let (no, prompt) = (call.stream, prompt(call, &message));
+                        tell(call.dialect.as_mut(), stream, &message, at, self.env.path, self.env.audience);
+                        if asked && call.dialect.streams_json() {
                             self.json_streams.push(exchange);
+                        }
+                        if let Some(prompt) = prompt {
+                            self.env.book.prompt(no, &prompt, self.env.audience);
                         }
                     }
                     (None, Message::Note(note)) => self.env.audience.hear(Happening::Odd(note)),
@@ -85,12 +99,14 @@ impl<'a, 'e> Router<'a, 'e> {
             head,
             row,
             at: at.read,
+            salt: &self.env.settings.salt,
         };
         if let Some(stream) = self.env.book.begin(&opening, self.env.audience) {
             if let Some(stream) = self.env.book.stream(stream) {
                 self.env.audience.overhear(stream.entry(), at, &Message::Request(head));
             }
-            self.calls.push(Call { exchange, stream, dialect: (row.make)(head) });
+            let prompt = Some(PromptScan::new(row.api, &self.env.settings.salt));
+            self.calls.push(Call { exchange, stream, dialect: (row.make)(head), prompt });
         }
     }
 
@@ -103,6 +119,20 @@ impl<'a, 'e> Router<'a, 'e> {
             audience.overhear(stream.entry(), at, &Message::End(how));
         }
         self.env.book.end(call.stream, how, at.read, self.env.audience);
+    }
+}
+
+/// What a message adds to the prompt of a call; the prompt, once it is complete.
+fn prompt(call: &mut Call, message: &Message<'_>) -> Option<Prompt> {
+    match message {
+        Message::RequestBody(bytes) => {
+            if let Some(scan) = &mut call.prompt {
+                scan.push(bytes);
+            }
+            None
+        }
+        Message::RequestEnd { lost } => call.prompt.take().map(|mut scan| scan.end(*lost)),
+        _ => None,
     }
 }
 

@@ -198,7 +198,7 @@ impl Session {
             Stage::Speaking(parser) => parser.held(),
             Stage::Ignored => 0,
         };
-        stage + self.calls.iter().map(|call| call.dialect.held()).sum::<usize>()
+        stage + self.calls.iter().map(Call::held).sum::<usize>()
     }
 
     /// True once after reads were left out on purpose.

@@ -1,7 +1,7 @@
 //! Which headers are kept, and how secrets are kept out: they are dropped where a head is first parsed, and only a
 //! salted hash of the credential lives on, to tell tenants apart.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 
 use crate::limits::{NAME, PATH};
 
@@ -14,6 +14,20 @@ impl Salt {
     #[must_use]
     pub fn random() -> Self {
         Self::default()
+    }
+
+    /// A hasher (SipHash) with this key: what is written in pieces hashes as the whole does.
+    #[must_use]
+    pub fn hasher(&self) -> DefaultHasher {
+        self.0.build_hasher()
+    }
+
+    /// The hash that `hasher` gives for a text.
+    #[must_use]
+    pub fn hash_text(&self, text: &[u8]) -> u64 {
+        let mut hasher = self.hasher();
+        hasher.write(text);
+        hasher.finish()
     }
 
     /// A keyed hash (SipHash) of a secret.

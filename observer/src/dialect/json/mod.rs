@@ -5,5 +5,8 @@
 //! what fits and forget what does not, so that an odd field never costs the others.
 
 pub mod loose;
+mod merkle;
 pub mod scan;
 mod text;
+
+pub use merkle::mix;

@@ -1,7 +1,9 @@
 //! An incremental JSON scanner: constant memory, cut anywhere, aware of paths.
 
+use super::merkle::Merkle;
 use super::text::{Keep, Step, Text};
 use crate::limits;
+use crate::proto::Salt;
 
 /// One thing to look for.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub enum Take {
     Items,
     /// The end of an object or array, to settle what came in it.
     Close,
+    /// A hash of the value, whatever it is (only of a scanner made `with_hashes`).
+    Hash,
 }
 
 /// What was found.
@@ -38,6 +42,7 @@ pub enum Found<'a> {
     Chars(u64),
     Items(u64),
     Close,
+    Hash(u64),
 }
 
 /// A number as written.
@@ -102,6 +107,7 @@ pub struct Scanner<T: 'static> {
     child: Mask,
     text: Text,
     word: Vec<u8>,
+    hashes: Option<(Salt, Merkle)>,
 }
 
 impl<T: Copy> Scanner<T> {
@@ -119,7 +125,14 @@ impl<T: Copy> Scanner<T> {
             child: all,
             text: Text::new(),
             word: Vec::new(),
+            hashes: None,
         }
+    }
+
+    /// The same, for wants of `Take::Hash`.
+    #[must_use]
+    pub fn with_hashes(wants: &'static [Want<T>], salt: &Salt) -> Self {
+        Self { hashes: Some((salt.clone(), Merkle::new(salt))), ..Self::new(wants) }
     }
 
     /// The next piece of the document.
@@ -149,7 +162,7 @@ impl<T: Copy> Scanner<T> {
     /// Bytes held now.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.text.held() + self.word.capacity()
+        self.text.held() + self.word.capacity() + self.hashes.as_ref().map_or(0, |(_, merkle)| merkle.held())
     }
 
     /// Structure: white space, brackets, commas, colons and the first byte of a value.
@@ -165,6 +178,7 @@ impl<T: Copy> Scanner<T> {
             (State::Colon, b':') => self.state = State::Value { first: false },
             (State::Key { .. }, b'"') => {
                 self.text.open(Keep { bytes: KEY, count: false });
+                self.hash_text();
                 self.state = State::Text { key: true };
             }
             (State::Value { .. }, _) => return self.value(byte, bytes, rest),
@@ -186,6 +200,7 @@ impl<T: Copy> Scanner<T> {
             b'{' | b'[' => self.open(byte == b'['),
             b'"' => {
                 self.text.open(self.keep());
+                self.hash_text();
                 self.state = State::Text { key: false };
             }
             _ => {
@@ -218,6 +233,9 @@ impl<T: Copy> Scanner<T> {
             *items = 0;
         }
         self.depth += 1;
+        if let Some((_, merkle)) = &mut self.hashes {
+            merkle.open(array);
+        }
         self.state = if array { State::Value { first: true } } else { State::Key { first: true } };
     }
 
@@ -230,6 +248,9 @@ impl<T: Copy> Scanner<T> {
         self.depth = self.depth.saturating_sub(1);
         self.child = self.masks.get(self.depth).copied().unwrap_or(0);
         let items = self.items.get(self.depth).copied().unwrap_or(0);
+        if let Some((_, merkle)) = &mut self.hashes {
+            merkle.close();
+        }
         self.found(out, |take| match take {
             Take::Items if array => Some(Found::Items(items)),
             Take::Close => Some(Found::Close),
@@ -248,17 +269,23 @@ impl<T: Copy> Scanner<T> {
             Step::Inside => return &[],
             Step::Bad => self.state = State::Bad("json"),
             Step::Closed(rest) if key => {
+                if let (Some((_, merkle)), Some(hash)) = (&mut self.hashes, self.text.hash()) {
+                    merkle.key(hash, |name| self.text.is(name));
+                }
                 self.child = self.step_into(|segment, text| segment != "[]" && text.is(segment));
                 self.state = State::Colon;
                 return rest;
             }
             Step::Closed(rest) => {
+                if let (Some((_, merkle)), Some(hash)) = (&mut self.hashes, self.text.hash()) {
+                    merkle.value(hash);
+                }
                 let text = &self.text;
                 self.found(out, |take| match take {
                     Take::Value => text.kept().map(Found::Text),
                     Take::Chars => Some(Found::Chars(text.chars())),
                     Take::Items => Some(Found::Items(1)),
-                    Take::Close => None,
+                    Take::Close | Take::Hash => None,
                 });
                 self.ended();
                 return rest;
@@ -290,6 +317,9 @@ impl<T: Copy> Scanner<T> {
                 return;
             }
         };
+        if let Some((_, merkle)) = &mut self.hashes {
+            merkle.word(&self.word);
+        }
         if word.len() <= WORD {
             self.found(out, |take| (take == Take::Value).then_some(value));
         }
@@ -299,7 +329,11 @@ impl<T: Copy> Scanner<T> {
     /// Tells the caller what the value that just ended has for each want whose path leads exactly here.
     fn found<'a>(&self, out: &mut dyn FnMut(T, Found<'_>), take: impl Fn(Take) -> Option<Found<'a>>) {
         for want in self.here() {
-            if let Some(found) = take(want.take) {
+            let found = match (want.take, &self.hashes) {
+                (Take::Hash, Some((_, merkle))) => Some(Found::Hash(merkle.last())),
+                (other, _) => take(other),
+            };
+            if let Some(found) = found {
                 out(want.what, found);
             }
         }
@@ -311,6 +345,13 @@ impl<T: Copy> Scanner<T> {
         bits(self.child, self.wants).map(|(_, want)| want).filter(move |want| want.path.len() == depth)
     }
 
+    /// The string just opened counts for the hashes.
+    fn hash_text(&mut self) {
+        if let Some((salt, _)) = &self.hashes {
+            self.text.hash_with(salt.hasher());
+        }
+    }
+
     /// What the current value's wants need of its text.
     fn keep(&self) -> Keep {
         let mut keep = Keep { bytes: 0, count: false };
@@ -318,7 +359,7 @@ impl<T: Copy> Scanner<T> {
             match want.take {
                 Take::Value => keep.bytes = limits::NAME,
                 Take::Chars => keep.count = true,
-                Take::Items | Take::Close => {}
+                Take::Items | Take::Close | Take::Hash => {}
             }
         }
         keep

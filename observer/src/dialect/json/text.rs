@@ -1,4 +1,6 @@
-//! The inside of one JSON string, in pieces: unescaped, counted, and kept as far as asked.
+//! The inside of one JSON string, in pieces: unescaped, counted, hashed, and kept as far as asked.
+
+use std::hash::{DefaultHasher, Hasher};
 
 /// What is wanted of a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +43,14 @@ pub(super) struct Text {
     escape: Escape,
     /// First half of a surrogate pair, waiting for the second.
     high: Option<u16>,
+    /// The text so far, for who compares texts without keeping them.
+    hash: Option<DefaultHasher>,
 }
 
 impl Text {
     pub fn new() -> Self {
         let keep = Keep { bytes: 0, count: false };
-        Self { keep, kept: Vec::new(), cut: false, chars: 0, escape: Escape::No, high: None }
+        Self { keep, kept: Vec::new(), cut: false, chars: 0, escape: Escape::No, high: None, hash: None }
     }
 
     /// An opening quote was read.
@@ -57,6 +61,17 @@ impl Text {
         self.chars = 0;
         self.escape = Escape::No;
         self.high = None;
+        self.hash = None;
+    }
+
+    /// The string just opened is to be hashed.
+    pub fn hash_with(&mut self, hasher: DefaultHasher) {
+        self.hash = Some(hasher);
+    }
+
+    /// The hash of the text, if it was asked for.
+    pub fn hash(&self) -> Option<u64> {
+        self.hash.as_ref().map(Hasher::finish)
     }
 
     pub fn push<'b>(&mut self, mut bytes: &'b [u8]) -> Step<'b> {
@@ -187,6 +202,9 @@ impl Text {
     }
 
     fn store(&mut self, run: &[u8]) {
+        if let Some(hash) = &mut self.hash {
+            hash.write(run);
+        }
         let room = self.keep.bytes.saturating_sub(self.kept.len());
         self.cut |= run.len() > room;
         self.kept.extend(run.iter().take(room));

@@ -13,25 +13,25 @@ pub struct Of<T: 'static> {
 /// A table's columns.
 pub type Set<T> = &'static [Of<T>];
 
-const fn text<T>(head: &'static str, show: fn(&T) -> Cell) -> Of<T> {
+pub(super) const fn text<T>(head: &'static str, show: fn(&T) -> Cell) -> Of<T> {
     Of { column: Column { head, right: false, least: None, usual: 0 }, wide: false, show }
 }
 
-const fn name<T>(head: &'static str, least: usize, show: fn(&T) -> Cell) -> Of<T> {
+pub(super) const fn name<T>(head: &'static str, least: usize, show: fn(&T) -> Cell) -> Of<T> {
     Of { column: Column { head, right: false, least: Some(least), usual: 0 }, wide: false, show }
 }
 
-const fn number<T>(head: &'static str, show: fn(&T) -> Cell) -> Of<T> {
+pub(super) const fn number<T>(head: &'static str, show: fn(&T) -> Cell) -> Of<T> {
     Of { column: Column { head, right: true, least: None, usual: 0 }, wide: false, show }
 }
 
 /// With room for rows that are still to come.
-const fn usual<T>(width: usize, of: &Of<T>) -> Of<T> {
+pub(super) const fn usual<T>(width: usize, of: &Of<T>) -> Of<T> {
     let Column { head, right, least, .. } = of.column;
     Of { column: Column { head, right, least, usual: width }, wide: of.wide, show: of.show }
 }
 
-const fn wide<T>(of: &Of<T>) -> Of<T> {
+pub(super) const fn wide<T>(of: &Of<T>) -> Of<T> {
     Of { column: of.column, wide: true, show: of.show }
 }
 

@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod columns;
+pub mod finding;
 pub mod server;
 pub mod table;
 pub mod view;
@@ -32,6 +33,11 @@ pub enum Question {
     },
     Processes,
     Probes,
+    /// Findings that last and those that were over within `since_seconds`; with `id`, those whose id begins with it.
+    Findings {
+        since_seconds: f64,
+        id: Option<String>,
+    },
 }
 
 /// One line of the daemon's answer.
@@ -57,6 +63,7 @@ pub enum Row {
     Detail(Box<view::Detail>),
     Process(view::Process),
     Probe(view::Probe),
+    Finding(Box<finding::Finding>),
 }
 
 /// Longest question, and longest line of an answer that a client accepts (a stream with its timeline is 100 KB).

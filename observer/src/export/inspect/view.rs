@@ -177,7 +177,7 @@ impl Stream {
         let owned = |text: &str| text.to_owned();
         Stream {
             id: entry.id.clone(),
-            conversation: None,
+            conversation: entry.conversation.map(|hash| format!("{:012x}", hash & 0xffff_ffff_ffff)),
             service: entry.identity.service.clone(),
             pid: entry.identity.pid,
             comm: entry.identity.comm.clone(),

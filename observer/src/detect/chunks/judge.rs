@@ -1,0 +1,276 @@
+//! The newest streams against the baseline.
+
+use super::track::{Summary, Track};
+use super::{Config, Key, Sample};
+use crate::detect::{Fact, Out, Report, Severity, number};
+use crate::units::Ns;
+
+/// Every kind, as in the label.
+pub(super) const KINDS: [&str; 5] = ["smaller", "larger", "head_burst", "stall", "coalescing"];
+
+/// A kind that is on goes off only when the change is this share of what turned it on: verdicts must not flap.
+const RELEASE: f64 = 0.7;
+
+/// How much bytes a character may differ for the script to count as the same.
+const WIDTH_TOLERANCE: f64 = 0.1;
+
+/// Stalled streams that a verdict needs besides the share: fewer happen by chance.
+const STALLED: f64 = 6.0;
+
+/// Slow drift: what a stream's log size may lie off without being summed, in spreads; where the sum is a verdict.
+const SLACK: f64 = 0.5;
+const DRIFT: f64 = 20.0;
+
+/// Least spread for drift, so that a very even provider's rounding is none.
+const DRIFT_SPREAD: f64 = 0.3;
+
+/// A drift is told when the newest streams lie this far off the reference.
+const DRIFT_RATIO: f64 = 0.8;
+
+/// The newest streams in numbers.
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    streams: usize,
+    size: f64,
+    speed: f64,
+    tokens: Option<f64>,
+    width: f64,
+    per_read: f64,
+    head: f64,
+    stalled: f64,
+    locally: usize,
+}
+
+pub(super) fn judge(track: &mut Track, config: &Config, key: &Key, out: &mut Out<'_>) {
+    let now = out.now().at;
+    let Some(base) = track.summary(config, now) else { return out.withheld("learning") };
+    let Some(newest) = newest(track, config) else { return out.withheld("few_streams") };
+    track.ratio = Some(newest.size / base.size);
+    drift(track, &base);
+    if off(newest.width, base.width) > WIDTH_TOLERANCE {
+        return out.withheld("language_changed");
+    }
+    out.evaluated();
+    for kind in KINDS {
+        let on = track.active.contains_key(kind);
+        let change = change(kind, track, &base, &newest, config);
+        let verdict = match change {
+            Some(strength) if strength >= 1.0 || (on && strength >= RELEASE) => Some(strength),
+            _ => None,
+        };
+        match verdict {
+            Some(_) => tell(kind, track, &base, &newest, config, key, out),
+            None if on => {
+                track.active.remove(kind);
+                out.over(&name(kind, key));
+            }
+            None => {}
+        }
+    }
+}
+
+fn newest(track: &Track, config: &Config) -> Option<Newest> {
+    let wanted = config.streams as usize;
+    if track.window.len() < wanted {
+        return None;
+    }
+    let newest: Vec<&Sample> = track.window.iter().rev().take(wanted).collect();
+    let of = |field: fn(&Sample) -> f64| median(newest.iter().map(|sample| field(sample)).collect());
+    let tokens: Vec<f64> = newest.iter().filter_map(|sample| sample.tokens).collect();
+    Some(Newest {
+        streams: wanted,
+        size: of(|s| s.size)?,
+        speed: of(|s| s.speed)?,
+        tokens: if tokens.len() * 2 > wanted { median(tokens) } else { None },
+        width: of(|s| s.width)?,
+        per_read: of(|s| s.per_read)?,
+        head: of(|s| s.head)?,
+        stalled: track.stalls.iter().filter(|stalled| **stalled).count() as f64,
+        locally: newest.iter().filter(|sample| sample.stalled_locally).count(),
+    })
+}
+
+/// How strong the change of a kind is: 1 is where it becomes a verdict. `None`: it is not, or is something else.
+fn change(kind: &str, track: &Track, base: &Summary, newest: &Newest, config: &Config) -> Option<f64> {
+    match kind {
+        "smaller" => resized(base.size / newest.size, -1.0, track, base, newest, config),
+        "larger" => resized(newest.size / base.size, 1.0, track, base, newest, config),
+        "head_burst" => same_speed(base.speed, newest, config)?.then_some(newest.head / base.head / config.head_burst),
+        "stall" => {
+            let streams = track.stalls.len() as f64;
+            let expected = base.stalled * streams;
+            let share = (newest.stalled / streams - base.stalled) / config.stalled_share;
+            let count = newest.stalled / (STALLED + 3.0 * expected);
+            Some(share.min(count))
+        }
+        "coalescing" => {
+            let same_size = off(newest.size, base.size) < 0.25;
+            let ratio = (newest.per_read / base.per_read).ln();
+            let strength = (ratio / -config.ratio.ln()).min(ratio / base.per_read_spread / config.deviations);
+            same_size.then_some(strength)
+        }
+        _ => None,
+    }
+}
+
+/// Chunks of another size at the same rate of text.
+fn resized(
+    ratio: f64,
+    sign: f64,
+    track: &Track,
+    base: &Summary,
+    newest: &Newest,
+    config: &Config,
+) -> Option<f64> {
+    let (reference, reference_speed) = track.base.reference.unwrap_or((base.size, base.speed));
+    let drifted = (newest.size / reference).ln() * sign >= -DRIFT_RATIO.ln();
+    let [below, above] = track.drift;
+    let sum = if sign < 0.0 { below } else { above };
+    if drifted && sum >= DRIFT && same_speed(reference_speed, newest, config)? {
+        return Some(1.0);
+    }
+    if !same_speed(base.speed, newest, config)? {
+        return None;
+    }
+    // Where tokens are known they decide: another language or another kind of text has other characters a token.
+    if let (Some(then), Some(now)) = (base.tokens, newest.tokens)
+        && (now / then).ln() * sign < -config.ratio.ln() * RELEASE
+    {
+        return None;
+    }
+    let change = ratio.ln();
+    Some((change / -config.ratio.ln()).min(change / base.spread / config.deviations))
+}
+
+fn same_speed(then: f64, newest: &Newest, config: &Config) -> Option<bool> {
+    (then > 0.0).then(|| off(newest.speed, then) < config.speed_tolerance)
+}
+
+fn drift(track: &mut Track, base: &Summary) {
+    let (Some((reference, _)), Some(last)) = (track.base.reference, track.window.back()) else { return };
+    let off = ((last.size / reference).ln() / base.spread.max(DRIFT_SPREAD)).clamp(-2.0, 2.0);
+    let [below, above] = &mut track.drift;
+    *below = (*below - off - SLACK).clamp(0.0, 2.0 * DRIFT);
+    *above = (*above + off - SLACK).clamp(0.0, 2.0 * DRIFT);
+}
+
+fn tell(
+    kind: &'static str,
+    track: &mut Track,
+    base: &Summary,
+    newest: &Newest,
+    config: &Config,
+    key: &Key,
+    out: &mut Out<'_>,
+) {
+    let deviant: Vec<&Sample> = track
+        .window
+        .iter()
+        .rev()
+        .take(config.streams as usize)
+        .filter(|sample| deviates(kind, sample, base, newest))
+        .collect();
+    let first = deviant.last().map_or(out.now().at, |sample| sample.at);
+    let streams = deviant.iter().rev().take(3).chain(deviant.first()).map(|sample| sample.id.clone()).collect();
+    let since = *track.active.entry(kind).or_insert(first);
+    out.report(Report {
+        key: &name(kind, key),
+        kind,
+        severity: Severity::Warning,
+        since,
+        subject: &key.subject,
+        verdict: sentence(kind, base, newest, track.stalls.len()),
+        inputs: facts(newest, track.stalls.len()),
+        baseline: baseline(base, since),
+        excluded: excluded(kind, newest),
+        streams,
+        quiet_ns: None,
+    });
+}
+
+/// The stream lies nearer to the new median than to the old one.
+fn deviates(kind: &str, sample: &Sample, base: &Summary, newest: &Newest) -> bool {
+    let nearer = |value: f64, then: f64, now: f64| (value / now).ln().abs() < (value / then).ln().abs();
+    match kind {
+        "stall" => sample.stalled,
+        "head_burst" => nearer(sample.head, base.head, newest.head),
+        "coalescing" => nearer(sample.per_read, base.per_read, newest.per_read),
+        _ => nearer(sample.size, base.size, newest.size),
+    }
+}
+
+fn sentence(kind: &str, base: &Summary, newest: &Newest, judged: usize) -> String {
+    match kind {
+        "head_burst" => format!(
+            "text comes in a burst and then trickles: the first 200 ms are {:.1} times as fast as the stream (before: {:.1}), at the same {:.0} characters a second",
+            newest.head, base.head, newest.speed
+        ),
+        "stall" => format!(
+            "{:.0} of the last {judged} streams stalled in the middle (before: {:.1} %)",
+            newest.stalled,
+            100.0 * base.stalled
+        ),
+        "coalescing" => format!(
+            "{:.1} events come with one read (before: {:.1}) though chunks are as large as before: something on the way gathers them",
+            newest.per_read, base.per_read
+        ),
+        _ => format!(
+            "chunks became {kind}: {:.1} → {:.1} characters, at the same {:.0} characters a second",
+            base.size, newest.size, newest.speed
+        ),
+    }
+}
+
+fn facts(newest: &Newest, judged: usize) -> Vec<Fact> {
+    vec![
+        ("streams", newest.streams.into()),
+        ("chars_per_chunk", number(newest.size)),
+        ("chars_per_second", number(newest.speed)),
+        ("tokens_per_chunk", newest.tokens.map_or(serde_json::Value::Null, number)),
+        ("events_per_read", number(newest.per_read)),
+        ("head_rate", number(newest.head)),
+        ("stalled_share", number(newest.stalled / judged.max(1) as f64)),
+    ]
+}
+
+fn baseline(base: &Summary, since: Ns) -> Vec<Fact> {
+    let _ = since;
+    vec![
+        ("streams", base.streams.into()),
+        ("chars_per_chunk", number(base.size)),
+        ("spread", number(base.spread)),
+        ("chars_per_second", number(base.speed)),
+        ("tokens_per_chunk", base.tokens.map_or(serde_json::Value::Null, number)),
+        ("events_per_read", number(base.per_read)),
+        ("head_rate", number(base.head)),
+        ("stalled_share", number(base.stalled)),
+    ]
+}
+
+fn excluded(kind: &str, newest: &Newest) -> Vec<&'static str> {
+    let mut causes = vec!["another model answered", "another script or language", "padding of events"];
+    if kind != "stall" && kind != "coalescing" {
+        causes.push("a slower or faster provider");
+    }
+    if newest.tokens.is_some() && matches!(kind, "smaller" | "larger") {
+        causes.push("another kind of text");
+    }
+    if kind == "stall" && newest.locally == 0 {
+        causes.push("a slow reader");
+    }
+    causes
+}
+
+fn name(kind: &str, key: &Key) -> String {
+    format!("{kind}|{}|{}|{}", key.subject.labels().join("|"), key.api, key.answered)
+}
+
+/// How far `now` lies from `then`, as a share of it.
+fn off(now: f64, then: f64) -> f64 {
+    (now / then - 1.0).abs()
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}

@@ -1,0 +1,193 @@
+//! Chunk regression: the provider keeps the rate of text but cuts it differently. Tokens a second stay green while users see
+//! text that twitches, bursts or pauses.
+//!
+//! One sample a stream, by subject, API and the model that answered; a baseline of days against the newest streams. What
+//! is judged is visible characters, never bytes: providers pad. `observer/docs/detectors/chunk_regression.md` has the
+//! rules for operators.
+
+mod judge;
+mod track;
+
+use serde::{Deserialize, Serialize};
+
+use self::track::Track;
+use super::config::{Section, thresholds, within};
+use super::{Detector, Now, Out, Recent, Subject};
+use crate::ledger::{Entry, Happening, Outcome};
+use crate::limits;
+use crate::units::Ns;
+
+use super::out::CallKey;
+
+thresholds! {
+    /// Thresholds of chunk regression.
+    pub struct Config, Typed {
+        /// Streams that a baseline needs.
+        baseline_streams: u32 = 200, within(20..=100_000);
+        /// Newest streams that are held against it.
+        streams: u32 = 30, within(10..=64);
+        /// Chunks a stream must have to count.
+        min_chunks: u64 = 8, within(2..=1000);
+        /// Smaller: characters a chunk fell below this share of the baseline. Larger: above its inverse.
+        ratio: f64 = 0.6, within(0.1..=0.9);
+        /// Deviations of the baseline's spread that a change must be.
+        deviations: f64 = 5.0, within(1.0..=50.0);
+        /// How much the rate of text may differ for it to count as the same.
+        speed_tolerance: f64 = 0.1, within(0.01..=0.5);
+        /// Rate of text in the first 200 ms over that of the stream: how many times the baseline's is a head burst.
+        head_burst: f64 = 3.0, within(1.5..=100.0);
+        /// Share of streams with a stall, above that of the baseline, that is one verdict.
+        stalled_share: f64 = 0.05, within(0.01..=0.9);
+        /// A change that lasts this long becomes the baseline.
+        adopt_hours: f64 = 168.0, within(1.0..=10_000.0);
+    }
+}
+
+/// What one stream was like.
+#[derive(Clone, Debug)]
+struct Sample {
+    at: Ns,
+    id: String,
+    /// Visible characters a chunk.
+    size: f64,
+    /// Visible characters a second.
+    speed: f64,
+    /// Visible tokens a chunk, where the provider's report leaves no doubt.
+    tokens: Option<f64>,
+    /// UTF-8 bytes a character: tells scripts apart.
+    width: f64,
+    /// Events a read.
+    per_read: f64,
+    /// Rate of text in the first 200 ms over that of the whole stream.
+    head: f64,
+    /// It stalled, and nobody on this host or on the way is to blame.
+    stalled: bool,
+    /// It stalled for reasons on this host.
+    stalled_locally: bool,
+}
+
+/// Chunks of a stream that is still open.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    first: Ns,
+    last: Ns,
+    first_chars: u64,
+}
+
+/// Streams that have one baseline.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+struct Key {
+    subject: Subject,
+    api: Box<str>,
+    /// The model that answered: a new one has a new baseline.
+    answered: Box<str>,
+}
+
+pub struct Chunks {
+    config: Section<Config>,
+    live: Recent<CallKey, Live>,
+    tracks: Recent<Key, Track>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    key: Key,
+    track: track::Kept,
+}
+
+pub fn new(config: Section<Config>) -> Chunks {
+    Chunks { config, live: Recent::new(limits::OPEN_STREAMS), tracks: Recent::new(limits::CHUNK_KEYS) }
+}
+
+impl Detector for Chunks {
+    fn hear(&mut self, happening: &Happening<'_>, out: &mut Out<'_>) {
+        match happening {
+            Happening::Chunk { entry, chars, .. } => self.chunk(entry, u64::from(*chars)),
+            Happening::Closed(entry) => self.closed(entry, out),
+            _ => {}
+        }
+    }
+
+    fn publish(&mut self, out: &mut Out<'_>) {
+        for (key, track) in self.tracks.iter() {
+            track.publish(&key.subject, out);
+        }
+    }
+
+    fn save(&self, now: Now) -> Option<serde_json::Value> {
+        let kept: Vec<Kept> =
+            self.tracks.iter().map(|(key, track)| Kept { key: key.clone(), track: track.keep(now) }).collect();
+        serde_json::to_value(kept).ok()
+    }
+
+    fn restore(&mut self, saved: serde_json::Value, now: Now) {
+        let kept: Vec<Kept> = serde_json::from_value(saved).unwrap_or_default();
+        for Kept { key, track } in kept.into_iter().take(limits::CHUNK_KEYS) {
+            self.tracks.insert(key, Track::restore(track, now));
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.live.len() + self.tracks.iter().map(|(_, track)| track.held()).sum::<usize>()
+    }
+}
+
+impl Chunks {
+    fn chunk(&mut self, entry: &Entry, chars: u64) {
+        let at = entry.last_activity;
+        let call = (entry.conn, entry.exchange);
+        match self.live.get_mut(&call) {
+            Some(live) => live.last = at,
+            None => self.live.insert(call, Live { first: at, last: at, first_chars: chars }),
+        }
+    }
+
+    fn closed(&mut self, entry: &Entry, out: &mut Out<'_>) {
+        let live = self.live.remove(&(entry.conn, entry.exchange));
+        let Some(config) = self.config.on(&entry.identity.service) else { return };
+        let Some(live) = live.filter(|_| entry.streaming) else { return };
+        let sample = match sample(entry, live, config) {
+            Ok(sample) => sample,
+            Err(reason) => return out.withheld(reason),
+        };
+        let key = Key {
+            subject: Subject::of(entry),
+            api: entry.api.into(),
+            answered: entry.response_model.as_deref().unwrap_or_default().into(),
+        };
+        let track = self.tracks.touch(key.clone(), Track::default);
+        track.take(sample, config, &key, out);
+    }
+}
+
+/// What a stream says of its delivery; `Err`: why it says nothing.
+fn sample(entry: &Entry, live: Live, config: &Config) -> Result<Sample, &'static str> {
+    if !entry.lost.is_empty() {
+        return Err("lost_bytes");
+    }
+    if entry.outcome != Some(Outcome::Complete) {
+        return Err("incomplete");
+    }
+    let seconds = live.last.seconds_since(live.first);
+    if entry.chunks < config.min_chunks || seconds <= 0.0 {
+        return Err("short");
+    }
+    let (chars, chunks) = (entry.visible_chars as f64, entry.chunks as f64);
+    let local = |stall: &&crate::ledger::Stall| matches!(stall.cause, Some("local" | "network"));
+    let stalled_locally = entry.stalls.iter().filter(local).count();
+    Ok(Sample {
+        at: entry.ended.unwrap_or(entry.last_activity),
+        id: entry.id.clone(),
+        size: chars / chunks,
+        speed: entry.visible_chars.saturating_sub(live.first_chars) as f64 / seconds,
+        tokens: entry.visible_tokens().map(|tokens| tokens as f64 / chunks),
+        width: entry.visible_bytes as f64 / chars,
+        per_read: entry.events as f64 / (entry.reads.max(1)) as f64,
+        head: entry.head_burst_ratio.unwrap_or(0.0) * seconds.max(HEAD_SECONDS) / HEAD_SECONDS,
+        stalled: entry.stalls.len() > stalled_locally,
+        stalled_locally: stalled_locally > 0,
+    })
+}
+
+/// The head of a stream, as the ledger measures it.
+const HEAD_SECONDS: f64 = 0.2;

@@ -1,0 +1,125 @@
+//! What a request says, without its words: salted hashes of messages, tools and tool results, so that a turn, a
+//! conversation or a repeated call can be told again. No text is kept, and memory does not grow with the body.
+//!
+//! Two APIs put the same words in different places; the hash of a message is over its role and its texts, so a turn that
+//! goes from one API to another keeps its hashes.
+
+mod scan;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use scan::PromptScan;
+
+/// Who speaks in a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+    /// The result of a tool, where it is a message of its own.
+    Tool,
+    #[default]
+    Other,
+}
+
+impl Role {
+    fn of(word: &str) -> Role {
+        match word {
+            "system" | "developer" => Role::System,
+            "user" | "human" => Role::User,
+            "assistant" | "model" | "ai" | "CHATBOT" => Role::Assistant,
+            "tool" | "function" => Role::Tool,
+            _ => Role::Other,
+        }
+    }
+}
+
+/// What a request says. All hashes are salted: equal within a run of the observer, meaningless outside of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// The body was not seen whole: what is absent is unknown, and nothing may be concluded from a difference.
+    pub truncated: bool,
+    /// Bytes of the body.
+    pub bytes: u64,
+    /// The whole body but for members that change from call to call.
+    pub body: u64,
+    /// Messages that are no system prompt.
+    pub messages: u32,
+    /// The history after each of the last `limits::PROMPT_CHAIN` messages, oldest first: a hash over all messages so far.
+    pub chain: Vec<u64>,
+    /// Texts of all system messages.
+    pub system: Option<u64>,
+    /// What people said, all of it: the same in every attempt at one turn.
+    pub turn: Option<u64>,
+    /// Messages of people.
+    pub turns: u32,
+    pub first_user: Option<u64>,
+    pub last_user: Option<u64>,
+    /// Who spoke last.
+    pub last_role: Role,
+    /// The text of a last message that is the assistant's: the answer is to go on from there.
+    pub prefill: Option<u64>,
+    /// The request says that the last message is to be continued (`prefix: true`).
+    pub prefix_mark: bool,
+    /// Definitions of all tools.
+    pub tools_hash: Option<u64>,
+    /// The first `limits::PROMPT_TOOLS` of them.
+    pub tools: Vec<ToolDefinition>,
+    /// Calls in the history, the last `limits::PROMPT_CALLS`.
+    pub calls: Vec<ToolCall>,
+    /// Results in the history, the last `limits::PROMPT_CALLS`.
+    pub results: Vec<ToolResult>,
+    /// As typed.
+    pub temperature: Option<Box<str>>,
+    /// Word for how hard to think (`reasoning_effort`, `reasoning.effort`, `output_config.effort`).
+    pub effort: Option<Box<str>>,
+    /// Tokens to think with, at most.
+    pub budget: Option<u64>,
+    /// Reasoning of earlier turns is sent again.
+    pub reasoning_resent: bool,
+    /// Marks for the provider's cache.
+    pub cache_marks: u32,
+    /// Body offset of the last mark, to the piece.
+    pub last_mark: Option<u64>,
+    /// The history lies with the provider under this id (`previous_response_id`, `conversation`, `cachedContent`).
+    pub server_held: Option<u64>,
+}
+
+/// One tool offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolDefinition {
+    /// Empty for tools of the provider that have a type only.
+    pub name: Box<str>,
+    /// The whole object but for cache marks.
+    pub hash: u64,
+}
+
+/// One call in the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCall {
+    /// Hash of its id.
+    pub id: Option<u64>,
+    pub name: Box<str>,
+    pub arguments: u64,
+    /// Which message of the body it stands in.
+    pub message: u32,
+}
+
+/// One result in the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolResult {
+    /// Hash of the id of its call.
+    pub id: Option<u64>,
+    /// Where the API names the tool beside the result.
+    pub name: Option<Box<str>>,
+    pub content: u64,
+    /// The request marks it as an error. Text that only reads like one does not count.
+    pub is_error: bool,
+    /// Which message of the body it stands in.
+    pub message: u32,
+    /// How far into the body it ends, bytes, to the piece that was written.
+    pub offset: u64,
+    /// People have spoken since.
+    pub before_user: bool,
+}

@@ -1,0 +1,156 @@
+//! Detector 6.
+
+use super::traffic::{Call, End, Host, MINUTE, SECOND, Step};
+use super::{Case, Expected};
+
+const fn case(name: &'static str, expected: Expected, traffic: fn(&mut Host)) -> Case {
+    Case { detector: "chunk_regression", name, expected, traffic, check: |_| {} }
+}
+
+pub const CASES: &[Case] = &[
+    Case {
+        check: |ran| {
+            let finding = ran.finding();
+            assert_eq!(&*finding.subject.service, "shop");
+            assert!(finding.verdict.starts_with("chunks became smaller: 16"), "{}", finding.verdict);
+            assert!(ran.pipeline.book().find(&finding.streams[0]).is_some(), "the streams can be looked at");
+            // Detection delay: the first deviant stream to the finding.
+            assert!(finding.seen > finding.since && finding.ended.is_none());
+            assert_eq!(ran.number("llm_chunk_regression_active", &[("kind", "smaller")]), 1.0);
+            assert_eq!(ran.number("llm_chunk_regression_active", &[("kind", "larger")]), 0.0);
+            let ratio = ran.number("llm_chunk_size_ratio", &[]);
+            assert!((0.24..0.26).contains(&ratio), "{ratio}");
+        },
+        ..case("4 tokens every 80 ms become 1 token every 20 ms", Expected::Findings(&["smaller"]), |host| {
+            changed(host, normal, |_| text(160, 4, 20));
+        })
+    },
+    case("4 tokens every 80 ms become 8 every 160 ms", Expected::Findings(&["larger"]), |host| {
+        changed(host, normal, |_| text(20, 32, 160));
+    }),
+    case("half the text in the first 200 ms, then a trickle", Expected::Findings(&["head_burst"]), |host| {
+        changed(host, normal, |_| head_burst());
+    }),
+    case("one pause of 2.5 s in every twelfth stream", Expected::Findings(&["stall"]), |host| {
+        let end = learned(host, normal);
+        for n in 0..140 {
+            host.call(end + n * 20 * SECOND, &if n % 12 == 0 { paused() } else { normal(n) });
+        }
+    }),
+    case("four events a read at an unchanged chunk size", Expected::Findings(&["coalescing"]), |host| {
+        changed(host, normal, |_| gathered());
+    }),
+    case("drifts to three quarters in a week of small steps", Expected::Findings(&["smaller"]), |host| {
+        let mut end = learned(host, normal);
+        for step in 1..=5 {
+            for n in 0..120 {
+                // The same rate of text: shorter gaps.
+                let chars = 16 - step;
+                end = host.call(end + 10 * SECOND, &text(640 / chars as usize, chars as usize, 5 * chars)) + SECOND;
+                let _ = n;
+            }
+        }
+    }),
+    Case {
+        check: |ran| assert!(ran.finding().ended.is_some(), "it is over"),
+        ..case("is over when chunks are as before", Expected::Findings(&["smaller"]), |host| {
+            let end = changed(host, normal, |_| text(160, 4, 20));
+            for n in 0..64 {
+                host.call(end + n * 20 * SECOND, &normal(n));
+            }
+        })
+    },
+    case("the same text padded with 300 bytes an event", Expected::Quiet, |host| changed_quietly(host, |_| padded())),
+    case("smaller and slower alike: the provider is slower", Expected::Quiet, |host| {
+        changed_quietly(host, |_| text(160, 4, 80));
+    }),
+    case("another model answers in other chunks", Expected::Quiet, |host| {
+        changed_quietly(host, |_| Call { answered: "gpt-y".into(), ..text(160, 4, 20) });
+    }),
+    case("noise of a quarter around the same size", Expected::Quiet, |host| {
+        changed_quietly(host, |n| text(40, 12 + (n % 9) as usize, 60 + 5 * (n % 9)));
+    }),
+    case("another script, other characters a token", Expected::Withheld("language_changed"), |host| {
+        // Withheld from the change on, judged before.
+        changed_quietly(host, |_| script());
+    }),
+    case("too few streams to learn from", Expected::Withheld("learning"), |host| {
+        for n in 0..150 {
+            host.call(n * 20 * SECOND, &normal(n));
+        }
+    }),
+    case("bytes were lost in every stream", Expected::Withheld("lost_bytes"), |host| {
+        for n in 0..300 {
+            host.call(n * 20 * SECOND, &normal(n).step(Step::Lose(100)).says(1, 4, 10));
+        }
+    }),
+    case("every stream was cancelled", Expected::Withheld("incomplete"), |host| {
+        for n in 0..300 {
+            host.call(n * 20 * SECOND, &normal(n).ends(End::Cancel));
+        }
+    }),
+];
+
+/// 50 tokens a second.
+fn text(chunks: usize, chars: usize, gap_ms: u64) -> Call {
+    Call::chat("gpt-x").user("hi").says(chunks, chars, gap_ms).usage(10, (chunks * chars / 4) as u64)
+}
+
+/// 4 tokens every 80 ms.
+fn normal(_: u64) -> Call {
+    text(40, 16, 80)
+}
+
+/// Streams enough for a baseline; when they end.
+fn learned(host: &mut Host, call: fn(u64) -> Call) -> u64 {
+    (0..270).map(|n| host.call(n * 20 * SECOND, &call(n))).last().unwrap() + MINUTE
+}
+
+/// A baseline, then 30 streams of another kind.
+fn changed(host: &mut Host, before: fn(u64) -> Call, after: fn(u64) -> Call) -> u64 {
+    let end = learned(host, before);
+    (0..30).map(|n| host.call(end + n * 20 * SECOND, &after(n))).last().unwrap() + MINUTE
+}
+
+fn changed_quietly(host: &mut Host, after: fn(u64) -> Call) {
+    let end = learned(host, normal);
+    for n in 0..100 {
+        host.call(end + n * 20 * SECOND, &after(n));
+    }
+}
+
+fn head_burst() -> Call {
+    let mut call = Call::chat("gpt-x").user("hi").says(1, 16, 80);
+    call = call.says(19, 16, 10);
+    // As long as 39 gaps of 80 ms in all.
+    call.says(20, 16, (39 * 80 - 19 * 10) / 20).usage(10, 160)
+}
+
+fn paused() -> Call {
+    Call::chat("gpt-x").user("hi").says(20, 16, 80).step(Step::Wait(2500)).says(20, 16, 80).usage(10, 160)
+}
+
+fn gathered() -> Call {
+    let mut call = Call::chat("gpt-x").user("hi");
+    for _ in 0..10 {
+        call = call.step(Step::Wait(320)).step(Step::Together(4));
+        for _ in 0..4 {
+            call = call.step(Step::Say("abcdefghijklmnop".into()));
+        }
+    }
+    call.usage(10, 160)
+}
+
+fn padded() -> Call {
+    let mut call = normal(0);
+    call.answered = format!("gpt-x\",\"obfuscation\":\"{}", "p".repeat(300));
+    call
+}
+
+fn script() -> Call {
+    let mut call = Call::chat("gpt-x").user("hi");
+    for _ in 0..40 {
+        call = call.step(Step::Wait(80)).step(Step::Say("日本語で".into()));
+    }
+    call.usage(10, 160)
+}

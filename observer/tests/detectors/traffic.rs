@@ -1,0 +1,543 @@
+//! A host in virtual time: calls to models as bytes, with chosen providers, answers, faults and times.
+
+use std::sync::Arc;
+
+use observer::conn::testing::{Owned, Script};
+use observer::detect::Finding;
+use observer::export::audience::{Metrics, READER_RATE};
+use observer::export::catalogue::CATALOGUE;
+use observer::export::live::Groups;
+use observer::export::store::{Caps, Snapshot, Value};
+use observer::identity::Identity;
+use observer::pipeline::{Pipeline, Settings};
+use observer::record::Record;
+use observer::units::{Direction, Ns};
+
+/// Wall time of the boot: 2026-03-01T00:00:00Z.
+pub const BOOT: i128 = 1_772_323_200_000_000_000;
+
+pub const SECOND: u64 = 1000;
+pub const MINUTE: u64 = 60 * SECOND;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    Chat,
+    Anthropic,
+    Responses,
+}
+
+/// A piece of an answer.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Wait(u64),
+    Say(String),
+    Reason(String),
+    /// A call of a tool: name, arguments.
+    Tool(&'static str, String),
+    Refuse(&'static str),
+    Ping,
+    /// An error event.
+    Error(&'static str),
+    /// Hold this many of the following events back and let one read bring them.
+    Together(usize),
+    /// This many bytes of the answer are lost.
+    Lose(u64),
+}
+
+/// How an answer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Done(&'static str),
+    /// In order, without an end marker.
+    Cut,
+    Reset,
+    /// The application closes.
+    Cancel,
+    /// The process ends.
+    Exit,
+    Open,
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub api: Api,
+    pub host: String,
+    pub model: String,
+    /// The model that answers.
+    pub answered: String,
+    pub service: String,
+    pub pid: u32,
+    pub key: String,
+    pub request_headers: Vec<(String, String)>,
+    /// Members of the body, as JSON.
+    pub body: Vec<(String, String)>,
+    pub system: Option<String>,
+    /// (role, content as JSON) of all messages.
+    pub messages: Vec<(String, String)>,
+    pub status: u16,
+    pub response_headers: Vec<(String, String)>,
+    /// To the response head, ms.
+    pub think_ms: u64,
+    pub steps: Vec<Step>,
+    /// (input, output, reasoning, cached) tokens.
+    pub usage: Option<(u64, u64, u64, u64)>,
+    pub end: End,
+    /// The body of an answer that is no stream.
+    pub document: Option<String>,
+    /// The request body is cut after so many bytes, and the rest lost.
+    pub request_cut: Option<usize>,
+}
+
+impl Call {
+    pub fn new(api: Api, model: &str) -> Call {
+        let host = match api {
+            Api::Anthropic => "api.anthropic.com",
+            _ => "api.openai.com",
+        };
+        Call {
+            api,
+            host: host.into(),
+            model: model.into(),
+            answered: model.into(),
+            service: "shop".into(),
+            pid: 100,
+            key: "sk-1".into(),
+            request_headers: Vec::new(),
+            body: Vec::new(),
+            system: None,
+            messages: Vec::new(),
+            status: 200,
+            response_headers: Vec::new(),
+            think_ms: 300,
+            steps: Vec::new(),
+            usage: None,
+            end: End::Done("stop"),
+            document: None,
+            request_cut: None,
+        }
+    }
+
+    pub fn chat(model: &str) -> Call {
+        Call::new(Api::Chat, model)
+    }
+
+    pub fn anthropic(model: &str) -> Call {
+        Call::new(Api::Anthropic, model)
+    }
+
+    pub fn service(mut self, service: &str, pid: u32) -> Call {
+        self.service = service.into();
+        self.pid = pid;
+        self
+    }
+
+    pub fn user(self, text: &str) -> Call {
+        self.message("user", text)
+    }
+
+    pub fn message(mut self, role: &str, text: &str) -> Call {
+        self.messages.push((role.into(), serde_json::to_string(text).unwrap()));
+        self
+    }
+
+    pub fn system(mut self, text: &str) -> Call {
+        self.system = Some(text.into());
+        self
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Call {
+        self.request_headers.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn answers_header(mut self, name: &str, value: &str) -> Call {
+        self.response_headers.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn member(mut self, name: &str, json: &str) -> Call {
+        self.body.push((name.into(), json.into()));
+        self
+    }
+
+    /// An error of the provider before any stream.
+    pub fn fails(mut self, status: u16, kind: &str) -> Call {
+        self.status = status;
+        self.document = Some(format!(r#"{{"error":{{"type":"{kind}","code":"{kind}","message":"no"}}}}"#));
+        self
+    }
+
+    pub fn step(mut self, step: Step) -> Call {
+        self.steps.push(step);
+        self
+    }
+
+    /// `chunks` chunks of `chars` characters, `gap_ms` apart.
+    pub fn says(mut self, chunks: usize, chars: usize, gap_ms: u64) -> Call {
+        for n in 0..chunks {
+            let text = (0..chars).map(|c| char::from(b'a' + ((n * chars + c) % 26) as u8)).collect();
+            self.steps.extend([Step::Wait(gap_ms), Step::Say(text)]);
+        }
+        self
+    }
+
+    pub fn ends(mut self, end: End) -> Call {
+        self.end = end;
+        self
+    }
+
+    pub fn usage(mut self, input: u64, output: u64) -> Call {
+        self.usage = Some((input, output, 0, 0));
+        self
+    }
+
+    fn path(&self) -> &'static str {
+        match self.api {
+            Api::Chat => "/v1/chat/completions",
+            Api::Anthropic => "/v1/messages",
+            Api::Responses => "/v1/responses",
+        }
+    }
+
+    fn request(&self) -> (String, String) {
+        let mut members = vec![format!(r#""model":{:?}"#, self.model), r#""stream":true"#.into()];
+        members.extend(self.body.iter().map(|(name, json)| format!("{name:?}:{json}")));
+        let mut messages: Vec<String> =
+            self.messages.iter().map(|(role, content)| format!(r#"{{"role":"{role}","content":{content}}}"#)).collect();
+        if let Some(system) = &self.system {
+            match self.api {
+                Api::Chat => messages.insert(0, format!(r#"{{"role":"system","content":{system:?}}}"#)),
+                Api::Anthropic => members.push(format!(r#""system":{system:?}"#)),
+                Api::Responses => members.push(format!(r#""instructions":{system:?}"#)),
+            }
+        }
+        let list = if self.api == Api::Responses { "input" } else { "messages" };
+        members.push(format!(r#""{list}":[{}]"#, messages.join(",")));
+        let body = format!("{{{}}}", members.join(","));
+        let mut head = format!(
+            "POST {} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
+            self.path(),
+            self.host,
+            self.key,
+            body.len()
+        );
+        for (name, value) in &self.request_headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        (head + "\r\n", body)
+    }
+
+    fn head(&self) -> String {
+        let framing = match &self.document {
+            Some(document) => format!("Content-Type: application/json\r\nContent-Length: {}\r\n", document.len()),
+            None => "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n".into(),
+        };
+        let mut head = format!("HTTP/1.1 {} X\r\n{framing}", self.status);
+        for (name, value) in &self.response_headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head + "\r\n"
+    }
+
+    fn event(&self, step: &Step) -> Option<String> {
+        let json = |text: &str| serde_json::to_string(text).unwrap();
+        let chat = |delta: String| {
+            data(&format!(
+                r#"{{"id":"chatcmpl-1","model":"{}","choices":[{{"index":0,"delta":{{{delta}}}}}]}}"#,
+                self.answered
+            ))
+        };
+        let block = |kind: &str, member: &str, text: &str| {
+            named(
+                "content_block_delta",
+                &format!(r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"{kind}","{member}":{}}}}}"#, json(text)),
+            )
+        };
+        Some(match (self.api, step) {
+            (_, Step::Wait(_) | Step::Together(_) | Step::Lose(_)) => return None,
+            (Api::Chat, Step::Say(text)) => chat(format!(r#""content":{}"#, json(text))),
+            (Api::Chat, Step::Reason(text)) => chat(format!(r#""reasoning_content":{}"#, json(text))),
+            (Api::Chat, Step::Refuse(text)) => chat(format!(r#""refusal":{}"#, json(text))),
+            (Api::Chat, Step::Tool(name, arguments)) => chat(format!(
+                r#""tool_calls":[{{"index":0,"id":"call_1","type":"function","function":{{"name":"{name}","arguments":{}}}}}]"#,
+                json(arguments)
+            )),
+            (Api::Chat, Step::Ping) => ": ping\n\n".into(),
+            (Api::Chat, Step::Error(kind)) => data(&format!(r#"{{"error":{{"type":"{kind}","message":"no"}}}}"#)),
+            (Api::Anthropic, Step::Say(text)) => block("text_delta", "text", text),
+            (Api::Anthropic, Step::Reason(text)) => block("thinking_delta", "thinking", text),
+            (Api::Anthropic, Step::Tool(name, arguments)) => {
+                named(
+                    "content_block_start",
+                    &format!(r#"{{"type":"content_block_start","index":1,"content_block":{{"type":"tool_use","id":"t1","name":"{name}","input":{{}}}}}}"#),
+                ) + &block("input_json_delta", "partial_json", arguments)
+            }
+            (Api::Anthropic, Step::Ping) => named("ping", r#"{"type":"ping"}"#),
+            (Api::Anthropic, Step::Error(kind)) => {
+                named("error", &format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"no"}}}}"#))
+            }
+            (Api::Anthropic, _) => return None,
+            (Api::Responses, Step::Say(text)) => {
+                let delta = json(text);
+                named("response.output_text.delta", &format!(r#"{{"type":"response.output_text.delta","delta":{delta}}}"#))
+            }
+            (Api::Responses, Step::Reason(text)) => named(
+                "response.reasoning_summary_text.delta",
+                &format!(r#"{{"type":"response.reasoning_summary_text.delta","delta":{}}}"#, json(text)),
+            ),
+            (Api::Responses, Step::Refuse(text)) => {
+                let delta = json(text);
+                named("response.refusal.delta", &format!(r#"{{"type":"response.refusal.delta","delta":{delta}}}"#))
+            }
+            (Api::Responses, _) => return None,
+        })
+    }
+
+    fn opening(&self) -> Option<String> {
+        let (input, cached) = self.usage.map_or((10, 0), |(input, _, _, cached)| (input, cached));
+        match self.api {
+            Api::Chat => None,
+            Api::Anthropic => Some(named(
+                "message_start",
+                &format!(
+                    r#"{{"type":"message_start","message":{{"id":"msg_1","model":"{}","usage":{{"input_tokens":{},"cache_read_input_tokens":{cached},"output_tokens":1}}}}}}"#,
+                    self.answered,
+                    input - cached
+                ),
+            )),
+            Api::Responses => Some(named(
+                "response.created",
+                &format!(r#"{{"type":"response.created","response":{{"id":"resp_1","model":"{}","status":"in_progress"}}}}"#, self.answered),
+            )),
+        }
+    }
+
+    fn closing(&self, reason: &str) -> String {
+        let (input, output, reasoning, cached) = self.usage.unwrap_or_default();
+        match self.api {
+            Api::Chat => {
+                let mut text = data(&format!(
+                    r#"{{"id":"chatcmpl-1","model":"{}","choices":[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]}}"#,
+                    self.answered
+                ));
+                if self.usage.is_some() {
+                    text += &data(&format!(
+                        r#"{{"id":"chatcmpl-1","model":"{}","choices":[],"usage":{{"prompt_tokens":{input},"completion_tokens":{output},"prompt_tokens_details":{{"cached_tokens":{cached}}},"completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}}}}"#,
+                        self.answered
+                    ));
+                }
+                text + &data("[DONE]")
+            }
+            Api::Anthropic => {
+                let reason = if reason == "stop" { "end_turn" } else { reason };
+                let output = self.usage.map_or(5, |_| output);
+                named(
+                    "message_delta",
+                    &format!(r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}"}},"usage":{{"output_tokens":{output}}}}}"#),
+                ) + &named("message_stop", r#"{"type":"message_stop"}"#)
+            }
+            Api::Responses => named(
+                "response.completed",
+                &format!(
+                    r#"{{"type":"response.completed","response":{{"id":"resp_1","model":"{}","status":"completed","usage":{{"input_tokens":{input},"output_tokens":{output},"input_tokens_details":{{"cached_tokens":{cached}}},"output_tokens_details":{{"reasoning_tokens":{reasoning}}}}}}}}}"#,
+                    self.answered
+                ),
+            ),
+        }
+    }
+
+    /// The records of the call, begun `at_ms` after the boot; the second: when it ended.
+    fn records(&self, at_ms: u64, handle: u64) -> (Vec<Owned>, u64) {
+        let mut script = Script::new(self.pid, handle);
+        script.wait_ms(at_ms.saturating_sub(1000));
+        let (head, body) = self.request();
+        script.write(&head);
+        match self.request_cut {
+            None => script.write(&body),
+            Some(kept) => script.write(&body[..kept]).lose(Direction::Write, (body.len() - kept) as u64),
+        };
+        script.wait_ms(self.think_ms);
+        if self.status > 0 {
+            script.read(self.head());
+            self.answer(&mut script);
+        }
+        match self.end {
+            End::Done(_) => script.wait_ms(1).close(),
+            End::Cut => script.read_end(true).close(),
+            End::Reset => script.read_end(false).close(),
+            End::Cancel => script.close(),
+            End::Exit => script.exit(),
+            End::Open => &mut script,
+        };
+        let end = script.now().0 / 1_000_000;
+        let mut records = script.records().to_vec();
+        for owned in &mut records {
+            if let Record::Process { identity, .. } = &mut owned.record {
+                let service = self.service.clone();
+                *identity = Arc::new(Identity { pid: self.pid, comm: "app".into(), service, ..Identity::default() });
+            }
+        }
+        (records, end)
+    }
+
+    fn answer(&self, script: &mut Script) {
+        if let Some(document) = &self.document {
+            script.read(document);
+            return;
+        }
+        if let Some(opening) = self.opening() {
+            script.read(framed(&opening));
+        }
+        let (mut together, mut held) = (0, String::new());
+        for step in &self.steps {
+            match step {
+                Step::Wait(ms) => {
+                    script.wait_ms(*ms);
+                }
+                Step::Together(events) => together = *events,
+                Step::Lose(bytes) => {
+                    script.lose(Direction::Read, *bytes);
+                }
+                step => {
+                    held += &framed(&self.event(step).expect("this API cannot say that"));
+                    together = usize::saturating_sub(together, 1);
+                    if together == 0 {
+                        script.read(std::mem::take(&mut held));
+                    }
+                }
+            }
+        }
+        if let End::Done(reason) = self.end {
+            script.read(held + &framed(&self.closing(reason)) + "0\r\n\r\n");
+        }
+    }
+}
+
+fn framed(body: &str) -> String {
+    format!("{:x}\r\n{body}\r\n", body.len())
+}
+
+fn data(json: &str) -> String {
+    format!("data: {json}\n\n")
+}
+
+fn named(name: &str, json: &str) -> String {
+    format!("event: {name}\ndata: {json}\n\n")
+}
+
+/// Calls of any number of programs.
+pub struct Host {
+    records: Vec<Owned>,
+    next: u64,
+    /// Noise, the same in every run.
+    seed: u64,
+    tick_ms: u64,
+    pub wall: Option<i128>,
+}
+
+impl Host {
+    pub fn new() -> Host {
+        Host { records: Vec::new(), next: 0x1000, seed: 7, tick_ms: 1000, wall: Some(BOOT) }
+    }
+
+    /// A call that begins `at_ms` after the boot; when it ends.
+    pub fn call(&mut self, at_ms: u64, call: &Call) -> u64 {
+        self.next += 16;
+        let (records, end) = call.records(at_ms.max(1000), self.next);
+        self.records.extend(records);
+        end
+    }
+
+    /// A number below `below`, the same in every run.
+    pub fn random(&mut self, below: u64) -> u64 {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.seed >> 33) % below
+    }
+
+    /// Everything through the pipeline, in the order of time.
+    pub fn run(mut self) -> Ran {
+        self.records.sort_by_key(Owned::at);
+        let mut pipeline = Pipeline::new(Settings::default(), Metrics::new(Caps::default(), READER_RATE));
+        if let Some(wall) = self.wall {
+            pipeline.audience_mut().detectors.set_wall(wall);
+        }
+        let mut ticked = Ns(0);
+        for owned in &self.records {
+            pipeline.record(&owned.get());
+            if pipeline.now() - ticked >= self.tick_ms * 1_000_000 {
+                ticked = pipeline.now();
+                pipeline.tick(ticked);
+                pipeline.verdicts().for_each(drop);
+            }
+        }
+        pipeline.tick(Ns(pipeline.now().0 + 2_000_000_000));
+        let now = pipeline.now();
+        let open = Groups::of(pipeline.book().open(), now);
+        pipeline.audience_mut().publish(&open, now);
+        let snapshot = pipeline.audience_mut().store.snapshot();
+        Ran { pipeline, snapshot }
+    }
+}
+
+/// What came of it.
+pub struct Ran {
+    pub pipeline: Pipeline<Metrics>,
+    snapshot: Snapshot,
+}
+
+impl Ran {
+    pub fn findings(&self) -> Vec<&Finding> {
+        self.pipeline.audience().detectors.findings().list()
+    }
+
+    /// The one finding there must be.
+    pub fn finding(&self) -> &Finding {
+        match self.findings().as_slice() {
+            [one] => one,
+            many => panic!("{} findings\n{}", many.len(), self.explain()),
+        }
+    }
+
+    /// The sum of the series with these labels; of a histogram, its count.
+    pub fn number(&self, metric: &str, labels: &[(&str, &str)]) -> f64 {
+        self.series(metric, labels).iter().map(|value| match value {
+            Value::Number(number) => *number,
+            Value::Buckets { counts, .. } => counts.iter().sum::<u64>() as f64,
+        }).sum()
+    }
+
+    /// The sum of a histogram's samples.
+    pub fn sum(&self, metric: &str, labels: &[(&str, &str)]) -> f64 {
+        self.series(metric, labels).iter().map(|value| match value {
+            Value::Number(_) => panic!("{metric} is no histogram"),
+            Value::Buckets { sum, .. } => *sum,
+        }).sum()
+    }
+
+    fn series(&self, metric: &str, labels: &[(&str, &str)]) -> Vec<&Value> {
+        let row = CATALOGUE.iter().find(|row| row.name == metric).unwrap_or_else(|| panic!("no metric {metric}"));
+        let names: Vec<&str> = row.labels().map(|label| label.name).collect();
+        let at = |name: &str| names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("{metric} has no {name}"));
+        self.snapshot.families[row.id as usize]
+            .iter()
+            .filter(|(values, _)| labels.iter().all(|(name, value)| &*values[at(name)] == *value))
+            .map(|(_, value)| value)
+            .collect()
+    }
+
+    /// Everything that detectors said, for a failed test.
+    pub fn explain(&self) -> String {
+        let mut text = String::new();
+        for finding in self.findings() {
+            text += &format!("{finding:#?}\n");
+        }
+        for row in CATALOGUE.iter().filter(|row| row.name.starts_with("llm_detector")) {
+            for (labels, value) in &self.snapshot.families[row.id as usize] {
+                text += &format!("{} {labels:?} {value:?}\n", row.name);
+            }
+        }
+        let outcomes = self.pipeline.book().ended().take(20).map(|e| format!("{} {:?} {:?}\n", e.id, e.outcome, e.notes));
+        text + &outcomes.collect::<String>()
+    }
+}
