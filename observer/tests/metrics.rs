@@ -336,11 +336,14 @@ fn every_metric_of_the_catalogue_is_fed() {
         "gen_ai_client_inference_usage_cache_read_input_tokens_total",
         "gen_ai_client_inference_usage_cache_write_input_tokens_total",
         "gen_ai_client_inference_usage_reasoning_output_tokens_total",
+        "llm_findings_total",
         "llm_observer_kernel_seconds_total",
         "llm_observer_parse_errors_total",
         "llm_read_lag_seconds",
     ];
-    for metric in observer::export::catalogue::CATALOGUE {
+    // Detectors' own metrics need traffic of days: `tests/detectors` has it, and wants each fed.
+    let detectors: Vec<&str> = observer::detect::DETECTORS.iter().flat_map(|row| row.metrics).copied().collect();
+    for metric in observer::export::catalogue::CATALOGUE.iter().filter(|row| !detectors.contains(&row.name)) {
         let there = text.contains(&format!("# TYPE {} ", metric.name));
         assert_eq!(there, !absent.contains(&metric.name), "{}", metric.name);
     }

@@ -76,7 +76,11 @@ impl<V: Values> Section<V> {
 /// A check that a number lies in a range.
 pub fn within<T: PartialOrd + Display>(range: RangeInclusive<T>) -> impl Fn(&T) -> Result<(), String> {
     move |value| {
-        if range.contains(value) { Ok(()) } else { Err(format!("must be between {} and {}", range.start(), range.end())) }
+        if range.contains(value) {
+            Ok(())
+        } else {
+            Err(format!("must be between {} and {}", range.start(), range.end()))
+        }
     }
 }
 

@@ -177,7 +177,8 @@ impl Findings {
 
 impl Finding {
     fn new(detector: &'static str, report: Report<'_>, now: Ns) -> Finding {
-        let Report { key, kind, severity, since, subject, verdict, inputs, baseline, excluded, streams, quiet_ns } = report;
+        let Report { key, kind, severity, since, subject, verdict, inputs, baseline, excluded, streams, quiet_ns } =
+            report;
         Finding {
             id: id(detector, key, since),
             detector,
@@ -222,9 +223,8 @@ impl Finding {
 /// FNV-1a: names a finding, nothing rests on it.
 fn id(detector: &str, key: &str, since: Ns) -> String {
     let bytes = detector.bytes().chain([0]).chain(key.bytes()).chain(since.0.to_le_bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash =
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{:012x}", (hash ^ (hash >> 48)) & 0xffff_ffff_ffff)
 }
 

@@ -108,7 +108,8 @@ impl Detectors {
     #[must_use]
     pub fn save(&self) -> Option<Saved> {
         self.now.wall?;
-        let each = self.running.iter().filter_map(|(row, detector)| Some((row.name.to_owned(), detector.save(self.now)?)));
+        let each =
+            self.running.iter().filter_map(|(row, detector)| Some((row.name.to_owned(), detector.save(self.now)?)));
         Some(Saved { version: VERSION, detectors: each.collect() })
     }
 

@@ -11,14 +11,14 @@ pub struct Row {
     pub name: &'static str,
     /// What it judges, in a sentence.
     pub about: &'static str,
-    /// Gauges that it fills anew at each scrape.
-    pub gauges: &'static [&'static str],
+    /// Metrics that it alone feeds. Gauges among them are filled anew at each scrape.
+    pub metrics: &'static [&'static str],
     /// The detector, as set.
     pub make: fn(&Settings) -> Box<dyn Detector>,
 }
 
 macro_rules! detectors {
-    ($($name:ident: $module:ident, $about:literal, [$($gauge:literal),*];)*) => {
+    ($($name:ident: $module:ident, $about:literal, [$($metric:literal),*];)*) => {
         /// Every detector's settings.
         #[derive(Clone, Debug, Default)]
         pub struct Settings { $(pub $name: Section<$module::Config>,)* }
@@ -47,7 +47,7 @@ macro_rules! detectors {
         pub static DETECTORS: &[Row] = &[$(Row {
             name: stringify!($name),
             about: $about,
-            gauges: &[$($gauge),*],
+            metrics: &[$($metric),*],
             make: |settings| Box::new($module::new(settings.$name.clone())),
         },)*];
     };

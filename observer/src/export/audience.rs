@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use crate::detect::{self, Change, Detectors};
-use crate::export::catalogue::{Id, metric_named};
+use crate::export::catalogue::{Id, Kind, metric, metric_named};
 use crate::export::delivery::Delivery;
 use crate::export::labels::{error_type, operation, operation_and, stream, stream_and};
 use crate::export::live::{Gauges, Groups};
@@ -76,8 +76,8 @@ impl Metrics {
     pub fn publish(&mut self, open: &Groups, now: Ns) {
         self.gauges.publish(open, now, &mut self.store);
         let Metrics { store, detectors, .. } = self;
-        let gauges = detect::DETECTORS.iter().flat_map(|row| row.gauges);
-        gauges.filter_map(|name| metric_named(name)).for_each(|id| store.clear(id));
+        let own = detect::DETECTORS.iter().flat_map(|row| row.metrics).filter_map(|name| metric_named(name));
+        own.filter(|id| metric(*id).kind == Kind::Gauge).for_each(|id| store.clear(id));
         detectors.publish(now, &mut |sample| take(store, sample));
     }
 

@@ -12,6 +12,7 @@
 mod chunk_regression;
 mod traffic;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -47,11 +48,13 @@ fn cases() -> Vec<&'static Case> {
 fn every_case_gets_its_verdict() {
     let only = std::env::var("CASE").unwrap_or_default();
     let (mut rows, mut wrong) = (Vec::new(), Vec::new());
+    let mut unfed: BTreeSet<&str> = observer::detect::DETECTORS.iter().flat_map(|row| row.metrics).copied().collect();
     for case in cases().into_iter().filter(|case| case.name.contains(&only)) {
         let mut host = Host::new();
         (case.traffic)(&mut host);
         let ran = host.run();
         let got = got(case, &ran);
+        unfed.retain(|metric| !ran.fed(metric));
         if got == said(case.expected) {
             (case.check)(&ran);
         } else {
@@ -62,6 +65,7 @@ fn every_case_gets_its_verdict() {
     }
     assert!(wrong.is_empty(), "{wrong:?}");
     if only.is_empty() {
+        assert!(unfed.is_empty(), "no case feeds {unfed:?}");
         docs(&rows);
     }
 }

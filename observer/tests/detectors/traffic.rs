@@ -251,7 +251,10 @@ impl Call {
         let block = |kind: &str, member: &str, text: &str| {
             named(
                 "content_block_delta",
-                &format!(r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"{kind}","{member}":{}}}}}"#, json(text)),
+                &format!(
+                    r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"{kind}","{member}":{}}}}}"#,
+                    json(text)
+                ),
             )
         };
         Some(match (self.api, step) {
@@ -270,7 +273,9 @@ impl Call {
             (Api::Anthropic, Step::Tool(name, arguments)) => {
                 named(
                     "content_block_start",
-                    &format!(r#"{{"type":"content_block_start","index":1,"content_block":{{"type":"tool_use","id":"t1","name":"{name}","input":{{}}}}}}"#),
+                    &format!(
+                        r#"{{"type":"content_block_start","index":1,"content_block":{{"type":"tool_use","id":"t1","name":"{name}","input":{{}}}}}}"#
+                    ),
                 ) + &block("input_json_delta", "partial_json", arguments)
             }
             (Api::Anthropic, Step::Ping) => named("ping", r#"{"type":"ping"}"#),
@@ -280,7 +285,10 @@ impl Call {
             (Api::Anthropic, _) => return None,
             (Api::Responses, Step::Say(text)) => {
                 let delta = json(text);
-                named("response.output_text.delta", &format!(r#"{{"type":"response.output_text.delta","delta":{delta}}}"#))
+                named(
+                    "response.output_text.delta",
+                    &format!(r#"{{"type":"response.output_text.delta","delta":{delta}}}"#),
+                )
             }
             (Api::Responses, Step::Reason(text)) => named(
                 "response.reasoning_summary_text.delta",
@@ -308,7 +316,10 @@ impl Call {
             )),
             Api::Responses => Some(named(
                 "response.created",
-                &format!(r#"{{"type":"response.created","response":{{"id":"resp_1","model":"{}","status":"in_progress"}}}}"#, self.answered),
+                &format!(
+                    r#"{{"type":"response.created","response":{{"id":"resp_1","model":"{}","status":"in_progress"}}}}"#,
+                    self.answered
+                ),
             )),
         }
     }
@@ -334,7 +345,9 @@ impl Call {
                 let output = self.usage.map_or(5, |_| output);
                 named(
                     "message_delta",
-                    &format!(r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}"}},"usage":{{"output_tokens":{output}}}}}"#),
+                    &format!(
+                        r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}"}},"usage":{{"output_tokens":{output}}}}}"#
+                    ),
                 ) + &named("message_stop", r#"{"type":"message_stop"}"#)
             }
             Api::Responses => named(
@@ -501,18 +514,29 @@ impl Ran {
 
     /// The sum of the series with these labels; of a histogram, its count.
     pub fn number(&self, metric: &str, labels: &[(&str, &str)]) -> f64 {
-        self.series(metric, labels).iter().map(|value| match value {
-            Value::Number(number) => *number,
-            Value::Buckets { counts, .. } => counts.iter().sum::<u64>() as f64,
-        }).sum()
+        self.series(metric, labels)
+            .iter()
+            .map(|value| match value {
+                Value::Number(number) => *number,
+                Value::Buckets { counts, .. } => counts.iter().sum::<u64>() as f64,
+            })
+            .sum()
+    }
+
+    /// Whether the metric has any series.
+    pub fn fed(&self, metric: &str) -> bool {
+        !self.series(metric, &[]).is_empty()
     }
 
     /// The sum of a histogram's samples.
     pub fn sum(&self, metric: &str, labels: &[(&str, &str)]) -> f64 {
-        self.series(metric, labels).iter().map(|value| match value {
-            Value::Number(_) => panic!("{metric} is no histogram"),
-            Value::Buckets { sum, .. } => *sum,
-        }).sum()
+        self.series(metric, labels)
+            .iter()
+            .map(|value| match value {
+                Value::Number(_) => panic!("{metric} is no histogram"),
+                Value::Buckets { sum, .. } => *sum,
+            })
+            .sum()
     }
 
     fn series(&self, metric: &str, labels: &[(&str, &str)]) -> Vec<&Value> {
@@ -537,7 +561,8 @@ impl Ran {
                 text += &format!("{} {labels:?} {value:?}\n", row.name);
             }
         }
-        let outcomes = self.pipeline.book().ended().take(20).map(|e| format!("{} {:?} {:?}\n", e.id, e.outcome, e.notes));
+        let outcomes =
+            self.pipeline.book().ended().take(20).map(|e| format!("{} {:?} {:?}\n", e.id, e.outcome, e.notes));
         text + &outcomes.collect::<String>()
     }
 }

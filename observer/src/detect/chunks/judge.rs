@@ -114,14 +114,7 @@ fn change(kind: &str, track: &Track, base: &Summary, newest: &Newest, config: &C
 }
 
 /// Chunks of another size at the same rate of text.
-fn resized(
-    ratio: f64,
-    sign: f64,
-    track: &Track,
-    base: &Summary,
-    newest: &Newest,
-    config: &Config,
-) -> Option<f64> {
+fn resized(ratio: f64, sign: f64, track: &Track, base: &Summary, newest: &Newest, config: &Config) -> Option<f64> {
     let (reference, reference_speed) = track.base.reference.unwrap_or((base.size, base.speed));
     let drifted = (newest.size / reference).ln() * sign >= -DRIFT_RATIO.ln();
     let [below, above] = track.drift;

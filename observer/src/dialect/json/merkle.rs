@@ -7,16 +7,8 @@ use crate::limits;
 use crate::proto::Salt;
 
 /// Members that say how a request is handled and not what it asks: two requests that differ only in these are the same.
-const VOLATILE: &[&str] = &[
-    "metadata",
-    "prompt_cache_key",
-    "safety_identifier",
-    "service_tier",
-    "store",
-    "stream",
-    "stream_options",
-    "user",
-];
+const VOLATILE: &[&str] =
+    &["metadata", "prompt_cache_key", "safety_identifier", "service_tier", "store", "stream", "stream_options", "user"];
 
 /// Marks that move from message to message while what is marked stays the same.
 const MARKS: &[&str] = &["cache_control", "cachePoint", "cache_point"];

@@ -159,7 +159,8 @@ impl Build {
     /// A call or a result ended, wherever it stood.
     fn call(&mut self) {
         let message = self.prompt.messages;
-        let Part { id, name, arguments, result_id, result_name, content, is_error, .. } = std::mem::take(&mut self.part);
+        let Part { id, name, arguments, result_id, result_name, content, is_error, .. } =
+            std::mem::take(&mut self.part);
         if let Some(arguments) = arguments {
             let name = name.unwrap_or_default();
             self.message.others = mix(self.message.others, arguments);

@@ -42,7 +42,8 @@ impl Finding {
     /// The view of a finding at `now`.
     #[must_use]
     pub fn new(finding: &detect::Finding, now: Ns, wall: &Wall) -> Finding {
-        let facts = |facts: &[detect::Fact]| facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let facts =
+            |facts: &[detect::Fact]| facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let subject = &finding.subject;
         Finding {
             id: finding.id.clone(),
