@@ -336,7 +336,6 @@ fn every_metric_of_the_catalogue_is_fed() {
         "gen_ai_client_inference_usage_cache_read_input_tokens_total",
         "gen_ai_client_inference_usage_cache_write_input_tokens_total",
         "gen_ai_client_inference_usage_reasoning_output_tokens_total",
-        "llm_findings_total",
         "llm_observer_kernel_seconds_total",
         "llm_observer_parse_errors_total",
         "llm_read_lag_seconds",

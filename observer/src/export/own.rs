@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use procfs::process::{LimitValue, Process};
 
 use crate::coverage::{Edge, KernelCounters, ProbeRow, ProbeState, ProcessRow, Visibility};
+use crate::detect::{DETECTORS, Severity};
 use crate::export::catalogue::Id;
 use crate::export::store::Store;
 use crate::pipeline::Counters;
@@ -25,6 +26,12 @@ pub const RUSTC: &str = match option_env!("LLM_OBSERVER_RUSTC") {
 /// Starts the series whose label values are known beforehand at 0.
 pub fn start(store: &mut Store) {
     store.set_to(Id::BuildInfo, &[env!("CARGO_PKG_VERSION"), REVISION, RUSTC], 1.0);
+    for row in DETECTORS {
+        store.series(Id::DetectorEvaluated, &[row.name]);
+        for severity in Severity::ALL {
+            store.series(Id::Findings, &[row.name, severity.name()]);
+        }
+    }
     for cause in LossCause::ALL {
         store.series(Id::EventsLost, &[cause.name()]);
         store.series(Id::LostBytes, &[cause.name()]);
