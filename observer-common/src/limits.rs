@@ -18,8 +18,12 @@ pub const DEFAULT_RING_BYTES: u32 = 32 << 20;
 /// Connections the kernel side remembers at once; beyond it, calls are counted as `table_full`.
 pub const MAX_CONNS: u32 = 65_536;
 
-/// Threads that can be inside a probed TLS call at once.
+/// Calls that can be in progress at once beyond those that have a seat of their own (`SEATS`).
 pub const MAX_IN_CALL: u32 = 16_384;
+
+/// Seats for calls in progress, a power of two: one for each direction of threads whose ids agree in the lower 15 bits, which is
+/// every thread of a host with the kernel's default `pid_max`. 4 MiB.
+pub const SEATS: u32 = 65_536;
 
 /// Verdict slots, a power of two: as many as connections.
 pub const VERDICT_SLOTS: u32 = 65_536;

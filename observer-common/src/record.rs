@@ -172,6 +172,10 @@ pub struct ConnId {
 pub struct ConnState {
     /// The process's start: another start means a reused pid.
     pub start_ns: u64,
+    /// The task (its kernel address) that was last seen to belong to that process: as long as it calls, its start need not be
+    /// read again. A later process could match it only with the same pid, the same task address and the same TLS object, before
+    /// the daemon has removed what the ended process left.
+    pub task: u64,
     /// See `ConnKey::generation`.
     pub generation: u32,
     /// `FLAG_BORN` if the birth was seen.
@@ -227,6 +231,26 @@ pub struct Call {
     pub entered_ns: u64,
 }
 
+/// Where a call in progress is kept without a hash map's insert, look-up and delete, which cost more than the rest of a probe.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Seat {
+    /// Threads that hold or want this seat: who adds one and then reads 1 has it, everyone else goes to the map of calls.
+    pub taken: u64,
+    /// Which call sits here (as in the map of calls); 0: none.
+    pub key: u64,
+    /// The call.
+    pub call: Call,
+}
+
+/// The seat of a call's key.
+#[must_use]
+#[inline(always)]
+pub fn seat(key: u64) -> u32 {
+    // Thread id and direction.
+    (((key >> 32) as u32) << 1 | key as u32 & 1) & (crate::limits::SEATS - 1)
+}
+
 /// The other end of a TCP connection.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -259,7 +283,7 @@ pub mod counter {
     pub const CAPTURED_READ: u32 = 0;
     /// Write calls whose bytes went up (at least in part).
     pub const CAPTURED_WRITE: u32 = 1;
-    /// Calls on connections with the verdict `Ignore` (or reads under `Heads`).
+    /// Calls that moved bytes on connections with the verdict `Ignore` (or reads under `Heads`).
     pub const IGNORED: u32 = 2;
     /// First of the lost-call counters, in the order of `LOSSES`.
     pub const LOST_CALLS: u32 = 3;
@@ -280,7 +304,9 @@ pub mod counter {
     pub const TABLE_FULL: u32 = 3;
 }
 
-const _: () = assert!(core::mem::size_of::<ConnState>() == 176);
+const _: () = assert!(core::mem::size_of::<ConnState>() == 184);
 const _: () = assert!(core::mem::size_of::<Call>() == 48);
+const _: () = assert!(core::mem::size_of::<Seat>() == 64, "a cache line");
+const _: () = assert!(crate::limits::SEATS.is_power_of_two());
 const _: () = assert!(core::mem::size_of::<Peer>() == 24);
 const _: () = assert!(core::mem::size_of::<SockState>() == 32);

@@ -4,6 +4,7 @@ use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use observer_common::record::{ConnId, ConnState, Verdict, Way, verdict_of, verdict_slot};
 
 use crate::maps::{CONNS, OWNERS, VERDICTS};
+use crate::task;
 
 /// What the daemon decided about a connection whose application has written up to `written`, or `Unknown`.
 #[inline(always)]
@@ -14,17 +15,24 @@ pub(crate) fn verdict(state: &ConnState, written: u64) -> u32 {
     }
 }
 
-/// The state of `id` in the process that started at `start_ns`; made anew (as joined in the middle) when there is none or
-/// when it belongs to an earlier process with the same pid. `None`: the table is full.
+/// The state of `id` in the current process; made anew (as joined in the middle) when there is none or when it belongs to an
+/// earlier process with the same pid. `None`: the table is full.
 #[inline(always)]
-pub(crate) fn find_or_adopt(id: &ConnId, start_ns: u64) -> Option<*mut ConnState> {
+pub(crate) fn find_or_adopt(id: &ConnId) -> Option<*mut ConnState> {
+    let task = task::current();
     if let Some(state) = CONNS.get_ptr_mut(id) {
         // SAFETY: a map value, valid while the program runs.
-        if unsafe { (*state).start_ns } == start_ns {
-            return Some(state);
+        unsafe {
+            if (*state).task == task {
+                return Some(state);
+            }
+            if (*state).start_ns == task::start_ns() {
+                (*state).task = task;
+                return Some(state);
+            }
         }
     }
-    create(id, start_ns, 0);
+    create(id, task::start_ns(), 0);
     CONNS.get_ptr_mut(id)
 }
 
@@ -47,6 +55,7 @@ pub(crate) fn create(id: &ConnId, start_ns: u64, born: u32) {
 
 static FRESH: ConnState = ConnState {
     start_ns: 0,
+    task: 0,
     generation: 0,
     born: 0,
     ways: [Way {

@@ -5,7 +5,7 @@ use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use observer_common::record::{ConnId, ConnKey, FLAG_BORN, Header, Kind, counter};
 
 use crate::maps::{CONNS, OWNERS, RING, count};
-use crate::{conn, emit, task};
+use crate::{calls, conn, emit, task};
 
 /// Return of `SSL *SSL_new(SSL_CTX *)`: from here on this address is a new connection, seen from its first byte.
 #[uretprobe]
@@ -51,11 +51,12 @@ fn announce(id: &ConnId, kind: Kind) {
     }
 }
 
-/// A thread exits; the first thread's exit is the process's end for all that matters here.
+/// A thread exits: what it left of calls goes. The first thread's exit is the process's end for all that matters here.
 /// assumes: any kernel, raw tracepoint `sched_process_exit`.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
     let (tgid, tid) = task::ids();
+    calls::abandon(tid);
     if tgid != tid || OWNERS.get_ptr(tgid).is_none() {
         return 0;
     }

@@ -9,6 +9,7 @@
 #![no_std]
 #![no_main]
 
+mod calls;
 mod conn;
 mod emit;
 mod lifecycle;

@@ -3,7 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
 use observer_common::limits;
-use observer_common::record::{Call, ConnId, ConnState, SockState, counter};
+use observer_common::record::{Call, ConnId, ConnState, Seat, SockState, counter};
 
 /// Programs write, the daemon reads. One ring for all CPUs keeps the order of events across them; the daemon sets the size.
 #[map]
@@ -19,7 +19,11 @@ pub(crate) static CONNS: HashMap<ConnId, ConnState> =
 #[map]
 pub(crate) static VERDICTS: Array<u64> = Array::with_max_entries(limits::VERDICT_SLOTS, 0);
 
-/// Calls entered and not yet returned, by thread and stack pointer, so that a call made inside another (TLS in TLS) is its own.
+/// Calls entered and not yet returned. Taken at entry, left at return, or when the thread ends inside.
+#[map]
+pub(crate) static SEATS: Array<Seat> = Array::with_max_entries(limits::SEATS, 0);
+
+/// Calls that found their seat taken, by thread and stack pointer, so that a call made inside another (TLS in TLS) is its own.
 /// Written at entry, removed at return; the daemon sweeps what threads left that ended inside a call.
 #[map]
 pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::MAX_IN_CALL, 0);
@@ -40,10 +44,16 @@ pub(crate) static COUNTERS: Array<u64> = Array::with_max_entries(counter::COUNT,
 #[inline(always)]
 pub(crate) fn count(index: u32, by: u64) {
     if let Some(cell) = COUNTERS.get_ptr_mut(index) {
-        // `AtomicU64::fetch_add` does not exist for this target, and the instruction that also returns the old value needs 5.12.
-        // SAFETY: an aligned map value that every program only ever adds to.
-        unsafe {
-            core::arch::asm!("lock *(u64 *)({cell} + 0) += {by}", cell = in(reg) cell, by = in(reg) by, options(nostack));
-        }
+        add(cell, by);
+    }
+}
+
+/// Adds to an aligned map value that every program only ever adds to. `AtomicU64::fetch_add` does not exist for this target, and
+/// the instruction that also returns the old value needs 5.12.
+#[inline(always)]
+pub(crate) fn add(cell: *mut u64, by: u64) {
+    // SAFETY: by the contract; all callers pass a field of a map value.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({cell} + 0) += {by}", cell = in(reg) cell, by = in(reg) by, options(nostack));
     }
 }

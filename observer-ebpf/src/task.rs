@@ -22,6 +22,13 @@ pub(crate) fn is_self(tgid: u32) -> bool {
     tgid == global(&SELF_TGID)
 }
 
+/// The current task's address.
+#[inline(always)]
+pub(crate) fn current() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_current_task() }
+}
+
 /// When the current process started, CLOCK_BOOTTIME ns: with the pid it names a process for good. 0 if unreadable.
 /// assumes: 5.5+ `struct task_struct { struct task_struct *group_leader; u64 start_boottime; }`, offsets from the kernel's BTF.
 #[inline(always)]

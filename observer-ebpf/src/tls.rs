@@ -3,19 +3,18 @@
 //! Why these functions: they are where every program's plaintext passes, whatever moves the ciphertext. Entry programs differ
 //! only in where the callee's "bytes moved" pointer lives; the loader decodes the library and picks one.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use observer_common::limits::{MAX_PIECE, MAX_PIECES};
 use observer_common::record::{
-    Call, ConnId, ConnState, DIR_READ, DIR_WRITE, FLAG_EX, FLAG_TRUNCATED, Kind, Verdict, Way, counter,
+    Call, ConnState, DIR_READ, DIR_WRITE, FLAG_EX, FLAG_TRUNCATED, Kind, Verdict, Way, counter,
 };
 
+use crate::calls::{self, Arguments};
 use crate::emit::{self, Fate, Piece};
-use crate::maps::{CALLS, CONNS, count};
+use crate::maps::{CONNS, count};
 use crate::{conn, task};
 
 /// `int SSL_read(SSL *s, void *buf, int num)`: the result is the number of bytes.
@@ -66,34 +65,21 @@ pub fn ssl_write_done(ctx: RetProbeContext) -> u32 {
     leave(&ctx, DIR_WRITE, nothing)
 }
 
-/// The key of a call: thread and stack. `sp` is the stack pointer at the function's first instruction.
-#[inline(always)]
-fn call_key(tid: u32, sp: u64, dir: u8) -> u64 {
-    // The stack is 8-aligned: its lowest bit is free to keep a read and a write at the same depth apart.
-    (tid as u64) << 32 | (sp & 0xffff_fffe) | dir as u64
-}
-
-/// `len_ptr` is asked for late: what is not read yet needs no stack.
+/// Nothing is looked up here: whether the connection is of interest is asked once, at the return.
 #[inline(always)]
 fn enter(ctx: &ProbeContext, len_ptr: fn(&ProbeContext) -> u64, dir: u8) -> u32 {
-    let mut call = MaybeUninit::<Call>::uninit();
-    let to = call.as_mut_ptr();
-    // SAFETY: the context of a uprobe is a pt_regs; every field of the call is written before it is used.
-    unsafe {
-        (&raw mut (*to).id).write(ConnId { handle: (*ctx.regs).rdi, tgid: task::ids().0, reserved: 0 });
-        if ignored(&(*to).id, dir) {
-            count(counter::IGNORED, 1);
-            return 0;
-        }
-        (&raw mut (*to).buf).write((*ctx.regs).rsi);
-        (&raw mut (*to).num).write((*ctx.regs).rdx);
-        (&raw mut (*to).len_ptr).write(len_ptr(ctx));
-        (&raw mut (*to).entered_ns).write(bpf_ktime_get_boot_ns());
-        let key = call_key(task::ids().1, (*ctx.regs).rsp, dir);
-        if CALLS.insert(key, &*to, 0).is_err() {
-            count(counter::LOST_CALLS + counter::TABLE_FULL, 1);
-        }
+    let (tgid, tid) = task::ids();
+    if task::is_self(tgid) {
+        return 0;
     }
+    // SAFETY: the context of a uprobe is a pt_regs.
+    let regs = unsafe { &*ctx.regs };
+    calls::keep(calls::key(tid, regs.rsp, dir), || Arguments {
+        handle: regs.rdi,
+        buf: regs.rsi,
+        num: regs.rdx,
+        len_ptr: len_ptr(ctx),
+    });
     0
 }
 
@@ -114,33 +100,26 @@ fn in_r8(ctx: &ProbeContext) -> u64 {
     unsafe { (*ctx.regs).r8 }
 }
 
-/// The in-kernel filter: one look-up for a connection that carries nothing of interest.
-#[inline(always)]
-fn ignored(id: &ConnId, dir: u8) -> bool {
-    if task::is_self(id.tgid) {
-        return true;
-    }
-    let Some(state) = CONNS.get_ptr(id) else { return false };
-    // SAFETY: a map value.
-    let verdict = unsafe { conn::verdict(&*state, (*state).ways[DIR_WRITE as usize].pos) };
-    verdict == Verdict::Ignore as u32 || (verdict == Verdict::Heads as u32 && dir == DIR_READ)
-}
-
 #[inline(always)]
 fn leave(ctx: &RetProbeContext, dir: u8, empty: fn(*const Call, i32)) -> u32 {
     // SAFETY: the context of a uretprobe is a pt_regs.
     let (ret, sp) = unsafe { ((*ctx.regs).rax as i32, (*ctx.regs).rsp) };
     // At return the return address is popped: the entry's stack pointer was 8 lower.
-    let key = call_key(task::ids().1, sp - 8, dir);
-    let Some(call) = CALLS.get_ptr(key) else { return 0 };
+    let key = calls::key(task::ids().1, sp - 8, dir);
+    let Some(kept) = calls::find(key) else { return 0 };
+    let call = kept.call;
     // SAFETY: a map value; it stays readable until the program ends.
     let moved = moved(ret, unsafe { (*call).len_ptr });
-    if moved > 0 {
-        deliver(call, moved, dir);
+    let ready = if moved > 0 {
+        begin(call, moved, dir)
     } else {
         empty(call, ret);
+        None
+    };
+    calls::leave(key, &kept);
+    if let Some((handle, state)) = ready {
+        send_call(handle, state, dir);
     }
-    let _ = CALLS.remove(key);
     0
 }
 
@@ -157,6 +136,9 @@ fn read_end(call: *const Call, ret: i32) {
         return;
     }
     let Some(state) = CONNS.get_ptr_mut(id) else { return };
+    if passes(verdict(state), DIR_READ) {
+        return;
+    }
     // SAFETY: a map value.
     let way = unsafe { &mut (*state).ways[DIR_READ as usize] };
     if way.ended == 0 {
@@ -178,29 +160,55 @@ fn moved(ret: i32, len_ptr: u64) -> u64 {
     unsafe { bpf_probe_read_user(len_ptr as *const u64) }.unwrap_or(0)
 }
 
+/// What the daemon decided, as of what the application had written before this call.
 #[inline(always)]
-fn deliver(call: *const Call, moved: u64, dir: u8) {
-    // SAFETY: a map value; the key is passed from there to spare the stack.
-    let id = unsafe { &(*call).id };
-    let Some(state) = conn::find_or_adopt(id, task::start_ns()) else {
-        count(counter::LOST_CALLS + counter::TABLE_FULL, 1);
-        count(counter::LOST_BYTES + counter::TABLE_FULL, moved);
-        return;
-    };
-    // SAFETY: map values.
-    unsafe { begin(&mut (*state).ways[dir as usize], call, moved) };
-    send_call(id.handle, state, dir);
+fn verdict(state: *const ConnState) -> u32 {
+    // SAFETY: a map value.
+    unsafe { conn::verdict(&*state, (*state).ways[DIR_WRITE as usize].pos) }
 }
 
-/// Notes the call in its direction's state and moves the position on.
+/// The in-kernel filter: such a call is let pass unread, for the price of the look-up of its connection.
 #[inline(always)]
-unsafe fn begin(way: &mut Way, call: *const Call, moved: u64) {
+fn passes(verdict: u32, dir: u8) -> bool {
+    verdict == Verdict::Ignore as u32 || (verdict == Verdict::Heads as u32 && dir == DIR_READ)
+}
+
+/// Finds the call's connection and notes the call in its direction's state, from where it is sent; `None`: nothing is to be sent.
+#[inline(always)]
+fn begin(call: *const Call, moved: u64, dir: u8) -> Option<(u64, *mut ConnState)> {
+    // SAFETY: a map value; the key is passed from there to spare the stack.
+    let id = unsafe { &(*call).id };
+    let Some(state) = conn::find_or_adopt(id) else {
+        count(counter::LOST_CALLS + counter::TABLE_FULL, 1);
+        count(counter::LOST_BYTES + counter::TABLE_FULL, moved);
+        return None;
+    };
+    let verdict = verdict(state);
+    if passes(verdict, dir) {
+        count(counter::IGNORED, 1);
+        return None;
+    }
+    // SAFETY: map values.
+    unsafe { note(&mut (*state).ways[dir as usize], call, core::cmp::min(moved, limit(verdict)), moved) };
+    Some((id.handle, state))
+}
+
+/// How much of one call goes up: under `Heads` only the head of a write, the first after the decision.
+#[inline(always)]
+fn limit(verdict: u32) -> u64 {
+    if verdict == Verdict::Heads as u32 { MAX_PIECE as u64 } else { (MAX_PIECE * MAX_PIECES) as u64 }
+}
+
+/// Notes a call and moves the position on.
+#[inline(always)]
+unsafe fn note(way: &mut Way, call: *const Call, wanted: u64, moved: u64) {
     let (tgid, tid) = task::ids();
     way.tgid = tgid;
     way.tid = tid;
     way.call_pos = way.pos;
     way.pos += moved;
     way.moved = moved;
+    way.wanted = wanted;
     // SAFETY: a map value; the helper has no preconditions.
     unsafe {
         way.buf = (*call).buf;
@@ -216,8 +224,7 @@ unsafe fn begin(way: &mut Way, call: *const Call, moved: u64) {
 #[inline(always)]
 fn send_call(handle: u64, state: *mut ConnState, dir: u8) {
     // SAFETY: a map value.
-    let way = unsafe { &mut (*state).ways[dir as usize] };
-    way.wanted = core::cmp::min(way.moved, limit(state));
+    let way = unsafe { &(*state).ways[dir as usize] };
     let mut sent = 0u64;
     let mut fate = Fate::Sent;
     for _ in 0..MAX_PIECES {
@@ -247,14 +254,6 @@ fn piece(state: *const ConnState, way: &Way, sent: u64, len: u64) -> Piece {
     let last = sent + len >= way.wanted;
     let flags = if last && way.wanted < way.moved { born | FLAG_TRUNCATED } else { born };
     Piece { offset: sent as u32, len: len as u32, flags }
-}
-
-/// How much of one call goes up: under `Heads` only the head of a write, the first after the decision.
-#[inline(always)]
-fn limit(state: *const ConnState) -> u64 {
-    // SAFETY: a map value.
-    let verdict = unsafe { conn::verdict(&*state, (*state).ways[DIR_WRITE as usize].call_pos) };
-    if verdict == Verdict::Heads as u32 { MAX_PIECE as u64 } else { (MAX_PIECE * MAX_PIECES) as u64 }
 }
 
 /// Counts what the call became: captured, and what of it was lost to which cause.
