@@ -38,13 +38,19 @@ impl Toolchain {
 
     /// `cargo build` for the BPF target.
     fn build(&self, crate_dir: &Path, target_dir: &Path) -> Command {
-        self.command(&env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), "build", crate_dir, target_dir)
+        let mut cargo = self.command(&cargo_program(), "build", crate_dir, target_dir);
+        cargo.arg("-Zbuild-std=core");
+        cargo
     }
 
     /// The clippy that belongs to this very compiler (another's cannot read its `core`); `None` when not installed.
     pub fn clippy(&self, crate_dir: &Path, target_dir: &Path) -> Option<Command> {
         let program = self.rustc.with_file_name("cargo-clippy");
-        program.is_file().then(|| self.command(program.as_os_str(), "clippy", crate_dir, target_dir))
+        program.is_file().then(|| {
+            let mut clippy = self.command(program.as_os_str(), "clippy", crate_dir, target_dir);
+            clippy.arg("-Zbuild-std=core");
+            clippy
+        })
     }
 
     /// A cargo command for the BPF target. The environment of an enclosing cargo is dropped: its wrappers
@@ -56,7 +62,7 @@ impl Toolchain {
                 cargo.env_remove(name);
             }
         }
-        cargo.current_dir(crate_dir).arg(verb).args(["--release", "--locked", "--target", TARGET, "-Zbuild-std=core"]);
+        cargo.current_dir(crate_dir).arg(verb).args(["--release", "--locked", "--target", TARGET]);
         cargo.arg("--target-dir").arg(target_dir);
         cargo.env("RUSTC", &self.rustc).env("RUSTC_BOOTSTRAP", "1");
         cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker);
@@ -207,6 +213,12 @@ fn speaks(linker: &Path, llvm: u32) -> bool {
 pub fn build(toolchain: &Toolchain, crate_dir: &Path, object: &Path) -> Result<(), String> {
     let target_dir = target_dir(toolchain, object)?;
     let _lock = lock(&target_dir).map_err(|error| format!("cannot lock {}: {error}", target_dir.display()))?;
+    if !is_owner(&target_dir, crate_dir) {
+        let mut clean = toolchain.command(&cargo_program(), "clean", crate_dir, &target_dir);
+        // Nothing to clean is no failure; a failure shows in the build.
+        let _ = clean.args(["--package", "observer-ebpf", "--package", "observer-common"]).output();
+        own(&target_dir, crate_dir).map_err(|error| format!("cannot write {}: {error}", target_dir.display()))?;
+    }
     let out = toolchain.build(crate_dir, &target_dir).output();
     let out = out.map_err(|error| format!("cannot start cargo for the BPF build: {error}"))?;
     if !out.status.success() {
@@ -229,6 +241,25 @@ fn target_dir(toolchain: &Toolchain, object: &Path) -> Result<PathBuf, String> {
     let own = object.with_extension("target");
     fs::create_dir_all(&own).map_err(|error| format!("cannot create {}: {error}", own.display()))?;
     Ok(own)
+}
+
+/// Whether the build directory was last used by this checkout. Cargo judges by time stamps and takes another checkout's build
+/// of a package for this one's: where the owner changed, our own packages have to be cleaned first.
+pub fn is_owner(build_dir: &Path, checkout: &Path) -> bool {
+    fs::read_to_string(build_dir.join(OWNER)).is_ok_and(|owner| owner == checkout.display().to_string())
+}
+
+/// From now on this checkout's.
+pub fn own(build_dir: &Path, checkout: &Path) -> io::Result<()> {
+    fs::create_dir_all(build_dir)?;
+    fs::write(build_dir.join(OWNER), checkout.display().to_string())
+}
+
+/// Names the checkout that a shared build directory was last used by.
+const OWNER: &str = ".llm-observer.owner";
+
+fn cargo_program() -> std::ffi::OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// Held until dropped.

@@ -58,6 +58,7 @@ fn chosen(versions: &[String]) -> Result<Vec<(&'static str, &'static str)>> {
 /// Builds the static programs that run in the guest; returns their folder.
 fn build() -> Result<PathBuf> {
     let target_dir = cache()?.join("guest-target");
+    test::own(&target_dir);
     let mut cargo = test::cargo(&["build", "--profile", "guest", "--target", TARGET]);
     cargo.args(["--package", "observer", "--package", "guest-init"]);
     cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static");

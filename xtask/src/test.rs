@@ -110,12 +110,36 @@ pub fn cargo(args: &[&str]) -> Command {
     if let Ok(cache) = bpf_build::cache_root()
         && env::var_os("CARGO_TARGET_DIR").is_none()
     {
-        cargo.env("CARGO_BUILD_BUILD_DIR", cache.join("build"));
+        let build_dir = cache.join("build");
+        own(&build_dir);
+        cargo.env("CARGO_BUILD_BUILD_DIR", build_dir);
     }
     if let Ok(path) = programs::path() {
         cargo.env("PATH", path);
     }
     cargo
+}
+
+/// Our own packages, which a shared build directory must not hand from one checkout to another.
+pub const PACKAGES: [&str; 6] = ["observer", "observer-common", "provider", "kernel-tests", "guest-init", "xtask"];
+
+/// Makes a shared build directory this checkout's: what another one built of our packages goes.
+pub fn own(build_dir: &Path) {
+    if bpf_build::is_owner(build_dir, &root()) {
+        return;
+    }
+    if build_dir.exists() {
+        let mut clean = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        clean.current_dir(root()).arg("clean").env("CARGO_BUILD_BUILD_DIR", build_dir);
+        PACKAGES.iter().for_each(|package| {
+            clean.args(["--package", package]);
+        });
+        // A failure shows in the build that follows.
+        let _ = clean.output();
+    }
+    if let Err(error) = bpf_build::own(build_dir, &root()) {
+        eprintln!("{} cannot be marked as this checkout's: {error}", build_dir.display());
+    }
 }
 
 /// The workspace's folder.
