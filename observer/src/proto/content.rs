@@ -172,6 +172,10 @@ impl Stage {
 
     fn step(&mut self, input: &[u8], out: &mut [u8]) -> Result<Step, Note> {
         if self.at_end {
+            if input.is_empty() {
+                // Asked with nothing, zstd would answer that it waits for another frame.
+                return Ok(Step::default());
+            }
             self.next_member(input);
         }
         let step = match &mut self.engine {

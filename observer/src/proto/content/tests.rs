@@ -166,6 +166,14 @@ fn truncated_and_corrupt_streams_are_told_apart() {
     }
 }
 
+#[test]
+fn output_that_ends_with_the_scratch_is_whole() {
+    for coding in [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd] {
+        let text = vec![7; 2 * super::SCRATCH];
+        assert_eq!(decode(&[coding], &[&encode(coding, &text)]), Ok(text), "{coding:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn what_was_encoded_comes_out(
