@@ -86,7 +86,7 @@ impl Checker {
                 assert!(!std::mem::replace(&mut phase.request_over, true), "two ends of a request");
             }
             Message::Response(_) => assert!(!std::mem::replace(&mut phase.answered, true), "two responses"),
-            Message::Event(_) | Message::Comment | Message::Body(_) => {
+            Message::Event(_) | Message::Sent { .. } | Message::Comment | Message::Body(_) => {
                 assert!(phase.answered, "{message:?} unanswered");
             }
             Message::End(_) => {
@@ -112,6 +112,9 @@ impl Sink for Checker {
             Message::Body(bytes) => ("body".to_owned(), bytes),
             Message::Event(event) => {
                 (format!("event {:?} {} {}", event.name, event.wire_bytes, event.truncated), event.data)
+            }
+            Message::Sent { message, began: _ } => {
+                (format!("sent {} {}", message.wire_bytes, message.truncated), message.data)
             }
             Message::Request(head) => {
                 // The salt differs from run to run.

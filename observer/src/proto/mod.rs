@@ -6,7 +6,7 @@
 //! (`eventstream`), gRPC messages (`grpc`). Each is a row of `body::FRAMINGS` and a file.
 //!
 //! Order of an exchange's messages: `Request`, `RequestBody`*, `RequestEnd`, `Response`, (`Event` | `Comment` | `Body` |
-//! `Gap` | `Note`)*, `End`. A server may answer before the request is complete, so `Response` may come before
+//! `Gap` | `Note` | `Sent`)*, `End`. A server may answer before the request is complete, so `Response` may come before
 //! `RequestEnd`; but `RequestEnd` always comes before `End`, and nothing comes after `End`.
 
 #![deny(
@@ -25,6 +25,7 @@ pub mod headers;
 pub mod http1;
 pub mod sse;
 pub mod values;
+pub mod ws;
 
 pub use headers::Salt;
 
@@ -55,7 +56,9 @@ pub enum Message<'a> {
     Response(&'a ResponseHead),
     /// One unit of a stream: a server-sent event, a line of JSON, a message of an AWS event stream or of gRPC.
     Event(Event<'a>),
-    /// A keep-alive: an SSE comment, or an event block without data.
+    /// A message of the client on an open socket (see `ws`). The moment of its first byte was `began`.
+    Sent { message: Event<'a>, began: Moment },
+    /// A keep-alive: an SSE comment, an event block without data, or a ping.
     Comment,
     /// A piece of a body that is not a stream of events, decoded.
     Body(&'a [u8]),
@@ -76,6 +79,7 @@ impl fmt::Debug for Message<'_> {
             Message::RequestEnd { lost } => f.debug_struct("RequestEnd").field("lost", lost).finish(),
             Message::Response(head) => f.debug_tuple("Response").field(head).finish(),
             Message::Event(event) => event.fmt(f),
+            Message::Sent { message, began: _ } => f.debug_tuple("Sent").field(message).finish(),
             Message::Comment => f.write_str("Comment"),
             Message::Body(bytes) => write!(f, "Body({} bytes)", bytes.len()),
             Message::Gap { bytes, cause } => f.debug_struct("Gap").field("bytes", bytes).field("cause", cause).finish(),

@@ -20,6 +20,7 @@ use body::Framing;
 use head::Collector;
 
 use super::body::Body;
+use super::ws::Socket;
 use super::{Closing, End, ExchangeId, Message, Note, Protocol, Row, Salt, Sink};
 use crate::conn::Chunk;
 use crate::units::{Direction, LossCause, Moment};
@@ -40,6 +41,8 @@ pub struct Http1 {
     /// Ordinal of the request being written.
     writing: u64,
     dead: bool,
+    /// The connection speaks another protocol now.
+    socket: Option<Box<Socket>>,
 }
 
 /// One direction.
@@ -72,6 +75,8 @@ struct Exchange {
     head_only: bool,
     /// CONNECT: a 2xx opens a tunnel.
     tunnel: bool,
+    /// A change to WebSocket was asked for.
+    upgrade: bool,
     /// Nobody wants the bodies.
     ignored: bool,
     /// JSON is expected to be a stream of texts.
@@ -84,6 +89,12 @@ impl Protocol for Http1 {
     fn push(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, sink: &mut dyn Sink) {
         if self.dead {
             return;
+        }
+        if let Some(socket) = &mut self.socket {
+            socket.push(direction, chunk, at, sink);
+            return if socket.over() {
+                self.die()
+            };
         }
         match (chunk, direction) {
             (Chunk::Gap { cause: LossCause::LateAttach, .. }, _) if self.half(direction).idle() => {
@@ -108,6 +119,9 @@ impl Protocol for Http1 {
             Closing::ProcessExit => End::ProcessExit,
             Closing::Abandoned => End::Lost,
         };
+        if let Some(socket) = &mut self.socket {
+            socket.close(end, at, sink);
+        }
         if how == Closing::Peer && matches!(self.responses.state, State::Body(Framing::UntilClose, _)) {
             self.end_response(End::Complete, at, sink);
         }
@@ -118,6 +132,9 @@ impl Protocol for Http1 {
     }
 
     fn ignore(&mut self, exchange: ExchangeId) {
+        if self.socket.is_some() {
+            return self.die(); // a socket is all that is left of the connection
+        }
         if let Some(found) = self.open.iter_mut().find(|open| open.id == exchange) {
             found.ignored = true;
         }
@@ -131,7 +148,8 @@ impl Protocol for Http1 {
 
     fn held(&self) -> usize {
         let queue = self.open.capacity() * size_of::<Exchange>();
-        size_of::<Self>() + queue + self.requests.held() + self.responses.held()
+        let socket = self.socket.as_ref().map_or(0, |socket| socket.held());
+        size_of::<Self>() + queue + self.requests.held() + self.responses.held() + socket
     }
 
     fn dead(&self) -> bool {
@@ -151,6 +169,7 @@ impl Http1 {
             next: 1,
             writing: 0,
             dead: false,
+            socket: None,
         }
     }
 
@@ -179,6 +198,7 @@ impl Http1 {
         self.open = VecDeque::new();
         self.requests = Half::default();
         self.responses = Half::default();
+        self.socket = None;
     }
 }
 

@@ -65,6 +65,7 @@ impl Http1 {
             id,
             head_only: request.head.method == "HEAD",
             tunnel: request.head.method == "CONNECT",
+            upgrade: request.head.header("upgrade").is_some_and(|to| to.trim().eq_ignore_ascii_case("websocket")),
             ignored: false,
             json_stream: false,
             writing: true,

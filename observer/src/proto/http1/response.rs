@@ -1,10 +1,12 @@
 //! The reading half: responses.
 
 use super::body::{Framing, Step};
-use super::{Http1, State, head, sniff};
+use super::{Half, Http1, State, head, sniff};
+use crate::conn::Chunk;
 use crate::proto::body::Body;
-use crate::proto::{End, ExchangeId, Message, Note, Sink};
-use crate::units::{LossCause, Moment};
+use crate::proto::ws::{self, Socket};
+use crate::proto::{End, ExchangeId, Message, Note, ResponseHead, Sink};
+use crate::units::{Direction, LossCause, Moment};
 
 impl Http1 {
     pub(super) fn responses(&mut self, mut input: &[u8], at: Moment, sink: &mut dyn Sink) {
@@ -16,6 +18,15 @@ impl Http1 {
             self.end_response(End::Lost, at, sink);
         }
         while !self.dead {
+            if let Some(socket) = &mut self.socket {
+                // What follows the answer in the same piece.
+                if !input.is_empty() {
+                    socket.push(Direction::Read, Chunk::Data(input), at, sink);
+                }
+                return if socket.over() {
+                    self.die()
+                };
+            }
             match &mut self.responses.state {
                 State::Skip => return,
                 State::Head if self.open.is_empty() => return self.unasked(input, at, sink),
@@ -71,6 +82,7 @@ impl Http1 {
         };
         let Some(open) = self.open.front() else { return };
         let (id, tunnel, json_stream) = (open.id, open.tunnel, open.json_stream);
+        let (upgrade, ignored) = (open.upgrade, open.ignored);
         let status = response.head.status;
         if matches!(status, 100..=199) && status != 101 {
             return; // an interim answer: the final one follows
@@ -84,11 +96,22 @@ impl Http1 {
         if response.codings.is_none() {
             sink.message(id, at, Message::Note(Note { protocol: "content", reason: "unknown_coding" }));
         }
+        if upgrade && !ignored && ws::accepted(&response.head) {
+            return self.hand_over(id, &response.head);
+        }
         if status == 101 || (tunnel && (200..300).contains(&status)) {
             self.note(id, at, if status == 101 { "upgraded" } else { "tunnel" }, sink);
             self.end_response(End::Complete, at, sink);
             self.die();
         }
+    }
+
+    /// The connection is a WebSocket from here on, the exchange goes on as its messages.
+    fn hand_over(&mut self, id: ExchangeId, head: &ResponseHead) {
+        self.open.clear();
+        self.requests = Half::default();
+        self.responses = Half::default();
+        self.socket = Some(Box::new(Socket::new(id, head)));
     }
 
     /// The oldest exchange is over.
