@@ -42,6 +42,16 @@ pub const PATH: usize = 1024;
 /// Most content codings stacked on one body. More than one is already rare.
 pub const CONTENT_CODINGS: usize = 4;
 
+/// Calls that wait for their end at once on one WebSocket. Turns follow each other; more than a few are a misreading.
+pub const SOCKET_TURNS: usize = 16;
+
+/// Requests at once on one connection that no dialect claims and whose answer is awaited, in case it is a stream of events.
+pub const UNCLAIMED_ASKED: usize = 8;
+
+/// Bytes followed on a connection while only such requests are open: their bodies, and a response head. An answer that
+/// begins later is not seen.
+pub const UNCLAIMED_BYTES: u64 = 256 * 1024;
+
 /// What is kept of an event larger than `SSE_EVENT`: enough to tell its type.
 pub const SSE_EVENT_HEAD: usize = 4 * 1024;
 

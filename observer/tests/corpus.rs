@@ -22,6 +22,7 @@ const TARGETS: &[(&str, Fuzz)] = &[
     ("sse", proto::sse::fuzz),
     ("target", proto::headers::fuzz),
     ("values", proto::values::fuzz),
+    ("websocket", proto::ws::fuzz),
 ];
 
 #[test]

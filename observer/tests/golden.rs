@@ -23,6 +23,11 @@ fn http2() {
 }
 
 #[test]
+fn websocket() {
+    split::run("websocket", || Box::<Messages>::default());
+}
+
+#[test]
 fn sse() {
     split::run("sse", || Box::<Messages>::default());
 }
@@ -35,6 +40,11 @@ fn json_stream() {
 #[test]
 fn eventstream() {
     split::run("eventstream", || Box::<Messages>::default());
+}
+
+#[test]
+fn grpc() {
+    split::run("grpc", || Box::<Messages>::default());
 }
 
 #[test]

@@ -161,7 +161,7 @@ impl Sink for Heard {
                 assert_eq!(end, End::Complete);
                 heard.ends += 1;
             }
-            Message::Comment | Message::Body(_) | Message::Gap { .. } | Message::Note(_) => panic!("{message:?}"),
+            other => panic!("{other:?}"),
         }
     }
 }

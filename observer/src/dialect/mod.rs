@@ -11,6 +11,7 @@ mod error;
 mod exchange;
 pub mod finish;
 pub mod gemini;
+pub mod grpc;
 mod head;
 pub mod json;
 pub mod openai_chat;
@@ -19,9 +20,11 @@ mod path;
 pub mod prompt;
 pub mod provider;
 mod request;
+pub mod socket;
 mod table;
 #[cfg(test)]
 mod testing;
+pub mod unknown;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -30,6 +33,7 @@ use self::answer::Counting;
 use self::exchange::Named;
 pub use self::head::{RequestMarks, ResponseFacts, ServerTimes};
 use self::path::ends as path_ends;
+pub use self::socket::{SOCKETS, Socket, SocketRow, Turn, find_socket};
 pub use self::table::{DIALECTS, Extra, Row, find, related, row};
 use crate::limits;
 use crate::proto::{End, Event, ResponseHead};
@@ -183,6 +187,8 @@ pub trait Dialect: Send {
     fn event(&mut self, event: &Event<'_>, out: &mut dyn FnMut(Utterance<'_>));
     /// A piece of a body that is not a stream (JSON answer or error).
     fn body(&mut self, bytes: &[u8], out: &mut dyn FnMut(Utterance<'_>));
+    /// What the server said behind the body.
+    fn trailers(&mut self, _trailers: &[(String, String)], _out: &mut dyn FnMut(Utterance<'_>)) {}
     /// The exchange ended: say what is still to be said (a whole JSON answer is interpreted here at the latest; a stream
     /// without an end marker of its own is complete if its framing is).
     fn end(&mut self, how: End, out: &mut dyn FnMut(Utterance<'_>));

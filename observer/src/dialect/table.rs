@@ -1,7 +1,7 @@
 //! The dialects, and which request speaks which: by the shape of the path first, under any prefix, since gateways and
 //! self-hosted servers reuse the same paths; the host comes second.
 
-use super::{Dialect, anthropic_messages, gemini, openai_chat, openai_responses, path_ends, provider};
+use super::{Dialect, anthropic_messages, gemini, grpc, openai_chat, openai_responses, path_ends, provider};
 use crate::proto::RequestHead;
 
 /// A row of the dialect table: a dialect is one row and one folder.
@@ -19,8 +19,14 @@ pub struct Row {
 }
 
 /// The dialects. The first row that matches speaks.
-pub static DIALECTS: &[&Row] =
-    &[&openai_chat::ROW, &openai_chat::COMPLETIONS, &openai_responses::ROW, &anthropic_messages::ROW, &gemini::ROW];
+pub static DIALECTS: &[&Row] = &[
+    &openai_chat::ROW,
+    &openai_chat::COMPLETIONS,
+    &openai_responses::ROW,
+    &anthropic_messages::ROW,
+    &gemini::ROW,
+    &grpc::ROW,
+];
 
 /// A path or host that the operator declares to speak a dialect (self-hosted gateways). What is absent is not judged; one
 /// that names neither matches nothing.

@@ -98,7 +98,8 @@ pub struct Entry {
     pub server_times: ServerTimes,
     /// Stalls so far, the first `limits::STALLS`.
     pub stalls: Vec<Stall>,
-    /// Gaps between visible chunks, as the application read them (of plain text: as they arrived).
+    /// Gaps between visible chunks, as the application read them (of plain text: as they arrived). Of an unknown API:
+    /// between events.
     pub gaps: Gaps,
     /// The same as they arrived, where the socket layer could tell.
     pub arrival_gaps: Gaps,

@@ -7,7 +7,7 @@ use super::stalls::Stalls;
 use super::timeline::{PointKind, Timeline};
 use super::{Audience, Entry, Happening, Milestone, Outcome, Said, Stall};
 use crate::conn::Path;
-use crate::dialect::{DeltaKind, Mark, RequestFacts, ResponseFacts, Usage, Utterance};
+use crate::dialect::{DeltaKind, Mark, RequestFacts, ResponseFacts, Usage, Utterance, unknown};
 use crate::limits;
 use crate::proto::{End, Note, ResponseHead, Salt, body};
 use crate::units::{LossCause, Moment, Ns};
@@ -178,6 +178,9 @@ impl Stream {
         self.tail_lost = false;
         self.active(event.at.read);
         self.batch(event.at, audience);
+        if self.entry.api == unknown::API {
+            self.event_gap(event.at);
+        }
         if let Some((DeltaKind::Visible, chars)) = kind {
             self.entry.visible_hash = Some(self.said.finish());
             self.chunk(event.at, chars, path, audience);
@@ -358,6 +361,15 @@ impl Stream {
             chars: u32::try_from(chars).unwrap_or(u32::MAX),
         });
         self.tell_stalls(stalls, audience);
+    }
+
+    /// The gap before an event of an API whose chunks are not known.
+    fn event_gap(&mut self, at: Moment) {
+        let Some(last) = self.last_chunk.replace(at) else { return };
+        self.entry.gaps.add(at.read - last.read);
+        if let (Some(arrival), Some(before)) = (at.arrival, last.arrival) {
+            self.entry.arrival_gaps.add(arrival - before);
+        }
     }
 
     fn tell_stalls(&mut self, stalls: Vec<Stall>, audience: &mut dyn Audience) {

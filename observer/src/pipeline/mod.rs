@@ -7,10 +7,12 @@
 //! One thread drives it: `record` for each record, `tick` a few times a second, `verdicts` after either.
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 
+mod calls;
 mod router;
 mod session;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod wire;
 
 use std::collections::HashSet;
@@ -342,6 +344,7 @@ impl<A: Audience> Pipeline<A> {
             verdicts: &mut self.verdicts,
             counters: &mut self.counters,
             path,
+            remote: None,
         };
         act(conn, &mut env);
         if conn.read.unsettled() || conn.write.unsettled() || conn.state.is_closing() {
@@ -362,6 +365,7 @@ impl<A: Audience> Pipeline<A> {
             verdicts: &mut self.verdicts,
             counters: &mut self.counters,
             path,
+            remote: None,
         };
         let born = conn.born;
         for (direction, end) in [Direction::Write, Direction::Read].into_iter().zip([ends[1], ends[0]]) {

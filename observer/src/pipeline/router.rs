@@ -1,47 +1,35 @@
 //! Messages of one connection's parser to the dialect that claimed the exchange, and what it says to the ledger.
+//!
+//! A POST that no dialect claims is asked for its answer: if that is a stream of events, it is a call of an unknown API, and
+//! shown as such. The upgrade to a WebSocket is no call itself; those on it are (`turns`).
 
-use std::net::SocketAddr;
-
+use super::calls::{Asked, Call, Calls};
 use super::session::Env;
+use super::turns::Socket;
 use crate::conn::Path;
-use crate::dialect::prompt::{Prompt, PromptScan};
-use crate::dialect::{self, Dialect, Utterance};
+use crate::dialect::prompt::PromptScan;
+use crate::dialect::{self, Dialect, Row, Utterance, unknown};
 use crate::ledger::{Audience, Happening, Opening, Stream, StreamNo};
-use crate::proto::{End, ExchangeId, Message, RequestHead, Sink};
+use crate::limits;
+use crate::proto::{End, ExchangeId, Message, RequestHead, ResponseHead, Sink, body};
 use crate::units::{Moment, Ns};
-
-/// An exchange that a dialect claimed.
-pub(super) struct Call {
-    exchange: ExchangeId,
-    pub(super) stream: StreamNo,
-    pub(super) dialect: Box<dyn Dialect>,
-    /// Until the request is complete.
-    prompt: Option<PromptScan>,
-}
-
-impl Call {
-    /// Bytes held for it.
-    pub(super) fn held(&self) -> usize {
-        self.dialect.held() + self.prompt.as_ref().map_or(0, PromptScan::held)
-    }
-}
 
 /// The sink of one push.
 pub(super) struct Router<'a, 'e> {
-    pub(super) calls: &'a mut Vec<Call>,
+    calls: &'a mut Calls,
     /// A dialect claimed a request.
     pub(super) claimed: bool,
-    /// Requests that none claimed.
+    /// Requests that none claimed, and whose answer is of no interest.
     pub(super) unclaimed: Vec<ExchangeId>,
     /// How many of them do not even go where model calls go.
     pub(super) strangers: u32,
+    /// A stream of events came that no dialect claims.
+    pub(super) unknown: bool,
     /// Requests whose answer is a stream of JSON texts, if it is JSON.
     pub(super) json_streams: Vec<ExchangeId>,
     /// Added to the parser's exchange ids.
-    pub(super) base: u64,
-    /// The peer's address.
-    pub(super) remote: Option<SocketAddr>,
-    pub(super) env: &'a mut Env<'e>,
+    base: u64,
+    env: &'a mut Env<'e>,
 }
 
 impl Sink for Router<'_, '_> {
@@ -49,95 +37,204 @@ impl Sink for Router<'_, '_> {
         match message {
             Message::Request(head) => self.request(exchange, at, head),
             Message::End(how) => self.end(exchange, at, how),
-            message => {
-                let call = self.calls.iter_mut().find(|call| call.exchange == exchange);
-                let asked = matches!(message, Message::RequestEnd { .. });
-                let stream = call.and_then(|call| Some((self.env.book.stream(call.stream)?, call)));
-                match (stream, message) {
-                    (Some((stream, call)), message) => {
-                        let (no, prompt) = (call.stream, prompt(call, &message));
-                        tell(call.dialect.as_mut(), stream, &message, at, self.env.path, self.env.audience);
-                        if asked && call.dialect.streams_json() {
-                            self.json_streams.push(exchange);
-                        }
-                        if let Some(prompt) = prompt {
-                            self.env.book.prompt(no, &prompt, self.env.audience);
-                        }
-                    }
-                    (None, Message::Note(note)) => self.env.audience.hear(Happening::Odd(note)),
-                    (None, _) => {}
-                }
-            }
+            message => self.tell(exchange, at, &message),
         }
     }
 }
 
 impl<'a, 'e> Router<'a, 'e> {
-    pub(super) fn new(calls: &'a mut Vec<Call>, base: u64, remote: Option<SocketAddr>, env: &'a mut Env<'e>) -> Self {
+    pub(super) fn new(calls: &'a mut Calls, base: u64, env: &'a mut Env<'e>) -> Self {
         let (unclaimed, json_streams) = (Vec::new(), Vec::new());
-        Router { calls, claimed: false, unclaimed, strangers: 0, json_streams, base, remote, env }
+        Router { calls, claimed: false, unclaimed, strangers: 0, unknown: false, json_streams, base, env }
     }
 
     /// The parser is gone: what it left open ends as lost.
     pub(super) fn abandon(&mut self, at: Ns) {
-        for call in std::mem::take(self.calls) {
+        let Calls { open, sockets, .. } = std::mem::take(self.calls);
+        for call in open {
             self.env.book.end(call.stream, End::Lost, at, self.env.audience);
+        }
+        for mut socket in sockets {
+            socket.end(End::Lost, Moment { read: at, ..Moment::default() }, self.env);
         }
     }
 
     fn request(&mut self, exchange: ExchangeId, at: Moment, head: &RequestHead) {
-        let Some(row) = dialect::find(head, &self.env.settings.extras) else {
-            self.strangers += u32::from(!dialect::related(head, &self.env.settings.extras));
-            return self.unclaimed.push(exchange);
-        };
-        self.claimed = true;
-        let opening = Opening {
-            conn: self.env.key,
-            exchange: self.base.wrapping_add(exchange.0),
-            identity: self.env.identity,
-            remote: self.remote,
-            head,
-            row,
-            at: at.read,
-            salt: &self.env.settings.salt,
-        };
-        if let Some(stream) = self.env.book.begin(&opening, self.env.audience) {
-            if let Some(stream) = self.env.book.stream(stream) {
-                self.env.audience.overhear(stream.entry(), at, &Message::Request(head));
+        if let Some(row) = dialect::find(head, &self.env.settings.extras) {
+            self.claimed = true;
+            self.begin(exchange, row, head, (row.make)(head), at);
+        } else if let Some(row) = dialect::find_socket(head) {
+            self.claimed = true;
+            self.calls.sockets.push(Socket::new(exchange, row, head, at));
+        } else {
+            self.ask(exchange, at, head);
+        }
+    }
+
+    /// No dialect claims it: its answer may be worth a look.
+    fn ask(&mut self, exchange: ExchangeId, at: Moment, head: &RequestHead) {
+        let stranger = !dialect::related(head, &self.env.settings.extras);
+        if head.method != "POST" || self.calls.asked.len() >= limits::UNCLAIMED_ASKED {
+            return self.pass(exchange, stranger);
+        }
+        let dialect = (unknown::ROW.make)(head);
+        self.calls.asked.push(Asked { exchange, at, head: head.clone(), dialect, facts: None, stranger });
+    }
+
+    /// Of no interest.
+    fn pass(&mut self, exchange: ExchangeId, stranger: bool) {
+        self.strangers += u32::from(stranger);
+        self.unclaimed.push(exchange);
+    }
+
+    fn tell(&mut self, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
+        if let Some(call) = self.calls.open.iter_mut().find(|call| call.exchange == exchange) {
+            let Some(stream) = self.env.book.stream(call.stream) else { return };
+            tell(call.dialect.as_mut(), stream, message, at, self.env.path, self.env.audience);
+            if matches!(message, Message::RequestEnd { .. }) && call.dialect.streams_json() {
+                self.json_streams.push(exchange);
             }
-            let prompt = Some(PromptScan::new(row.api, &self.env.settings.salt));
-            self.calls.push(Call { exchange, stream, dialect: (row.make)(head), prompt });
+            if let Some(prompt) = call.prompt(message) {
+                self.env.book.prompt(call.stream, &prompt, self.env.audience);
+            }
+        } else if let Some(at_) = self.calls.sockets.iter().position(|socket| socket.exchange == exchange) {
+            self.tell_socket(at_, exchange, at, message);
+        } else if let Some(at_) = self.calls.asked.iter().position(|asked| asked.exchange == exchange) {
+            self.tell_asked(at_, exchange, at, message);
+        } else if let Message::Note(note) = message {
+            self.env.audience.hear(Happening::Odd(*note));
+        }
+    }
+
+    fn tell_socket(&mut self, index: usize, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
+        let Some(socket) = self.calls.sockets.get_mut(index) else { return };
+        match message {
+            Message::Response(head) if head.status == 101 => socket.opened(head),
+            // Refused: a call like any other, and this is its answer.
+            Message::Response(_) => {
+                let socket = self.calls.sockets.swap_remove(index);
+                self.refused(socket, at);
+                self.tell(exchange, at, message);
+            }
+            Message::RequestEnd { .. } => socket.asked = Some(at),
+            message => socket.message(at, message, self.base, self.env),
+        }
+    }
+
+    /// An upgrade that led to no socket: a call that asked for nothing we know.
+    fn refused(&mut self, socket: Socket, at: Moment) {
+        let row = socket.row.call;
+        self.begin(socket.exchange, row, &socket.head, (row.make)(&socket.head), socket.at);
+        self.tell(socket.exchange, socket.asked.unwrap_or(at), &Message::RequestEnd { lost: false });
+    }
+
+    fn tell_asked(&mut self, index: usize, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
+        let Some(asked) = self.calls.asked.get_mut(index) else { return };
+        match message {
+            Message::RequestBody(bytes) => asked.dialect.request_body(bytes),
+            Message::RequestEnd { lost } => asked.facts = Some((asked.dialect.request_end(*lost), at)),
+            Message::Response(head) => {
+                let asked = self.calls.asked.swap_remove(index);
+                if !is_stream(head) {
+                    return self.pass(exchange, asked.stranger);
+                }
+                self.unknown = true;
+                self.begin(exchange, &unknown::ROW, &asked.head, asked.dialect, asked.at);
+                self.requested(exchange, asked.facts);
+                self.tell(exchange, at, message);
+            }
+            Message::Note(note) => self.env.audience.hear(Happening::Odd(*note)),
+            _ => {}
+        }
+    }
+
+    /// What was asked for before it was known to be a call.
+    fn requested(&mut self, exchange: ExchangeId, facts: Option<(crate::dialect::RequestFacts, Moment)>) {
+        let call = self.calls.open.iter().find(|call| call.exchange == exchange);
+        if let (Some(call), Some((facts, at))) = (call, facts)
+            && let Some(stream) = self.env.book.stream(call.stream)
+        {
+            stream.requested(facts, at, self.env.audience);
+            let lost = stream.entry().request.as_ref().is_some_and(|request| request.truncated);
+            self.env.audience.overhear(stream.entry(), at, &Message::RequestEnd { lost });
+        }
+    }
+
+    fn begin(
+        &mut self,
+        exchange: ExchangeId,
+        row: &'static Row,
+        head: &RequestHead,
+        dialect: Box<dyn Dialect>,
+        at: Moment,
+    ) {
+        if let Some(stream) = begin(self.base.wrapping_add(exchange.0), row, head, at, self.env) {
+            let known = row.api != unknown::API;
+            let prompt = known.then(|| PromptScan::new(row.api, &self.env.settings.salt));
+            self.calls.open.push(Call { exchange, stream, dialect, prompt });
         }
     }
 
     fn end(&mut self, exchange: ExchangeId, at: Moment, how: End) {
-        let Some(index) = self.calls.iter().position(|call| call.exchange == exchange) else { return };
-        let mut call = self.calls.swap_remove(index);
-        let audience = &mut *self.env.audience;
-        if let Some(stream) = self.env.book.stream(call.stream) {
-            call.dialect.end(how, &mut |utterance| stream.utter(&utterance, at, audience));
-            audience.overhear(stream.entry(), at, &Message::End(how));
+        let Calls { open, asked, sockets } = &mut *self.calls;
+        if let Some(index) = open.iter().position(|call| call.exchange == exchange) {
+            let mut call = open.swap_remove(index);
+            end(call.stream, call.dialect.as_mut(), how, at, self.env);
+        } else if let Some(index) = sockets.iter().position(|socket| socket.exchange == exchange) {
+            let mut socket = sockets.swap_remove(index);
+            if socket.is_open() {
+                return socket.end(how, at, self.env);
+            }
+            self.refused(socket, at);
+            self.end(exchange, at, how);
+        } else if let Some(index) = asked.iter().position(|asked| asked.exchange == exchange) {
+            let asked = asked.swap_remove(index);
+            self.pass(exchange, asked.stranger);
         }
-        self.env.book.end(call.stream, how, at.read, self.env.audience);
     }
 }
 
-/// What a message adds to the prompt of a call; the prompt, once it is complete.
-fn prompt(call: &mut Call, message: &Message<'_>) -> Option<Prompt> {
-    match message {
-        Message::RequestBody(bytes) => {
-            if let Some(scan) = &mut call.prompt {
-                scan.push(bytes);
-            }
-            None
-        }
-        Message::RequestEnd { lost } => call.prompt.take().map(|mut scan| scan.end(*lost)),
-        _ => None,
+/// Opens a call in the ledger; `None`: there are too many.
+pub(super) fn begin(
+    exchange: u64,
+    row: &'static Row,
+    head: &RequestHead,
+    at: Moment,
+    env: &mut Env<'_>,
+) -> Option<StreamNo> {
+    let opening = Opening {
+        conn: env.key,
+        exchange,
+        identity: env.identity,
+        remote: env.remote,
+        head,
+        row,
+        at: at.read,
+        salt: &env.settings.salt,
+    };
+    let stream = env.book.begin(&opening, env.audience)?;
+    if let Some(stream) = env.book.stream(stream) {
+        env.audience.overhear(stream.entry(), at, &Message::Request(head));
     }
+    Some(stream)
+}
+
+/// Ends a call.
+pub(super) fn end(stream: StreamNo, dialect: &mut dyn Dialect, how: End, at: Moment, env: &mut Env<'_>) {
+    if let Some(stream) = env.book.stream(stream) {
+        dialect.end(how, &mut |utterance: Utterance<'_>| stream.utter(&utterance, at, env.audience));
+        env.audience.overhear(stream.entry(), at, &Message::End(how));
+    }
+    env.book.end(stream, how, at.read, env.audience);
+}
+
+/// A stream of events by its label, and no error.
+fn is_stream(head: &ResponseHead) -> bool {
+    head.status < 400 && head.content_type.as_deref().is_some_and(body::is_stream)
 }
 
 /// One message of a claimed exchange.
-fn tell(
+pub(super) fn tell(
     dialect: &mut dyn Dialect,
     stream: &mut Stream,
     message: &Message<'_>,
@@ -167,8 +264,9 @@ fn tell(
             dialect.gap();
             stream.gap(*bytes, *cause, at);
         }
+        Message::Trailers(list) => dialect.trailers(list, &mut |utterance| stream.utter(&utterance, at, audience)),
         Message::Note(note) => stream.odd(*note, audience),
-        Message::Request(_) | Message::End(_) => {}
+        Message::Request(_) | Message::Sent { .. } | Message::End(_) => {}
     }
     audience.overhear(stream.entry(), at, message);
 }

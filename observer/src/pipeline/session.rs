@@ -12,6 +12,10 @@
 //! the requests in a row, or the bytes, are too many. After `limits::WHOLE_UNCLAIMED` bytes it counts as joined in the
 //! middle, which costs it some header fields at worst.
 //!
+//! A POST that no dialect claims is followed to the head of its answer, `limits::UNCLAIMED_BYTES` at most: an event stream is
+//! shown as a call of an unknown API. That does not make the connection a tracked one: everything goes on coming up while it
+//! lasts, then the next request is judged anew.
+//!
 //! While listening nothing is held but the few bytes that do not tell yet; of a connection that is not tracked, nothing
 //! stays. After `limits::NON_LLM_REQUESTS` requests in a row that nobody claims
 //! and that do not even go where model calls go, a connection is ignored.
@@ -19,13 +23,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::router::{Call, Router};
+use super::calls::Calls;
+use super::router::Router;
 use super::{Counters, Settings};
 use crate::conn::{Chunk, Path};
 use crate::identity::Identity;
 use crate::ledger::{Audience, Book, Happening};
 use crate::limits;
-use crate::proto::{Closing, ExchangeId, Protocol, Row, Sniff, recognise};
+use crate::proto::{Closing, Protocol, Row, Sniff, recognise};
 use crate::record::{ConnKey, Joined, Sock};
 use crate::units::{Direction, LossCause, Moment, Ns};
 use observer_common::record::Verdict;
@@ -41,20 +46,24 @@ pub(super) struct Env<'a> {
     pub(super) counters: &'a mut Counters,
     /// What the network did to its bytes, where the socket is known.
     pub(super) path: Option<&'a Path>,
+    /// The peer's address, if known: the session's to set.
+    pub(super) remote: Option<SocketAddr>,
 }
 
 /// A connection above its bytes.
 pub(super) struct Session {
     stage: Stage,
     verdict: Verdict,
-    /// Calls that a dialect claimed and that have not ended.
-    calls: Vec<Call>,
+    /// Calls that have not ended.
+    calls: Calls,
     /// Requests in a row that no dialect claimed and that go elsewhere than model calls do.
     strangers: u32,
     /// The protocol spoken needs the connection whole.
     whole: bool,
-    /// Bytes since it began to be spoken.
+    /// Bytes since it began to be spoken, or since the last event stream of an unknown API began.
     spoken: u64,
+    /// Bytes since requests wait that may yet be calls.
+    waited: u64,
     /// Exchanges of parsers that were given up: exchange ordinals go on from here.
     exchanges: u64,
     /// How the connection is about to end. It ends when the TLS object goes or, if that does not happen, after a while:
@@ -97,10 +106,11 @@ impl Default for Session {
         Session {
             stage: Stage::Listening(Listening::new(true)),
             verdict: Verdict::Unknown,
-            calls: Vec::new(),
+            calls: Calls::default(),
             strangers: 0,
             whole: false,
             spoken: 0,
+            waited: 0,
             exchanges: 0,
             closing: None,
             remote: None,
@@ -184,7 +194,8 @@ impl Session {
         let moment = Moment { read: at, arrival: None, call: u64::MAX };
         let stage = std::mem::replace(&mut self.stage, Stage::Listening(Listening::new(false)));
         if let Stage::Speaking(mut parser) = stage {
-            let mut router = Router::new(&mut self.calls, self.exchanges, self.remote, env);
+            env.remote = self.remote;
+            let mut router = Router::new(&mut self.calls, self.exchanges, env);
             parser.close(how, moment, &mut router);
             router.abandon(at);
             self.exchanges += limits::EXCHANGE_STEP;
@@ -198,7 +209,7 @@ impl Session {
             Stage::Speaking(parser) => parser.held(),
             Stage::Ignored => 0,
         };
-        stage + self.calls.iter().map(Call::held).sum::<usize>()
+        stage + self.calls.held()
     }
 
     /// True once after reads were left out on purpose.
@@ -276,51 +287,66 @@ impl Session {
 
     fn speak(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, env: &mut Env<'_>) {
         let Stage::Speaking(parser) = &mut self.stage else { return };
-        let mut router = Router::new(&mut self.calls, self.exchanges, self.remote, env);
+        env.remote = self.remote;
+        let mut router = Router::new(&mut self.calls, self.exchanges, env);
         if direction == Direction::Read && std::mem::take(&mut self.unsure) && in_the_middle(chunk) {
             parser.push(direction, Chunk::Gap { bytes: None, cause: LossCause::LateAttach }, at, &mut router);
         }
         parser.push(direction, chunk, at, &mut router);
-        let (claimed, unclaimed, strangers) = (router.claimed, router.unclaimed, router.strangers);
-        router.json_streams.iter().for_each(|&exchange| parser.expect_json_stream(exchange));
+        let Router { claimed, unclaimed, strangers, unknown, json_streams, .. } = router;
+        json_streams.iter().for_each(|&exchange| parser.expect_json_stream(exchange));
         unclaimed.iter().for_each(|&exchange| parser.ignore(exchange));
         let dead = parser.dead();
         if let Chunk::Data(bytes) = chunk {
             self.spoken = self.spoken.saturating_add(bytes.len() as u64);
+            self.waited = if self.calls.asked.is_empty() { 0 } else { self.waited.saturating_add(bytes.len() as u64) };
         }
-        self.judge(claimed, &unclaimed, strangers, env);
+        self.judge(&Heard { claimed, unknown, unclaimed: !unclaimed.is_empty(), strangers }, env);
         if dead {
             self.bury(env);
         }
     }
 
-    fn judge(&mut self, claimed: bool, unclaimed: &[ExchangeId], strangers: u32, env: &mut Env<'_>) {
-        if claimed {
+    fn judge(&mut self, heard: &Heard, env: &mut Env<'_>) {
+        let tracked = self.verdict == Verdict::Track;
+        if heard.claimed {
             self.strangers = 0;
-            self.decide(Verdict::Track, env);
-        } else if self.verdict != Verdict::Track && !unclaimed.is_empty() {
-            self.strangers = self.strangers.saturating_add(strangers);
-            if self.strangers >= limits::NON_LLM_REQUESTS {
-                return self.ignore(env);
-            }
-            if !self.whole {
-                self.pass_over(env);
-            }
-        } else if self.whole && self.verdict != Verdict::Track && self.spoken > limits::WHOLE_UNCLAIMED {
+            return self.decide(Verdict::Track, env);
+        }
+        if heard.unknown {
+            (self.strangers, self.spoken) = (0, 0);
+        }
+        let wanted = !self.calls.is_empty() || !self.calls.asked.is_empty();
+        if wanted && self.verdict == Verdict::Heads {
+            self.decide(Verdict::Unknown, env);
+        }
+        if tracked || !self.calls.is_empty() {
+            return;
+        }
+        self.strangers = self.strangers.saturating_add(heard.strangers);
+        if self.strangers >= limits::NON_LLM_REQUESTS {
+            return self.ignore(env);
+        }
+        let passed = heard.unclaimed && self.calls.asked.is_empty();
+        let too_long = self.waited > limits::UNCLAIMED_BYTES;
+        if if self.whole { self.spoken > limits::WHOLE_UNCLAIMED } else { passed || too_long } {
             self.pass_over(env);
         }
     }
 
     /// What is spoken now is of no interest; what follows may be.
     fn pass_over(&mut self, env: &mut Env<'_>) {
+        let strangers = self.calls.asked.iter().filter(|asked| asked.stranger).count();
+        self.strangers = self.strangers.saturating_add(u32::try_from(strangers).unwrap_or(u32::MAX));
         self.listen();
         self.decide(Verdict::Heads, env);
     }
 
     /// The parser cannot go on. A tracked connection may come back to us with its next request.
     fn bury(&mut self, env: &mut Env<'_>) {
+        env.remote = self.remote;
+        Router::new(&mut self.calls, self.exchanges, env).abandon(self.last);
         if self.verdict == Verdict::Track {
-            Router::new(&mut self.calls, self.exchanges, self.remote, env).abandon(self.last);
             self.listen();
         } else if matches!(self.stage, Stage::Speaking(_)) {
             self.ignore(env);
@@ -330,6 +356,7 @@ impl Session {
     fn listen(&mut self) {
         self.stage = Stage::Listening(Listening::new(false));
         self.exchanges += limits::EXCHANGE_STEP;
+        (self.calls.asked, self.waited) = (Vec::new(), 0);
     }
 
     fn ignore(&mut self, env: &mut Env<'_>) {
@@ -369,6 +396,18 @@ impl Listening {
         self.from_start = false;
         self.head = Vec::new();
     }
+}
+
+/// What a push brought.
+struct Heard {
+    /// A dialect claimed a request.
+    claimed: bool,
+    /// A stream of events began that none claims.
+    unknown: bool,
+    /// Something else was asked, and is of no interest.
+    unclaimed: bool,
+    /// So many requests went where no model calls go.
+    strangers: u32,
 }
 
 /// What is read does not begin like an answer.

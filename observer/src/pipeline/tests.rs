@@ -10,6 +10,8 @@ mod bodies;
 mod http2;
 mod sockets;
 mod timelines;
+mod unknown;
+mod websockets;
 
 use proptest::prelude::*;
 

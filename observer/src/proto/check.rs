@@ -86,7 +86,7 @@ impl Checker {
                 assert!(!std::mem::replace(&mut phase.request_over, true), "two ends of a request");
             }
             Message::Response(_) => assert!(!std::mem::replace(&mut phase.answered, true), "two responses"),
-            Message::Event(_) | Message::Sent { .. } | Message::Comment | Message::Body(_) => {
+            Message::Event(_) | Message::Sent { .. } | Message::Comment | Message::Body(_) | Message::Trailers(_) => {
                 assert!(phase.answered, "{message:?} unanswered");
             }
             Message::End(_) => {

@@ -6,7 +6,7 @@
 //! (`eventstream`), gRPC messages (`grpc`). Each is a row of `body::FRAMINGS` and a file.
 //!
 //! Order of an exchange's messages: `Request`, `RequestBody`*, `RequestEnd`, `Response`, (`Event` | `Comment` | `Body` |
-//! `Gap` | `Note` | `Sent`)*, `End`. A server may answer before the request is complete, so `Response` may come before
+//! `Gap` | `Note` | `Sent` | `Trailers`)*, `End`. A server may answer before the request is complete, so `Response` may come before
 //! `RequestEnd`; but `RequestEnd` always comes before `End`, and nothing comes after `End`.
 
 #![deny(
@@ -62,6 +62,8 @@ pub enum Message<'a> {
     Comment,
     /// A piece of a body that is not a stream of events, decoded.
     Body(&'a [u8]),
+    /// What stands behind the body: kept headers, as in a head.
+    Trailers(&'a [(String, String)]),
     /// Bytes of the response are missing before what follows.
     Gap { bytes: Option<u64>, cause: LossCause },
     /// Something odd that does not stop the stream: counted, and shown as a note.
@@ -82,6 +84,7 @@ impl fmt::Debug for Message<'_> {
             Message::Sent { message, began: _ } => f.debug_tuple("Sent").field(message).finish(),
             Message::Comment => f.write_str("Comment"),
             Message::Body(bytes) => write!(f, "Body({} bytes)", bytes.len()),
+            Message::Trailers(list) => f.debug_tuple("Trailers").field(list).finish(),
             Message::Gap { bytes, cause } => f.debug_struct("Gap").field("bytes", bytes).field("cause", cause).finish(),
             Message::Note(note) => note.fmt(f),
             Message::End(end) => f.debug_tuple("End").field(end).finish(),

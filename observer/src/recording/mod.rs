@@ -35,6 +35,7 @@
 //! included, and is for the owner's eyes; `none` and `sse` hold neither secrets nor anybody's words.
 #![deny(clippy::disallowed_methods, reason = "works on any Read and Write: opening files is the caller's")]
 
+mod frames;
 mod mask;
 mod read;
 mod redact;

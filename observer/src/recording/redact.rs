@@ -5,11 +5,12 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use super::{Payload, Writer, mask};
+use super::frames::{self, Framing};
+use super::{Payload, Writer};
 use crate::dialect::RequestFacts;
 use crate::ledger::{Audience, Entry, Happening};
 use crate::pipeline::{Pipeline, Settings, Verdict};
-use crate::proto::{End, Event, Message, RequestHead, ResponseHead};
+use crate::proto::{End, Message, RequestHead, ResponseHead};
 use crate::record::{ConnKey, Data, Record};
 use crate::units::{Direction, LossCause, Moment, Ns};
 
@@ -141,6 +142,7 @@ struct Tape {
     write: Way,
     bodiless: bool,
     remote: bool,
+    framing: Framing,
 }
 
 /// One direction of it. Bytes understood from one call of the application become one call again.
@@ -172,7 +174,14 @@ impl Tape {
         // Another address for each call, so that calls of one connection do not displace each other.
         let mixed = handle ^ entry.exchange.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let conn = ConnKey { handle: mixed, start_ns, tgid, generation };
-        Tape { conn, read: Way::default(), write: Way::default(), bodiless: true, remote: false }
+        Tape {
+            conn,
+            read: Way::default(),
+            write: Way::default(),
+            bodiless: true,
+            remote: false,
+            framing: Framing::default(),
+        }
     }
 
     fn message(&mut self, entry: &Entry, at: Moment, message: &Message<'_>, out: &mut Vec<Line>) {
@@ -180,23 +189,38 @@ impl Tape {
             Message::Request(head) => {
                 out.push(Line::Plain(Record::Open { conn: self.conn, at: at.read }));
                 self.say(Direction::Write, request(head), at, out);
+                if frames::is_socket(head) {
+                    self.framing = Framing::Socket;
+                    self.say(Direction::Read, SWITCH, at, out);
+                }
             }
+            Message::RequestEnd { .. } | Message::Response(_) if self.framing == Framing::Socket => {}
             Message::RequestEnd { .. } => {
                 let body = entry.request.as_ref().map(facts).unwrap_or_default();
                 self.say(Direction::Write, [&chunk(body.as_bytes())[..], b"0\r\n\r\n"].concat(), at, out);
             }
             Message::Response(head) => {
                 self.bodiless = matches!(head.status, 204 | 304);
+                self.framing = head.content_type.as_deref().map(Framing::of).unwrap_or_default();
                 self.say(Direction::Read, response(head), at, out);
             }
-            Message::Event(event) => self.say(Direction::Read, chunk(&block(event)), at, out),
+            Message::Sent { message, began: _ } => self.say(Direction::Write, frames::frame(message, true), at, out),
+            Message::Event(event) if self.framing == Framing::Socket => {
+                self.say(Direction::Read, self.framing.event(event), at, out);
+            }
+            Message::Event(event) => self.say(Direction::Read, chunk(&self.framing.event(event)), at, out),
+            Message::Body(bytes) if self.framing == Framing::Media => {
+                self.say(Direction::Read, chunk(&vec![0; bytes.len()]), at, out);
+            }
+            Message::Comment if self.framing == Framing::Socket => self.say(Direction::Read, [0x89, 0], at, out),
             Message::Comment => self.say(Direction::Read, chunk(b":\n\n"), at, out),
             Message::Gap { bytes, cause } => self.gap(*bytes, *cause, at, out),
             Message::End(how) => {
                 self.remote(entry, out);
                 self.end(*how, at, out);
             }
-            Message::RequestBody(_) | Message::Body(_) | Message::Note(_) => {}
+            // The status of gRPC has no place in HTTP/1 as it is written here.
+            Message::RequestBody(_) | Message::Body(_) | Message::Trailers(_) | Message::Note(_) => {}
         }
     }
 
@@ -259,7 +283,9 @@ impl Tape {
         let conn = self.conn;
         let mut lost = 0;
         match how {
-            End::Complete if !self.bodiless => self.say(Direction::Read, "0\r\n\r\n", at, out),
+            End::Complete if !self.bodiless && self.framing != Framing::Socket => {
+                self.say(Direction::Read, "0\r\n\r\n", at, out)
+            }
             End::PeerClosed => out.push(Line::Plain(Record::ReadEnd { conn, at: at.read, clean: true })),
             End::Reset => out.push(Line::Plain(Record::ReadEnd { conn, at: at.read, clean: false })),
             End::ProcessExit => return,
@@ -271,6 +297,9 @@ impl Tape {
         out.push(Line::Plain(Record::Close { conn, at: at.read, read_pos, write_pos }));
     }
 }
+
+/// The answer to an upgrade.
+const SWITCH: &str = "HTTP/1.1 101 -\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
 
 /// The request headers that the ledger reads; all others, and the query, stay behind.
 const KEPT: [&str; 2] = ["x-stainless-retry-count", "amz-sdk-request"];
@@ -285,7 +314,12 @@ fn request(head: &RequestHead) -> String {
             text += &format!("{name}: {}\r\n", line(value));
         }
     }
-    text + "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    if frames::is_socket(head) {
+        return text + "connection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    }
+    let grpc = head.header("content-type").filter(|kind| kind.starts_with("application/grpc"));
+    let kind = line(grpc.unwrap_or("application/json"));
+    text + &format!("content-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n")
 }
 
 fn response(head: &ResponseHead) -> String {
@@ -301,15 +335,6 @@ fn facts(facts: &RequestFacts) -> String {
     let fields: serde_json::Map<String, serde_json::Value> =
         [model, stream, max].into_iter().flatten().map(|(name, value)| (name.into(), value)).collect();
     serde_json::Value::Object(fields).to_string()
-}
-
-fn block(event: &Event<'_>) -> Vec<u8> {
-    let mut text = event.name.map(|name| format!("event: {}\n", mask::name(name))).unwrap_or_default().into_bytes();
-    for line in mask::text(event.data).split(|&byte| byte == b'\n') {
-        text.extend([b"data: ", line, b"\n"].concat());
-    }
-    text.push(b'\n');
-    text
 }
 
 fn chunk(body: &[u8]) -> Vec<u8> {

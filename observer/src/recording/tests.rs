@@ -360,3 +360,72 @@ fn sse_keeps_gaps() {
     assert_eq!(found, want);
     assert!(!holds_secret(&bytes));
 }
+
+/// The same call in every framing there is.
+#[test]
+fn every_framing_is_written_as_it_was() {
+    let delta = r#"{"choices":[{"index":0,"delta":{"content":"SECRET text"}}]}"#;
+    let lines = format!("{delta}\n{delta}\n");
+    let message = |kind: &str, name: &str, value: &str, payload: &str| {
+        let header = |name: &str, value: &str| {
+            [&[name.len() as u8][..], name.as_bytes(), &[7, 0, value.len() as u8], value.as_bytes()].concat()
+        };
+        let headers = [header(":message-type", kind), header(name, value)].concat();
+        let crc = |bytes: &[u8]| {
+            let mut crc = flate2::Crc::new();
+            crc.update(bytes);
+            crc.sum().to_be_bytes()
+        };
+        let total = (headers.len() + payload.len() + 16) as u32;
+        let mut bytes = [total.to_be_bytes(), (headers.len() as u32).to_be_bytes()].concat();
+        bytes.extend(crc(&bytes));
+        bytes.extend([headers, payload.as_bytes().to_vec()].concat());
+        bytes.extend(crc(&bytes));
+        bytes
+    };
+    let messages = [
+        message("event", ":event-type", "chunk", delta),
+        message("event", ":event-type", "chunk", delta),
+        message("exception", ":exception-type", "throttlingException", r#"{"message":"SECRET"}"#),
+    ]
+    .concat();
+    for (content_type, body, expected) in [
+        ("application/x-ndjson", lines.into_bytes(), "Some(Truncated) openai.chat"),
+        ("application/vnd.amazon.eventstream", messages, "Some(ErrorEvent) openai.chat"),
+        ("audio/mpeg", b"SECRET\0sound".to_vec(), "Some(Complete) openai.chat"),
+    ] {
+        let mut script = Script::new(5, 1);
+        script.write("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}").wait_ms(5);
+        script
+            .read(format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len()));
+        script.read_each(3, body.chunks(body.len() / 2 + 1)).close();
+        let ((_, want), (bytes, found)) = (recorded(&script, Payload::Full), recorded(&script, Payload::Sse));
+        assert!(want.starts_with(expected), "{content_type}: {want}");
+        assert_eq!(found, want, "{content_type}");
+        assert!(!holds_secret(&bytes));
+    }
+}
+
+#[test]
+fn turns_of_a_socket_are_written_as_sockets() {
+    let mut script = Script::new(5, 1);
+    script.write("GET /v1/responses HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nAuthorization: SECRET\r\n\r\n");
+    script.wait_ms(3).read("HTTP/1.1 101 -\r\nUpgrade: websocket\r\n\r\n");
+    let frame = |text: &str| [&[0x81, 126, (text.len() >> 8) as u8, text.len() as u8][..], text.as_bytes()].concat();
+    for _ in 0..2 {
+        let create = r#"{"type":"response.create","model":"gpt-x","input":"SECRETSECRETSECRETSECRETSECRETSECRETSECRETSECRETSECRETSECRETSECRETSECRETSECRETSECRET"}"#;
+        script.wait_ms(9).write(frame(create)).wait_ms(5);
+        let text = "SECRET".repeat(25);
+        script.read(frame(&format!(r#"{{"type":"response.output_text.delta","delta":"{text}"}}"#))).wait_ms(5);
+        script.read([0x89, 0]).wait_ms(5);
+        script.read(frame(&format!(r#"{{"type":"response.completed","response":{{"id":"{text}"}}}}"#)));
+    }
+    script.close();
+    let ((_, want), (bytes, found)) = (recorded(&script, Payload::Full), recorded(&script, Payload::Sse));
+    assert!(
+        want.contains("Some(Complete) openai.responses Some(\"gpt-x\")") && want.contains("chars 150 keepalives 1"),
+        "{want}"
+    );
+    assert_eq!((want.lines().count(), found), (2, want));
+    assert!(!holds_secret(&bytes));
+}

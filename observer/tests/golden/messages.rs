@@ -23,7 +23,9 @@ impl Sink for Messages {
             Message::Response(head) => json!({"x": x, "response": {
                 "status": head.status, "content_type": head.content_type, "headers": map(&head.headers),
             }}),
-            Message::Event(event) => said(x, &event),
+            Message::Event(event) => said(x, "event", &event),
+            Message::Sent { message, began: _ } => said(x, "sent", &message),
+            Message::Trailers(list) => json!({"x": x, "trailers": map(list)}),
             Message::Comment => json!({"x": x, "comment": true}),
             Message::Gap { bytes, cause } => json!({"x": x, "gap": {"bytes": bytes, "cause": cause.name()}}),
             Message::Note(note) => json!({"x": x, "note": format!("{}/{}", note.protocol, note.reason)}),
@@ -39,11 +41,11 @@ impl Transcript for Messages {
     }
 
     fn survives_only_whole(&self, line: &Value) -> bool {
-        line.get("event").is_some()
+        line.get("event").is_some() || line.get("sent").is_some()
     }
 }
 
-fn said(x: u64, event: &Event<'_>) -> Value {
+fn said(x: u64, key: &str, event: &Event<'_>) -> Value {
     let data = match std::str::from_utf8(event.data) {
         Err(_) if event.kind != EventKind::Text => event.data.iter().map(|byte| format!("{byte:02x}")).collect(),
         _ => String::from_utf8_lossy(event.data).into_owned(),
@@ -54,7 +56,7 @@ fn said(x: u64, event: &Event<'_>) -> Value {
     if event.kind != EventKind::Text {
         line["kind"] = json!(format!("{:?}", event.kind));
     }
-    json!({"x": x, "event": line})
+    json!({"x": x, key: line})
 }
 
 fn map(headers: &[(String, String)]) -> Map<String, Value> {

@@ -37,7 +37,8 @@ impl Sink for Utterances {
                 lines.push(json!({"x": x, "end": format!("{end:?}")}));
                 self.exchanges.remove(&x);
             }
-            Message::Request(_) | Message::Note(_) => {}
+            Message::Trailers(list) => dialect.trailers(list, &mut say),
+            Message::Request(_) | Message::Sent { .. } | Message::Note(_) => {}
         }
     }
 }

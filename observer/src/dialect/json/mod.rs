@@ -5,6 +5,7 @@
 //! what fits and forget what does not, so that an odd field never costs the others.
 
 pub mod loose;
+pub mod member;
 mod merkle;
 pub mod scan;
 mod text;

@@ -105,6 +105,11 @@ impl Fields {
         Some(ResponseHead { status: self.status?, content_type, headers: self.headers })
     }
 
+    /// The kept fields of trailers.
+    pub(super) fn trailers(self) -> Vec<(String, String)> {
+        self.headers
+    }
+
     /// Whether the path of a request is known.
     pub(super) fn has_path(&self) -> bool {
         self.target.is_some()

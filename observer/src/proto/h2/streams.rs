@@ -96,7 +96,7 @@ impl Streams {
     pub(super) fn response(&mut self, fields: Fields, began: Moment, out: &mut Out<'_>) {
         let Some(stream) = self.open.get_mut(&out.id) else { return };
         if !matches!(stream.answer, Answer::Waiting) {
-            return; // trailers
+            return self.trailers(&fields.trailers(), out);
         }
         let (codings, unknown) = (fields.codings(), fields.unknown);
         let Some(head) = fields.response() else {
@@ -120,6 +120,14 @@ impl Streams {
         out.sink.message(ExchangeId(u64::from(out.id)), began, Message::Response(&head));
         if codings.is_none() {
             out.say(Message::Note(Note { protocol: "content", reason: "unknown_coding" }));
+        }
+    }
+
+    fn trailers(&mut self, list: &[(String, String)], out: &mut Out<'_>) {
+        let Some(stream) = self.open.get_mut(&out.id) else { return };
+        stream.tell(None, out);
+        if !stream.ignored && !list.is_empty() {
+            out.say(Message::Trailers(list));
         }
     }
 

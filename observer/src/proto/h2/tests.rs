@@ -21,6 +21,8 @@ impl Sink for Log {
             Message::Note(note) => format!("note {}", note.reason),
             Message::Gap { bytes, .. } => format!("gap {bytes:?}"),
             Message::Comment => "comment".into(),
+            Message::Sent { message, .. } => format!("sent {}", String::from_utf8_lossy(message.data)),
+            Message::Trailers(list) => format!("trailers {list:?}"),
             Message::End(end) => format!("{end:?}"),
         };
         self.0.push((exchange.0, at.read.0, text));
@@ -162,7 +164,8 @@ fn streams_interleave() {
     let trailers = talk.answer(1, frame::END_STREAM, &[("grpc-status", "0")]);
     talk.read(last(3)).read(event(1, 3)).read(trailers);
     let expected = "1: POST /v1/x|1: > {\"a\"|3: GET /v1/models|3: request end, lost false|1: > :1}|1: request end, lost \
-                    false|3: status 200|1: status 200|1: 1.1|3: 3.1|1: 1.2|3: Complete|1: 1.3|1: Complete";
+                    false|3: status 200|1: status 200|1: 1.1|3: 3.1|1: 1.2|3: Complete|1: 1.3|1: \
+                    trailers [(\"grpc-status\", \"0\")]|1: Complete";
     assert_eq!(talk.said().join("|"), expected);
 }
 

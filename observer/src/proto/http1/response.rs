@@ -97,7 +97,7 @@ impl Http1 {
             sink.message(id, at, Message::Note(Note { protocol: "content", reason: "unknown_coding" }));
         }
         if upgrade && !ignored && ws::accepted(&response.head) {
-            return self.hand_over(id, &response.head);
+            return self.hand_over(id, &response.head, at, sink);
         }
         if status == 101 || (tunnel && (200..300).contains(&status)) {
             self.note(id, at, if status == 101 { "upgraded" } else { "tunnel" }, sink);
@@ -107,7 +107,8 @@ impl Http1 {
     }
 
     /// The connection is a WebSocket from here on, the exchange goes on as its messages.
-    fn hand_over(&mut self, id: ExchangeId, head: &ResponseHead) {
+    fn hand_over(&mut self, id: ExchangeId, head: &ResponseHead, at: Moment, sink: &mut dyn Sink) {
+        self.end_request_early(at, sink);
         self.open.clear();
         self.requests = Half::default();
         self.responses = Half::default();

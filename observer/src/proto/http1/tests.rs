@@ -21,6 +21,8 @@ impl Sink for Log {
             Message::Note(note) => format!("note {}", note.reason),
             Message::Gap { bytes, .. } => format!("gap {bytes:?}"),
             Message::Comment => "comment".into(),
+            Message::Sent { message, .. } => format!("sent {}", String::from_utf8_lossy(message.data)),
+            Message::Trailers(list) => format!("trailers {list:?}"),
             Message::End(end) => format!("{end:?}"),
         };
         self.0.push((exchange.0, at.read.0, text));

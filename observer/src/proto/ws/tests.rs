@@ -217,7 +217,8 @@ fn a_lost_place_is_found_again_at_the_beginning_of_a_call() {
     say(Chunk::Data(&text));
     say(Chunk::Gap { bytes: None, cause: LossCause::RingFull });
     say(Chunk::Data(b"rest of some frame"));
-    say(Chunk::Data(&[text.as_slice(), &text].concat()));
+    let twice = [text.as_slice(), &text].concat();
+    say(Chunk::Data(&twice));
     say(Chunk::Data(&text));
     let expected = ["event 9 {\"n\":1}"; 3];
     let events: Vec<&String> = ear.0.iter().filter(|line| line.starts_with("event")).collect();

@@ -1,0 +1,66 @@
+//! What is open on one connection: calls, requests that may yet be one, and sockets with calls of their own.
+
+use super::turns::Socket;
+use crate::dialect::prompt::{Prompt, PromptScan};
+use crate::dialect::{Dialect, RequestFacts};
+use crate::ledger::StreamNo;
+use crate::proto::{ExchangeId, Message, RequestHead};
+use crate::units::Moment;
+
+/// What is open on one connection.
+#[derive(Default)]
+pub(super) struct Calls {
+    pub(super) open: Vec<Call>,
+    pub(super) asked: Vec<Asked>,
+    pub(super) sockets: Vec<Socket>,
+}
+
+/// An exchange that a dialect claimed.
+pub(super) struct Call {
+    pub(super) exchange: ExchangeId,
+    pub(super) stream: StreamNo,
+    pub(super) dialect: Box<dyn Dialect>,
+    /// Until the request is complete.
+    pub(super) prompt: Option<PromptScan>,
+}
+
+impl Call {
+    /// What a message adds to the prompt; the prompt, once it is complete.
+    pub(super) fn prompt(&mut self, message: &Message<'_>) -> Option<Prompt> {
+        match message {
+            Message::RequestBody(bytes) => {
+                self.prompt.iter_mut().for_each(|scan| scan.push(bytes));
+                None
+            }
+            Message::RequestEnd { lost } => self.prompt.take().map(|mut scan| scan.end(*lost)),
+            _ => None,
+        }
+    }
+}
+
+/// A request that no dialect claimed, whose answer is awaited: it may be a stream of events.
+pub(super) struct Asked {
+    pub(super) exchange: ExchangeId,
+    pub(super) at: Moment,
+    pub(super) head: RequestHead,
+    pub(super) dialect: Box<dyn Dialect>,
+    /// What it asked for, once it is complete.
+    pub(super) facts: Option<(RequestFacts, Moment)>,
+    /// It does not even go where model calls go.
+    pub(super) stranger: bool,
+}
+
+impl Calls {
+    /// No call is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.sockets.is_empty()
+    }
+
+    /// Bytes held.
+    pub(super) fn held(&self) -> usize {
+        let open = self.open.iter().map(|call| call.dialect.held() + call.prompt.as_ref().map_or(0, PromptScan::held));
+        let asked = self.asked.iter().map(|asked| size_of::<Asked>() + asked.dialect.held());
+        let sockets = self.sockets.iter().map(Socket::held);
+        open.chain(asked).chain(sockets).sum()
+    }
+}

@@ -1,0 +1,144 @@
+//! WebSockets: several calls on one connection, none of them a request of its own.
+
+use super::*;
+
+const UP: &str =
+    "GET /v1/responses HTTP/1.1\r\nHost: api.openai.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+const OK: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+const CREATE: &str = r#"{"type":"response.create","model":"gpt-x","input":[{"role":"user","content":"planted"}]}"#;
+const CREATED: &str = r#"{"type":"response.created","response":{"id":"resp_1","model":"gpt-x-1"}}"#;
+const COMPLETED: &str = r#"{"type":"response.completed","response":{"id":"resp_1","status":"completed","usage":{"input_tokens":3,"output_tokens":2}}}"#;
+
+fn sent(text: &str) -> Vec<u8> {
+    let frame = received(text);
+    let (head, payload) = frame.split_at(frame.len() - text.len());
+    let mask = [1, 2, 3, 4];
+    let masked = payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key);
+    let mut bytes = head.to_vec();
+    bytes[1] |= 0x80;
+    bytes.extend(mask);
+    bytes.extend(masked);
+    bytes
+}
+
+fn received(text: &str) -> Vec<u8> {
+    match text.len() {
+        short @ ..=125 => [&[0x81, short as u8][..], text.as_bytes()].concat(),
+        long => [&[0x81, 126, (long >> 8) as u8, long as u8][..], text.as_bytes()].concat(),
+    }
+}
+
+fn delta(text: &str) -> Vec<u8> {
+    received(&format!(r#"{{"type":"response.output_text.delta","delta":"{text}"}}"#))
+}
+
+fn opened() -> Script {
+    let mut script = Script::new(10, 1);
+    script.write(UP).wait_ms(5).read(OK);
+    script
+}
+
+fn turn(script: &mut Script) {
+    script.wait_ms(50).write(sent(CREATE)).wait_ms(20).read(received(CREATED));
+    script.wait_ms(10).read(delta("Hello")).wait_ms(10).read(delta(" there"));
+    script.wait_ms(10).read(received(COMPLETED));
+}
+
+#[test]
+fn each_turn_is_a_call_that_begins_with_its_message() {
+    let mut script = opened();
+    turn(&mut script);
+    turn(&mut script);
+    let run = run(script.records());
+    assert_eq!(run.outcomes(), ["complete", "complete"]);
+    assert_eq!(run.verdicts, [Verdict::Track]);
+    let entries: Vec<&Entry> = run.pipeline.book().ended().collect();
+    assert_ne!(entries[0].id, entries[1].id);
+    for entry in entries {
+        assert_eq!((entry.api, entry.protocol, entry.status), ("openai.responses", "http/1.1", Some(101)));
+        assert_eq!((entry.events, entry.chunks, entry.visible_chars, entry.keepalives), (4, 2, 11, 0));
+        assert_eq!(entry.request.as_ref().unwrap().model.as_deref(), Some("gpt-x"));
+        assert_eq!((entry.response_id.as_deref(), entry.usage.output), (Some("resp_1"), Some(2)));
+        let firsts = entry.firsts;
+        assert!((firsts.byte.unwrap() - 20.0 * MS).abs() < MS, "{firsts:?}");
+        assert!((firsts.visible.unwrap() - 30.0 * MS).abs() < MS, "{firsts:?}");
+        assert_eq!(entry.lost.len() + entry.notes.len(), 0);
+    }
+    assert!(!run.ear().debug.contains("planted"));
+}
+
+#[test]
+fn a_call_that_only_the_server_began_and_one_that_the_end_of_the_socket_cut() {
+    let mut script = opened();
+    script.read(received(r#"{"type":"session.created"}"#));
+    script.wait_ms(9).read([received(CREATED), delta("Hi"), received(COMPLETED)].concat());
+    script.wait_ms(9).read(received(r#"{"type":"error","code":"x"}"#));
+    script.write(sent(CREATE)).wait_ms(5).read(received(CREATED)).read(delta("Hi"));
+    script.read([0x88, 2, 0x03, 0xf3]).close();
+    let run = run(script.records());
+    assert_eq!(run.outcomes(), ["complete", "truncated"]);
+    let ended: Vec<&Entry> = run.pipeline.book().ended().collect();
+    assert_eq!((ended[1].events, ended[1].visible_chars), (3, 2));
+    assert_eq!(ended[0].notes, ["close_internal_error"]);
+}
+
+#[test]
+fn calls_that_overlap_are_answered_in_their_order() {
+    let mut script = opened();
+    script.write([sent(CREATE), sent(CREATE)].concat());
+    script.wait_ms(9).read([received(CREATED), delta("one"), received(COMPLETED)].concat());
+    script.wait_ms(9).read([received(CREATED), delta("three"), received(COMPLETED)].concat());
+    let run = run(script.records());
+    let chars: Vec<u64> = run.pipeline.book().ended().map(|entry| entry.visible_chars).collect();
+    assert_eq!((run.outcomes(), chars), (vec!["complete", "complete"], vec![5, 3]));
+}
+
+#[test]
+fn a_hole_marks_the_open_call() {
+    let mut script = opened();
+    script.write(sent(CREATE)).wait_ms(5).read(received(CREATED));
+    script.lose(Direction::Read, delta("lost").len() as u64);
+    script.wait_ms(10).read(delta("kept")).wait_ms(10).read(received(COMPLETED));
+    let run = run(script.records());
+    let entry = run.only();
+    assert_eq!((entry.outcome, entry.visible_chars), (Some(Outcome::Complete), 4));
+    assert_eq!(entry.lost.len(), 1);
+}
+
+#[test]
+fn a_refused_upgrade_is_a_failed_call() {
+    let mut script = Script::new(10, 1);
+    let body = r#"{"error":{"code":"invalid_api_key","message":"planted"}}"#;
+    let answer = format!(
+        "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    script.write(UP).wait_ms(5).read(answer).close();
+    let run = run(script.records());
+    let entry = run.only();
+    assert_eq!((entry.outcome, entry.status), (Some(Outcome::HttpError), Some(401)));
+    assert_eq!(entry.error_kind.as_deref(), Some("invalid_api_key"));
+    assert!((entry.firsts.byte.unwrap() - 5.0 * MS).abs() < MS);
+}
+
+#[test]
+fn a_socket_that_leads_to_no_model_is_none_of_ours() {
+    let mut script = Script::new(10, 1);
+    script.write(UP.replace("/v1/responses", "/live")).wait_ms(5).read(OK).read(received("{}"));
+    let run = run(script.records());
+    assert_eq!((run.pipeline.book().open().count(), run.verdicts), (0, vec![Verdict::Heads]));
+}
+
+#[test]
+fn without_a_call_a_socket_holds_little_and_nothing_stays_behind() {
+    let mut script = opened();
+    for _ in 0..50 {
+        turn(&mut script);
+    }
+    let mut one = run(script.records());
+    assert!(one.pipeline.held() < 4096, "{}", one.pipeline.held());
+    let mut rest = script.clone();
+    rest.close();
+    one.play(&rest.records()[script.records().len()..]);
+    assert_eq!((one.pipeline.book().open().count(), one.pipeline.connections()), (0, 0));
+}
