@@ -224,3 +224,9 @@ pub const CHUNK_WINDOW: usize = 64;
 
 /// Newest streams whose stalls are counted: a share of 8 % needs a hundred to be told from chance.
 pub const CHUNK_STALLS: usize = 128;
+
+/// Turns whose attempts are remembered for failover: those of the last half minute count, so this is 270 turns a second.
+pub const FAILOVER_PLACES: usize = 8192;
+
+/// Attempts at one turn that are remembered.
+pub const FAILOVER_ATTEMPTS: usize = 8;

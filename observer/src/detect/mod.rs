@@ -11,6 +11,7 @@
 
 mod chunks;
 pub mod config;
+mod failover;
 mod finding;
 mod out;
 mod recent;

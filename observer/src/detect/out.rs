@@ -127,7 +127,12 @@ impl<'a> Out<'a> {
 
     /// `entry` is the continuation of the call with the id `of` at another place.
     pub fn hop(&mut self, entry: &Entry, of: &str) {
-        self.findings.hop((entry.conn, entry.exchange), of);
+        self.hop_call((entry.conn, entry.exchange), of);
+    }
+
+    /// The same, of a call whose entry is not at hand.
+    pub fn hop_call(&mut self, call: CallKey, of: &str) {
+        self.findings.hop(call, of);
     }
 }
 

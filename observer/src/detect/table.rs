@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::config::{Fault, Section};
-use super::{Detector, chunks};
+use super::{Detector, chunks, failover};
 
 /// A row of the table.
 pub struct Row {
@@ -54,6 +54,9 @@ macro_rules! detectors {
 }
 
 detectors! {
+    failover: failover, "The same turn went on at another host or model after an attempt failed.",
+        ["llm_failover_hops_total", "llm_failover_gap_seconds", "llm_failover_refusal_flips_total",
+         "llm_failover_discarded_visible_chars_total"];
     chunk_regression: chunks, "Chunks became smaller, larger, bunched or stalled at an unchanged rate of text.",
         ["llm_chunk_regression_active", "llm_chunk_size_ratio"];
 }

@@ -197,7 +197,9 @@ impl Metrics {
 fn take(store: &mut Store, sample: detect::Sample<'_>) {
     let Some(id) = metric_named(sample.metric) else { return };
     let common = sample.subject.map(detect::Subject::labels);
-    let labels: Vec<&str> = common.iter().flatten().chain(sample.own).copied().collect();
+    // The last labels of a subject are those of the program.
+    let left_out = common.iter().flatten().count().saturating_sub(metric(id).common.len());
+    let labels: Vec<&str> = common.iter().flatten().skip(left_out).chain(sample.own).copied().collect();
     match sample.change {
         Change::Add(by) => store.add_to(id, &labels, by),
         Change::Observe(value) => store.observe_in(id, &labels, value),

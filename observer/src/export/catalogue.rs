@@ -85,6 +85,9 @@ const STREAM: &[Label] = &[
     open("k8s_workload_name"),
 ];
 
+/// Labels of what is about a program and not one of its providers.
+const SERVICE: &[Label] = &[open("service"), open("k8s_namespace_name"), open("k8s_workload_name")];
+
 /// Labels of the OpenTelemetry metrics: what the conventions ask for, and who made the call.
 const OPERATION: &[Label] = &[
     closed("gen_ai_operation_name"),
@@ -205,6 +208,14 @@ catalogue! {
     ReasoningTokens = "gen_ai_client_inference_usage_reasoning_output_tokens_total", Counter, OPERATION, MODALITY,
         "Output tokens spent on reasoning, as the provider reported them; a part of the output tokens.";
     // Detectors.
+    FailoverHops = "llm_failover_hops_total", Counter, SERVICE, &[open("from"), open("to"), closed("phase"), closed("reason"), closed("continuation")],
+        "Turns that went on at another place after an attempt failed: from and to are providers where they differ, else models or hosts. phase: pre_headers, pre_visible, mid_stream. reason: connect, timeout, rate_limit, 4xx, 5xx, in_stream_error, truncated, refusal; hidden for hops that a gateway made behind one stream. continuation: none, prefill, system, gateway.";
+    FailoverGap = "llm_failover_gap_seconds", Histogram(FIRST), SERVICE, NONE,
+        "From the last visible text of the attempt that failed (else its end) to the first of the one that took over.";
+    FailoverFlips = "llm_failover_refusal_flips_total", Counter, SERVICE, &[open("from"), open("to")],
+        "Turns that were refused only after they went to another provider.";
+    FailoverDiscarded = "llm_failover_discarded_visible_chars_total", Counter, SERVICE, NONE,
+        "Visible characters of answers that broke off and were begun anew elsewhere.";
     ChunkRegression = "llm_chunk_regression_active", Gauge, STREAM, &[closed("kind")],
         "1 while chunks are smaller or larger at the same rate of text, come in a head burst, stall, or are gathered on the way (coalescing); 0 where that was judged and is not so.";
     ChunkRatio = "llm_chunk_size_ratio", Gauge, STREAM, NONE,

@@ -10,6 +10,7 @@
 )]
 
 mod chunk_regression;
+mod failover;
 mod traffic;
 
 use std::collections::BTreeSet;
@@ -41,7 +42,7 @@ pub enum Expected {
 }
 
 fn cases() -> Vec<&'static Case> {
-    [chunk_regression::CASES].into_iter().flatten().collect()
+    [failover::CASES, chunk_regression::CASES].into_iter().flatten().collect()
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub enum Step {
     Ping,
     /// An error event.
     Error(&'static str),
+    /// Another model answers from here on.
+    Model(&'static str),
     /// Hold this many of the following events back and let one read bring them.
     Together(usize),
     /// This many bytes of the answer are lost.
@@ -258,7 +260,7 @@ impl Call {
             )
         };
         Some(match (self.api, step) {
-            (_, Step::Wait(_) | Step::Together(_) | Step::Lose(_)) => return None,
+            (_, Step::Wait(_) | Step::Together(_) | Step::Lose(_) | Step::Model(_)) => return None,
             (Api::Chat, Step::Say(text)) => chat(format!(r#""content":{}"#, json(text))),
             (Api::Chat, Step::Reason(text)) => chat(format!(r#""reasoning_content":{}"#, json(text))),
             (Api::Chat, Step::Refuse(text)) => chat(format!(r#""refusal":{}"#, json(text))),
@@ -395,6 +397,7 @@ impl Call {
     }
 
     fn answer(&self, script: &mut Script) {
+        let mut now = self.clone();
         if let Some(document) = &self.document {
             script.read(document);
             return;
@@ -412,8 +415,9 @@ impl Call {
                 Step::Lose(bytes) => {
                     script.lose(Direction::Read, *bytes);
                 }
+                Step::Model(name) => now.answered = (*name).into(),
                 step => {
-                    held += &framed(&self.event(step).expect("this API cannot say that"));
+                    held += &framed(&now.event(step).expect("this API cannot say that"));
                     together = usize::saturating_sub(together, 1);
                     if together == 0 {
                         script.read(std::mem::take(&mut held));
@@ -422,7 +426,7 @@ impl Call {
             }
         }
         if let End::Done(reason) = self.end {
-            script.read(held + &framed(&self.closing(reason)) + "0\r\n\r\n");
+            script.read(held + &framed(&now.closing(reason)) + "0\r\n\r\n");
         }
     }
 }
