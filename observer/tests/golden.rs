@@ -71,3 +71,73 @@ fn openai_responses() {
 fn anthropic_messages() {
     split::run("anthropic_messages", || Box::<Utterances>::default());
 }
+
+#[test]
+fn gemini() {
+    split::run("gemini", || Box::<Utterances>::default());
+}
+
+#[test]
+fn cohere_chat() {
+    split::run("cohere_chat", || Box::<Utterances>::default());
+}
+
+#[test]
+fn cohere_chat_v1() {
+    split::run("cohere_chat_v1", || Box::<Utterances>::default());
+}
+
+#[test]
+fn llama_cpp_completion() {
+    split::run("llama_cpp_completion", || Box::<Utterances>::default());
+}
+
+#[test]
+fn ollama() {
+    split::run("ollama", || Box::<Utterances>::default());
+}
+
+#[test]
+fn sglang_generate() {
+    split::run("sglang_generate", || Box::<Utterances>::default());
+}
+
+#[test]
+fn tgi_generate() {
+    split::run("tgi_generate", || Box::<Utterances>::default());
+}
+
+#[test]
+fn bedrock_converse() {
+    split::run("bedrock_converse", || Box::<Utterances>::default());
+}
+
+#[test]
+fn bedrock_invoke() {
+    split::run("bedrock_invoke", || Box::<Utterances>::default());
+}
+
+#[test]
+fn deepgram() {
+    split::run("deepgram", || Box::<Utterances>::default());
+}
+
+#[test]
+fn elevenlabs() {
+    split::run("elevenlabs", || Box::<Utterances>::default());
+}
+
+#[test]
+fn gemini_interactions() {
+    split::run("gemini_interactions", || Box::<Utterances>::default());
+}
+
+#[test]
+fn mistral_conversations() {
+    split::run("mistral_conversations", || Box::<Utterances>::default());
+}
+
+#[test]
+fn openai_audio() {
+    split::run("openai_audio", || Box::<Utterances>::default());
+}

@@ -8,10 +8,11 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 
 use super::answer::{Answer, Counting, Parts};
-use super::json::loose;
+use super::error::Failure;
+use super::json::loose::{self, Json, Text};
 use super::path::Preset;
 use super::request::RequestScan;
-use super::{Dialect, Mark, RequestFacts, Utterance, cap, error};
+use super::{DeltaKind, Dialect, Mark, RequestFacts, Usage, Utterance, cap, error};
 use crate::proto::{End, Event, EventKind, RequestHead, ResponseHead};
 
 /// What is particular to one dialect.
@@ -180,6 +181,42 @@ fn spoken<S: Speech>(
     Ok(())
 }
 
+/// A delta, where there is a text.
+pub fn say(kind: DeltaKind, text: &Text<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    if let Some(text) = &text.0 {
+        out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
+    }
+}
+
+/// A tool call's name, which comes once, and a piece of its arguments or all of them.
+pub fn say_call(name: &Text<'_>, arguments: &Json<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    if name.word().is_some() {
+        say(DeltaKind::Tool, name, out);
+    }
+    if let Some(text) = arguments.text() {
+        out(Utterance::Delta { kind: DeltaKind::Tool, text });
+    }
+}
+
+/// Token counts, where there are any.
+pub fn say_usage(usage: Usage, out: &mut dyn FnMut(Utterance<'_>)) {
+    if usage != Usage::default() {
+        out(Utterance::Usage(usage));
+    }
+}
+
+/// Why it ended.
+pub fn say_finish(reason: &str, out: &mut dyn FnMut(Utterance<'_>)) {
+    out(Utterance::Finish { reason: Cow::Borrowed(cap(reason)) });
+}
+
+/// An error in the stream.
+pub fn say_error(failure: &Failure<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    if failure.present {
+        out(Utterance::Error { kind: failure.kind().map(Cow::Borrowed) });
+    }
+}
+
 /// The framing says that this is an error; its name is the word for it.
 fn exception(event: &Event<'_>, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
     let kind = error::kind(None, event.name).map(Cow::Borrowed);
@@ -258,7 +295,11 @@ pub fn fuzz<S: Speech>(data: &[u8]) {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::dialect::{anthropic_messages, openai_chat, openai_responses};
+    use crate::dialect::{
+        anthropic_messages, bedrock_converse, bedrock_invoke, cohere_chat, cohere_chat_v1, deepgram, elevenlabs,
+        gemini, gemini_interactions, llama_cpp_completion, mistral_conversations, ollama, openai_audio, openai_chat,
+        openai_responses, sglang_generate, tgi_generate,
+    };
 
     /// JSON of the words that the dialects look for, in any arrangement.
     fn documents() -> impl Strategy<Value = Vec<u8>> {
@@ -291,6 +332,28 @@ mod tests {
             "\"response.completed\"",
             "\"message_delta\"",
             "\"stop_reason\"",
+            "\"candidates\"",
+            "\"parts\"",
+            "\"functionCall\"",
+            "\"event_type\"",
+            "\"text-generation\"",
+            "\"token\"",
+            "\"meta_info\"",
+            "\"done\"",
+            "\"bytes\"",
+            "\"<think>\"",
+            "\"</thi\"",
+            "\"candidates\"",
+            "\"parts\"",
+            "\"functionCall\"",
+            "\"event_type\"",
+            "\"text-generation\"",
+            "\"token\"",
+            "\"meta_info\"",
+            "\"done\"",
+            "\"bytes\"",
+            "\"<think>\"",
+            "\"</thi\"",
             "\n",
             " ",
             "[DONE]",
@@ -298,6 +361,12 @@ mod tests {
         let valid = prop::sample::select(vec![
             r#"{"type":"message_start","message":{"id":"a","usage":{"input_tokens":18446744073709551615,"cache_read_input_tokens":18446744073709551615}}}"#,
             r#"{"choices":[{"delta":{"content":"x","tool_calls":[{"function":{"name":"f"}}]}}],"usage":{"prompt_tokens":1}}"#,
+            r#"{"candidates":[{"content":{"parts":[{"text":"a","thought":true},{"functionCall":{"name":"f","args":{"a":[1]}}}]},"finishReason":"STOP"}]}"#,
+            r#"{"text":"abc","index":300,"meta_info":{"id":"i","finish_reason":{"type":"stop"}}}"#,
+            r#"{"bytes":"eyJ0eXBlIjoibWVzc2FnZV9zdG9wIn0=","p":"ab"}"#,
+            r#"{"candidates":[{"content":{"parts":[{"text":"a","thought":true},{"functionCall":{"name":"f","args":{"a":[1]}}}]},"finishReason":"STOP"}]}"#,
+            r#"{"text":"abc","index":300,"meta_info":{"id":"i","finish_reason":{"type":"stop"}}}"#,
+            r#"{"bytes":"eyJ0eXBlIjoibWVzc2FnZV9zdG9wIn0=","p":"ab"}"#,
             r#"{"type":"response.completed","response":{"id":"r","usage":{"input_tokens":3}}}"#,
         ]);
         let words = prop::collection::vec(word, 0..40).prop_map(|words| words.concat().into_bytes());
@@ -315,9 +384,36 @@ mod tests {
         fn no_bytes_make_a_dialect_panic(mode in any::<u8>(), documents in prop::collection::vec(documents(), 0..4)) {
             let mut data = vec![mode];
             data.extend(documents.join(&b'\n'));
+            anthropic_messages::fuzz(&data);
+            bedrock_converse::fuzz(&data);
+            bedrock_invoke::fuzz(&data);
+            cohere_chat::fuzz(&data);
+            cohere_chat_v1::fuzz(&data);
+            deepgram::fuzz(&data);
+            elevenlabs::fuzz(&data);
+            gemini::fuzz(&data);
+            gemini_interactions::fuzz(&data);
+            llama_cpp_completion::fuzz(&data);
+            mistral_conversations::fuzz(&data);
+            ollama::fuzz(&data);
+            openai_audio::fuzz(&data);
+            anthropic_messages::fuzz(&data);
+            bedrock_converse::fuzz(&data);
+            bedrock_invoke::fuzz(&data);
+            cohere_chat::fuzz(&data);
+            cohere_chat_v1::fuzz(&data);
+            deepgram::fuzz(&data);
+            elevenlabs::fuzz(&data);
+            gemini::fuzz(&data);
+            gemini_interactions::fuzz(&data);
+            llama_cpp_completion::fuzz(&data);
+            mistral_conversations::fuzz(&data);
+            ollama::fuzz(&data);
+            openai_audio::fuzz(&data);
             openai_chat::fuzz(&data);
             openai_responses::fuzz(&data);
-            anthropic_messages::fuzz(&data);
+            sglang_generate::fuzz(&data);
+            tgi_generate::fuzz(&data);
         }
     }
 }

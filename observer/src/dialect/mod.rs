@@ -7,23 +7,38 @@
 
 mod answer;
 pub mod anthropic_messages;
+pub mod bedrock_converse;
+pub mod bedrock_invoke;
+pub mod cohere_chat;
+pub mod cohere_chat_v1;
+mod content;
+pub mod deepgram;
+pub mod elevenlabs;
 mod error;
 mod exchange;
 pub mod finish;
 pub mod gemini;
+pub mod gemini_interactions;
 pub mod grpc;
 mod head;
 pub mod json;
+pub mod llama_cpp_completion;
+pub mod mistral_conversations;
+pub mod ollama;
+pub mod openai_audio;
 pub mod openai_chat;
 pub mod openai_responses;
 mod path;
 pub mod prompt;
 pub mod provider;
 mod request;
+pub mod sglang_generate;
 pub mod socket;
 mod table;
 #[cfg(test)]
 mod testing;
+pub mod tgi_generate;
+mod think;
 pub mod unknown;
 
 use std::borrow::Cow;

@@ -39,6 +39,27 @@ const PROVIDERS: &[(&str, &str, &str)] = &[
     ("api.moonshot.cn", "", "moonshot_ai"),
 ];
 
+/// Hosts of model APIs that have no name of their own in the conventions.
+const NAMELESS: &[&str] = &[
+    "openrouter.ai",
+    "api.together.xyz",
+    "api.together.ai",
+    "api.fireworks.ai",
+    "api.cerebras.ai",
+    "*.elevenlabs.io",
+    "*.deepgram.com",
+    "router.huggingface.co",
+    "integrate.api.nvidia.com",
+    "models.github.ai",
+    "*.githubcopilot.com",
+    "dashscope*.aliyuncs.com",
+    "open.bigmodel.cn",
+    "api.deepinfra.com",
+    "ai-gateway.vercel.sh",
+    "gateway.ai.cloudflare.com",
+    "ollama.com",
+];
+
 /// The provider that a request goes to, else `flavour`.
 #[must_use]
 pub fn name(head: &RequestHead, flavour: &'static str) -> &'static str {
@@ -53,10 +74,11 @@ pub fn by_host(head: &RequestHead) -> Option<&'static str> {
     row.map(|&(_, _, name)| name)
 }
 
-/// Whether a request goes to a host of the list.
+/// Whether a request goes to a host of the lists.
 pub(super) fn known(head: &RequestHead) -> bool {
     let host = head.host.as_deref().map(without_port);
-    host.is_some_and(|host| PROVIDERS.iter().any(|(pattern, ..)| host_fits(pattern, host)))
+    let mut patterns = PROVIDERS.iter().map(|&(pattern, ..)| pattern).chain(NAMELESS.iter().copied());
+    host.is_some_and(|host| patterns.any(|pattern| host_fits(pattern, host)))
 }
 
 /// Whether a host fits a pattern with at most one `*`.

@@ -8,6 +8,8 @@ use super::json::scan::{Found, Scanner, Take, Want};
 use super::path::{self, Preset};
 use super::{RequestFacts, cap};
 use crate::proto::RequestHead;
+use crate::proto::body::is_media;
+use crate::proto::headers::media_type;
 
 #[derive(Clone, Copy, Debug)]
 enum Ask {
@@ -86,6 +88,8 @@ pub struct RequestScan {
 enum Body {
     Json(Scanner<Ask>),
     Form(Form),
+    /// Sound, of which nothing is read.
+    Media,
     Over,
 }
 
@@ -108,8 +112,13 @@ impl RequestScan {
         let Preset { model, stream, stream_default } = preset;
         let model = model.or_else(|| path::deployment(&head.path).map(str::to_owned));
         let facts = Asked { facts: RequestFacts { model, stream, ..RequestFacts::default() }, ..Asked::default() };
-        let boundary = head.header("content-type").and_then(multipart::boundary);
-        let body = boundary.map_or_else(|| Body::Json(Scanner::new(ASKS)), |mark| Body::Form(Form::new(mark)));
+        let body = match head.header("content-type") {
+            Some(media) if is_media(&media_type(media.as_bytes())) => Body::Media,
+            media => match media.and_then(multipart::boundary) {
+                Some(mark) => Body::Form(Form::new(mark)),
+                None => Body::Json(Scanner::new(ASKS)),
+            },
+        };
         Self { body, facts, stream_default }
     }
 
@@ -119,7 +128,7 @@ impl RequestScan {
         match &mut self.body {
             Body::Json(scanner) => scanner.push(bytes, &mut |ask, found| facts.note(ask, found)),
             Body::Form(form) => form.push(bytes, &mut |name, value| facts.field(name, value)),
-            Body::Over => {}
+            Body::Media | Body::Over => {}
         }
     }
 
@@ -128,6 +137,7 @@ impl RequestScan {
         let whole = match std::mem::replace(&mut self.body, Body::Over) {
             Body::Json(scanner) => scanner.complete(),
             Body::Form(form) => form.complete(),
+            Body::Media => true,
             Body::Over => false,
         };
         let mut facts = std::mem::take(&mut self.facts).settle();
@@ -144,7 +154,7 @@ impl RequestScan {
         let body = match &self.body {
             Body::Json(scanner) => scanner.held(),
             Body::Form(form) => form.held(),
-            Body::Over => 0,
+            Body::Media | Body::Over => 0,
         };
         body + self.facts.facts.model.as_ref().map_or(0, String::capacity)
     }

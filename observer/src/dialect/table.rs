@@ -1,7 +1,11 @@
 //! The dialects, and which request speaks which: by the shape of the path first, under any prefix, since gateways and
 //! self-hosted servers reuse the same paths; the host comes second.
 
-use super::{Dialect, anthropic_messages, gemini, grpc, openai_chat, openai_responses, path_ends, provider};
+use super::{
+    Dialect, anthropic_messages, bedrock_converse, bedrock_invoke, cohere_chat, cohere_chat_v1, deepgram, elevenlabs,
+    gemini, gemini_interactions, grpc, llama_cpp_completion, mistral_conversations, ollama, openai_audio, openai_chat,
+    openai_responses, path_ends, provider, sglang_generate, tgi_generate,
+};
 use crate::proto::RequestHead;
 
 /// A row of the dialect table: a dialect is one row and one folder.
@@ -23,8 +27,24 @@ pub static DIALECTS: &[&Row] = &[
     &openai_chat::ROW,
     &openai_chat::COMPLETIONS,
     &openai_responses::ROW,
+    &openai_audio::SPEECH,
+    &openai_audio::TRANSCRIPTION,
     &anthropic_messages::ROW,
     &gemini::ROW,
+    &gemini_interactions::ROW,
+    &bedrock_converse::ROW,
+    &bedrock_invoke::ROW,
+    &mistral_conversations::ROW,
+    &cohere_chat::ROW,
+    &cohere_chat_v1::ROW,
+    &ollama::CHAT,
+    &ollama::GENERATE,
+    &llama_cpp_completion::ROW,
+    &tgi_generate::ROW,
+    &sglang_generate::ROW,
+    &elevenlabs::ROW,
+    &deepgram::SPEAK,
+    &deepgram::LISTEN,
     &grpc::ROW,
 ];
 
@@ -126,6 +146,41 @@ mod tests {
             ("/backend-api/codex/responses", Some("openai.responses")),
             ("/v1/messages", Some("anthropic.messages")),
             ("/anthropic/v1/messages", Some("anthropic.messages")),
+            (
+                "/v1/projects/p/locations/eu/publishers/anthropic/models/claude-x:streamRawPredict",
+                Some("anthropic.messages"),
+            ),
+            ("/v1/projects/p/locations/eu/publishers/mistralai/models/m:rawPredict", Some("openai.chat")),
+            ("/v1/projects/p/locations/eu/publishers/other/models/m:rawPredict", None),
+            ("/v1/fim/completions", Some("openai.chat")),
+            ("/v1/agents/completions", Some("openai.chat")),
+            ("/v1/audio/speech", Some("openai.speech")),
+            ("/v1/audio/transcriptions", Some("openai.transcription")),
+            ("/v1beta/models/gemini-x:streamGenerateContent", Some("gemini.generate_content")),
+            ("/v1/projects/p/locations/l/endpoints/9:generateContent", Some("gemini.generate_content")),
+            ("/v1beta/models/gemini-x:countTokens", None),
+            ("/v1beta/interactions", Some("gemini.interactions")),
+            ("/v1beta1/projects/p/locations/l/interactions", Some("gemini.interactions")),
+            ("/users/7/interactions", None),
+            ("/v1beta/interactions/i1", None),
+            ("/model/anthropic.claude-x-v1%3A0/converse-stream", Some("bedrock.converse")),
+            ("/model/m/converse", Some("bedrock.converse")),
+            ("/model/m/invoke-with-response-stream", Some("bedrock.invoke_model")),
+            ("/model/m/invoke", Some("bedrock.invoke_model")),
+            ("/model/m/other", None),
+            ("/v1/conversations", None),
+            ("/v2/chat", Some("cohere.chat")),
+            ("/v1/chat", Some("cohere.chat_v1")),
+            ("/api/chat", Some("ollama.chat")),
+            ("/api/generate", Some("ollama.generate")),
+            ("/completion", Some("llama_cpp.completion")),
+            ("/generate_stream", Some("tgi.generate")),
+            ("/generate", None),
+            ("/v1/text-to-speech/voice/stream", Some("elevenlabs.text_to_speech")),
+            ("/v1/text-to-speech/voice/stream/with-timestamps", Some("elevenlabs.text_to_speech")),
+            ("/v1/text-to-speech/voice/other", None),
+            ("/v1/speak", Some("deepgram.speak")),
+            ("/v1/listen", Some("deepgram.listen")),
             ("/v1/messages/count_tokens", None),
             ("/v1/messages/batches", None),
             ("/v1/responses/resp_1/cancel", None),
@@ -139,6 +194,21 @@ mod tests {
         ] {
             assert_eq!(api("POST", "gateway.test", path, &[]), expected, "{path}");
             assert_eq!(api("GET", "api.openai.com", path, &[]), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn some_shapes_need_more_than_a_path() {
+        assert_eq!(api("POST", "api.mistral.ai", "/v1/conversations", &[]), Some("mistral.conversations"));
+        assert_eq!(api("POST", "api.mistral.ai", "/v1/conversations/c1", &[]), Some("mistral.conversations"));
+        assert_eq!(api("POST", "api.mistral.ai", "/v1/conversations/c1/restart", &[]), Some("mistral.conversations"));
+        assert_eq!(api("POST", "api.mistral.ai", "/v1/conversations/c1/history", &[]), None);
+        assert_eq!(api("POST", "api.openai.com", "/v1/conversations", &[]), None);
+        let json = vec![("content-type".to_owned(), "application/json".to_owned())];
+        for (path, expected) in [("/generate", Some("sglang.generate")), ("/pdf/generate", None)] {
+            let (method, path) = ("POST".into(), path.into());
+            let head = RequestHead { method, path, headers: json.clone(), ..RequestHead::default() };
+            assert_eq!(find(&head, &[]).map(|row| row.api), expected);
         }
     }
 

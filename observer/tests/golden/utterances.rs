@@ -13,6 +13,9 @@ use crate::split::{Lines, Transcript};
 pub struct Utterances {
     lines: Lines,
     exchanges: BTreeMap<u64, Box<dyn Dialect>>,
+    json_streams: Vec<ExchangeId>,
+    /// Media in progress: exchange and bytes, whose pieces depend on how the bytes were cut.
+    media: Option<(u64, u64)>,
 }
 
 impl Sink for Utterances {
@@ -22,11 +25,23 @@ impl Sink for Utterances {
             return self.begin(x, head);
         }
         let Some(dialect) = self.exchanges.get_mut(&x) else { return };
-        let lines = &mut self.lines;
-        let mut say = |utterance: Utterance<'_>| lines.push(said(x, &utterance));
+        let (lines, media) = (&mut self.lines, &mut self.media);
+        if !matches!(message, Message::Body(_)) {
+            heard(lines, media);
+        }
+        let mut say = |utterance: Utterance<'_>| match utterance {
+            Utterance::Media { bytes } => media.get_or_insert((x, 0)).1 += bytes,
+            utterance => {
+                heard(lines, media);
+                lines.push(said(x, &utterance));
+            }
+        };
         match message {
             Message::RequestBody(bytes) => dialect.request_body(bytes),
-            Message::RequestEnd { lost } => lines.push(asked(x, &dialect.request_end(lost))),
+            Message::RequestEnd { lost } => {
+                lines.push(asked(x, &dialect.request_end(lost)));
+                self.json_streams.extend(dialect.streams_json().then_some(exchange));
+            }
             Message::Response(head) => dialect.response(head),
             Message::Event(event) => dialect.event(&event, &mut say),
             Message::Body(bytes) => dialect.body(bytes, &mut say),
@@ -34,6 +49,7 @@ impl Sink for Utterances {
             Message::Comment => lines.push(json!({"x": x, "comment": true})),
             Message::End(end) => {
                 dialect.end(end, &mut say);
+                heard(lines, media);
                 lines.push(json!({"x": x, "end": format!("{end:?}")}));
                 self.exchanges.remove(&x);
             }
@@ -51,7 +67,18 @@ impl Utterances {
     }
 }
 
+/// Writes down media that came in pieces.
+fn heard(lines: &mut Lines, media: &mut Option<(u64, u64)>) {
+    if let Some((x, bytes)) = media.take() {
+        lines.push(json!({"x": x, "media": bytes}));
+    }
+}
+
 impl Transcript for Utterances {
+    fn json_streams(&mut self) -> Vec<ExchangeId> {
+        std::mem::take(&mut self.json_streams)
+    }
+
     fn lines(self: Box<Self>) -> Vec<Value> {
         let lines = self.lines.finish();
         let text = lines.iter().filter(|line| line.get("delta").is_none()).map(Value::to_string).collect::<String>();

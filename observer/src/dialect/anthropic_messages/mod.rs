@@ -1,6 +1,7 @@
 //! Anthropic Messages: `message_start`, blocks with their deltas, `message_delta`, `message_stop`; `ping` anywhere.
 //!
-//! Endpoint: POST `…/v1/messages`, on Anthropic's own host, on clouds and on compatible servers.
+//! Endpoints: POST `…/v1/messages`, on Anthropic's own host, on clouds and on compatible servers; on Vertex POST
+//! `…/publishers/anthropic/models/M:streamRawPredict` and `:rawPredict`. (On Bedrock's InvokeModel: `bedrock_invoke`.)
 //! Source: the Anthropic API reference and the types of anthropic-python 2.12. Checked 2026-11.
 
 mod types;
@@ -11,15 +12,27 @@ use self::types::{Block, Delta, StreamEvent};
 use super::answer::{Counting, Part, Parts, at};
 use super::exchange::{Exchange, Named, Speech};
 use super::json::loose::{self, Text};
-use super::{DeltaKind, Row, Usage, Utterance, answer, cap, path_ends, provider};
+use super::path::{self, Preset};
+use super::{DeltaKind, Mark, Row, Usage, Utterance, answer, cap, path_ends, provider};
+use crate::proto::RequestHead;
 
 pub(super) static ROW: Row = Row {
     api: "anthropic.messages",
     operation: "chat",
-    matches: |head| path_ends(head, &["/v1/messages"]),
+    matches: |head| path_ends(head, &["/v1/messages"]) || on_vertex(head).is_some(),
     provider: |head| provider::name(head, "anthropic"),
     make: |head| Box::new(Exchange::<Messages>::new(head)),
 };
+
+/// On Vertex: the model, and whether the method streams.
+fn on_vertex(head: &RequestHead) -> Option<(String, bool)> {
+    let (model, verb) = path::method(&head.path).filter(|_| head.path.contains("/publishers/anthropic/"))?;
+    match verb.as_str() {
+        "streamRawPredict" => Some((model, true)),
+        "rawPredict" => Some((model, false)),
+        _ => None,
+    }
+}
 
 /// A stream of typed events.
 #[derive(Debug, Default)]
@@ -33,6 +46,16 @@ impl Speech for Messages {
     const ANSWER: Parts = ANSWER;
     const COUNTS: Counting = Counting { cache_apart: true, ..Counting::INCLUSIVE };
 
+    /// The body has its say: with `rawPredict` it may ask for a stream.
+    fn preset(head: &RequestHead) -> Preset {
+        let vertex = on_vertex(head);
+        Preset {
+            stream: vertex.as_ref().and_then(|(_, stream)| stream.then_some(true)),
+            model: vertex.map(|(model, _)| model),
+            ..Preset::default()
+        }
+    }
+
     fn event(
         &mut self,
         name: Option<&str>,
@@ -44,17 +67,25 @@ impl Speech for Messages {
         let class = event.class.word().or(name).unwrap_or("");
         match (class, event.delta.0, event.content_block.0) {
             ("content_block_delta", Some(delta), _) => say_delta(&delta, out),
-            ("content_block_start", _, Some(block)) => say_block(&block, out),
+            ("content_block_start", _, Some(block)) => {
+                say_block(&block, out);
+                // Another model goes on with the answer.
+                let taken = block.to.0.as_deref().and_then(|to| to.model.word());
+                self.named.mark(Mark::Fallback, taken.filter(|_| block.class.word() == Some("fallback")), out);
+            }
             ("ping", ..) => out(Utterance::KeepAlive),
             ("message_start", ..) => {
                 let message = event.message.0.unwrap_or_default();
                 self.named.say(message.id.word(), message.model.word(), out);
                 // The output count is a placeholder here: a stream that breaks would seem to have cost one token.
                 let tokens = message.usage.0.unwrap_or_default();
+                self.named.mark(Mark::Tier, tokens.service_tier.word(), out);
                 self.count(&types::Tokens { output_tokens: loose::Count::default(), ..*tokens }, out);
             }
             ("message_delta", delta, _) => {
                 self.count(&event.usage.0.unwrap_or_default(), out);
+                let details = delta.as_ref().and_then(|delta| delta.stop_details.0.as_deref());
+                self.named.mark(Mark::Blocked, details.and_then(|details| details.category.word()), out);
                 if let Some(reason) = delta.as_ref().and_then(|delta| delta.stop_reason.word()) {
                     out(Utterance::Finish { reason: Cow::Borrowed(cap(reason)) });
                 }
@@ -70,7 +101,7 @@ impl Speech for Messages {
 
 impl Messages {
     /// Takes over the counts that are there and tells the sums.
-    fn count(&mut self, new: &types::Tokens, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn count(&mut self, new: &types::Tokens<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         let old = self.usage;
         self.usage = Usage {
             input: new.input_tokens.0.or(old.input),
@@ -128,6 +159,8 @@ static ANSWER: Parts = &[
     at(&["usage", "cache_read_input_tokens"], Part::Tokens(answer::Tokens::Cached)),
     at(&["usage", "cache_creation_input_tokens"], Part::Tokens(answer::Tokens::CacheWrite)),
     at(&["usage", "output_tokens_details", "thinking_tokens"], Part::Tokens(answer::Tokens::Reasoning)),
+    at(&["usage", "service_tier"], Part::Mark(Mark::Tier)),
+    at(&["stop_details", "category"], Part::Mark(Mark::Blocked)),
     at(&["error"], Part::Error),
     at(&["error"], Part::ErrorObject),
     at(&["error", "type"], Part::ErrorType),

@@ -84,6 +84,7 @@ fn thinking_tools_and_refusal() {
         "tool {\"a\":",
         "other",
         "visible early",
+        "mark Blocked cyber",
         "finish refusal",
     ];
     assert_eq!(said, expected);

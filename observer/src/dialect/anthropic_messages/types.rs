@@ -16,7 +16,8 @@ pub struct StreamEvent<'a> {
     pub content_block: Object<Block<'a>>,
     #[serde(borrow)]
     pub delta: Object<Delta<'a>>,
-    pub usage: Object<Tokens>,
+    #[serde(borrow)]
+    pub usage: Object<Tokens<'a>>,
     #[serde(borrow)]
     pub error: Failure<'a>,
 }
@@ -28,7 +29,8 @@ pub struct Message<'a> {
     pub id: Text<'a>,
     #[serde(borrow)]
     pub model: Text<'a>,
-    pub usage: Object<Tokens>,
+    #[serde(borrow)]
+    pub usage: Object<Tokens<'a>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -42,6 +44,9 @@ pub struct Block<'a> {
     pub text: Text<'a>,
     #[serde(borrow)]
     pub thinking: Text<'a>,
+    /// Of a `fallback`.
+    #[serde(borrow)]
+    pub to: Object<Message<'a>>,
 }
 
 /// Of a block (`type` and a text), or of the message (`stop_reason`).
@@ -58,12 +63,24 @@ pub struct Delta<'a> {
     pub thinking: Text<'a>,
     #[serde(borrow)]
     pub stop_reason: Text<'a>,
+    #[serde(borrow)]
+    pub stop_details: Object<StopDetails<'a>>,
+}
+
+/// Of a refusal.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct StopDetails<'a> {
+    #[serde(borrow)]
+    pub category: Text<'a>,
 }
 
 /// `input_tokens` leaves out both kinds of cached tokens; thinking tokens are part of the output's. All cumulative.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub struct Tokens {
+pub struct Tokens<'a> {
+    #[serde(borrow)]
+    pub service_tier: Text<'a>,
     pub input_tokens: Count,
     pub output_tokens: Count,
     pub cache_read_input_tokens: Count,

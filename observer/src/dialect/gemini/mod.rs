@@ -10,9 +10,9 @@ use std::borrow::Cow;
 
 use self::types::{Candidate, Chunk, FunctionCall};
 use super::answer::{Counting, Part, Parts, Tokens, at};
-use super::exchange::{Exchange, Named, Speech};
+use super::exchange::{self, Exchange, Named, Speech, say};
 use super::finish::{self, Class};
-use super::json::loose::{self, Text};
+use super::json::loose;
 use super::path::{self, Preset};
 use super::{DeltaKind, Mark, RequestFacts, Row, Usage, Utterance, cap, provider};
 use crate::proto::{End, RequestHead};
@@ -139,20 +139,9 @@ impl Gemini {
 }
 
 fn say_call(call: &FunctionCall<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-    if call.name.word().is_some() {
-        say(DeltaKind::Tool, &call.name, out);
-    }
-    if let Some(text) = call.args.text() {
-        out(Utterance::Delta { kind: DeltaKind::Tool, text });
-    }
+    exchange::say_call(&call.name, &call.args, out);
     for piece in call.partial_args.items.iter().filter_map(|piece| piece.0.as_deref()) {
         say(DeltaKind::Tool, &piece.string_value, out);
-    }
-}
-
-fn say(kind: DeltaKind, text: &Text<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-    if let Some(text) = &text.0 {
-        out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
     }
 }
 

@@ -1,31 +1,40 @@
 //! OpenAI Chat Completions, and everything that speaks like it: data-only events, `[DONE]` at the end.
 //!
-//! Endpoints: POST `…/chat/completions`; POST `…/v1/completions` (older: text at `choices[].text`).
+//! Endpoints: POST `…/chat/completions`, Mistral's `…/fim/completions` and `…/agents/completions` (also on Vertex); POST
+//! `…/v1/completions` (older: text at `choices[].text`). Servers differ in names, not in shape: what each adds is read where
+//! it stands, whoever sends it, because gateways mix them.
 //! Source: the OpenAI API reference and the types of openai-python 2.54; deltas of compatible servers from their own
 //! sources (vLLM, SGLang, TGI, llama.cpp, Groq, DeepSeek, OpenRouter). Checked 2026-11.
 
-mod content;
-mod think;
 mod types;
 
 use std::borrow::Cow;
 
-use self::think::Think;
 use self::types::{Choice, Chunk, Delta, Function};
 use super::answer::{Counting, Part, Parts, Time, Tokens, Unit, at};
-use super::exchange::{Exchange, Named, Speech};
-use super::json::loose::{self, Text};
+use super::exchange::{Exchange, Named, Speech, say};
+use super::json::loose;
+use super::path::{self, Preset};
+use super::think::Tags;
 use super::{DeltaKind, Mark, Row, ServerTimes, Usage, Utterance, path_ends, provider};
-use crate::limits;
 use crate::proto::{End, RequestHead};
 
 pub(super) static ROW: Row = Row {
     api: "openai.chat",
     operation: "chat",
-    matches: |head| path_ends(head, &["/chat/completions"]),
+    matches: |head| {
+        path_ends(head, &["/chat/completions", "/fim/completions", "/agents/completions"]) || on_vertex(head)
+    },
     provider: |head| provider::name(head, "openai"),
     make: |head| Box::new(Exchange::<Chat>::new(head)),
 };
+
+/// Mistral's models on Vertex: its own API behind Google's address.
+fn on_vertex(head: &RequestHead) -> bool {
+    let raw =
+        path::method(&head.path).is_some_and(|(_, verb)| matches!(verb.as_str(), "rawPredict" | "streamRawPredict"));
+    raw && head.path.contains("/publishers/mistralai/")
+}
 
 /// The older endpoint: the same stream, with `text` for `delta.content`.
 pub(super) static COMPLETIONS: Row = Row {
@@ -49,21 +58,19 @@ pub struct Chat {
     tags: Tags,
 }
 
-/// Reasoning between tags, by choice.
-#[derive(Debug, Default)]
-struct Tags {
-    off: bool,
-    first: Think,
-    /// Of the other choices.
-    more: Vec<(u64, Think)>,
-}
-
 impl Speech for Chat {
     const ANSWER: Parts = ANSWER;
     const COUNTS: Counting = COUNTS;
 
+    fn preset(head: &RequestHead) -> Preset {
+        let model = if on_vertex(head) { path::method(&head.path).map(|(model, _)| model) } else { None };
+        Preset { model, ..Preset::default() }
+    }
+
     fn begin(&mut self, head: &RequestHead) {
-        self.tags.off = provider::by_host(head).is_some_and(|host| TAGLESS.contains(&host));
+        if provider::by_host(head).is_some_and(|host| TAGLESS.contains(&host)) {
+            self.tags.disregard();
+        }
     }
 
     fn event(&mut self, _: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
@@ -74,7 +81,7 @@ impl Speech for Chat {
         self.named.say(chunk.id.word().or(groq_id), chunk.model.word(), out);
         self.say_marks(&chunk, out);
         for choice in chunk.choices.items.iter().filter_map(|choice| choice.0.as_deref()) {
-            self.tags.say_choice(choice, out);
+            say_choice(&mut self.tags, choice, out);
         }
         say_usage(&chunk, out);
         let errors = [Some(&chunk.error), groq.map(|groq| &groq.error)];
@@ -88,14 +95,11 @@ impl Speech for Chat {
     }
 
     fn end(&mut self, _: End, out: &mut dyn FnMut(Utterance<'_>)) {
-        let more = self.tags.more.iter_mut().map(|(_, think)| think);
-        for think in std::iter::once(&mut self.tags.first).chain(more) {
-            think.finish(&mut |kind, text| out(Utterance::Delta { kind, text: Cow::Borrowed(text) }));
-        }
+        self.tags.end(out);
     }
 
     fn held(&self) -> usize {
-        self.tags.more.capacity() * size_of::<(u64, Think)>()
+        self.tags.held()
     }
 }
 
@@ -125,70 +129,42 @@ fn say_usage(chunk: &Chunk<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     }
 }
 
-impl Tags {
-    fn say_choice(&mut self, choice: &Choice<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-        let index = choice.index.0.unwrap_or(0);
-        if let Some(text) = &choice.text.0 {
-            self.visible(index, text, out);
-        }
-        if let Some(delta) = &choice.delta.0 {
-            self.say_delta(index, delta, out);
-        }
-        if let Some(reason) = choice.finish_reason.word() {
-            let say = &mut |kind, text: &str| out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
-            self.of(index).into_iter().for_each(|think| think.finish(say));
-            out(Utterance::Finish { reason: Cow::Borrowed(super::cap(reason)) });
-        }
+fn say_choice(tags: &mut Tags, choice: &Choice<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    let index = choice.index.0.unwrap_or(0);
+    if let Some(text) = &choice.text.0 {
+        tags.say(index, text, out);
     }
+    if let Some(delta) = &choice.delta.0 {
+        say_delta(tags, index, delta, out);
+    }
+    if let Some(reason) = choice.finish_reason.word() {
+        tags.finish(index, out);
+        out(Utterance::Finish { reason: Cow::Borrowed(super::cap(reason)) });
+    }
+}
 
-    fn say_delta(&mut self, index: u64, delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-        // Some servers send the same text under both names.
-        let [one, other] = [&delta.reasoning_content, &delta.reasoning];
-        say(DeltaKind::Reasoning, if one.word().is_some() || other.0.is_none() { one } else { other }, out);
-        delta.content.say(DeltaKind::Visible, &mut |kind, text| match kind {
-            DeltaKind::Visible => self.visible(index, text, out),
-            kind => out(Utterance::Delta { kind, text: Cow::Borrowed(text) }),
-        });
-        say(DeltaKind::Refusal, &delta.refusal, out);
-        for call in delta.tool_calls.items.iter().filter_map(|call| call.0.as_deref()) {
-            for function in [&call.function.0, &call.custom.0].into_iter().flatten() {
-                say_call(function, out);
-            }
-        }
-        if let Some(function) = &delta.function_call.0 {
+fn say_delta(tags: &mut Tags, index: u64, delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    // Some servers send the same text under both names.
+    let [one, other] = [&delta.reasoning_content, &delta.reasoning];
+    say(DeltaKind::Reasoning, if one.word().is_some() || other.0.is_none() { one } else { other }, out);
+    delta.content.say(DeltaKind::Visible, &mut |kind, text| match kind {
+        DeltaKind::Visible => tags.say(index, text, out),
+        kind => out(Utterance::Delta { kind, text: Cow::Borrowed(text) }),
+    });
+    say(DeltaKind::Refusal, &delta.refusal, out);
+    for call in delta.tool_calls.items.iter().filter_map(|call| call.0.as_deref()) {
+        for function in [&call.function.0, &call.custom.0].into_iter().flatten() {
             say_call(function, out);
         }
-        if let Some(audio) = &delta.audio.0 {
-            say(DeltaKind::Audio, if audio.data.0.is_some() { &audio.data } else { &audio.transcript }, out);
-        }
-        if delta.tool_calls.cut {
-            out(Utterance::Malformed("items_cap"));
-        }
     }
-
-    /// Content of a choice. An empty one is told as it is.
-    fn visible(&mut self, index: u64, text: &str, out: &mut dyn FnMut(Utterance<'_>)) {
-        let think = if self.off { None } else { self.of(index) };
-        match think {
-            Some(think) if *think != Think::Off && !text.is_empty() => {
-                think.push(text, &mut |kind, text| out(Utterance::Delta { kind, text: Cow::Borrowed(text) }));
-            }
-            _ => out(Utterance::Delta { kind: DeltaKind::Visible, text: Cow::Borrowed(text) }),
-        }
+    if let Some(function) = &delta.function_call.0 {
+        say_call(function, out);
     }
-
-    /// The state of a choice; `None` past the cap, where content is taken as it is.
-    fn of(&mut self, index: u64) -> Option<&mut Think> {
-        if index == 0 {
-            return Some(&mut self.first);
-        }
-        let at = self.more.iter().position(|(known, _)| *known == index).unwrap_or_else(|| {
-            if self.more.len() < limits::EVENT_ITEMS {
-                self.more.push((index, Think::default()));
-            }
-            self.more.len() - 1
-        });
-        self.more.get_mut(at).filter(|(known, _)| *known == index).map(|(_, think)| think)
+    if let Some(audio) = &delta.audio.0 {
+        say(DeltaKind::Audio, if audio.data.0.is_some() { &audio.data } else { &audio.transcript }, out);
+    }
+    if delta.tool_calls.cut {
+        out(Utterance::Malformed("items_cap"));
     }
 }
 
@@ -204,12 +180,6 @@ fn say_call(function: &Function<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         out(Utterance::Delta { kind: DeltaKind::Tool, text });
     }
     say(DeltaKind::Tool, &function.input, out);
-}
-
-fn say(kind: DeltaKind, text: &Text<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-    if let Some(text) = &text.0 {
-        out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
-    }
 }
 
 static ANSWER: Parts = &[

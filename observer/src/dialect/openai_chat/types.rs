@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::content::Content;
 use crate::dialect::answer::{Time, Unit};
+use crate::dialect::content::Content;
 use crate::dialect::error::Failure;
 use crate::dialect::json::loose::{Count, Json, List, Object, Real, Text};
 use crate::dialect::{Counting, ServerTimes, Usage};

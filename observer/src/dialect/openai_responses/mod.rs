@@ -12,7 +12,7 @@ use super::answer::{Part, Parts, Tokens, at};
 use super::exchange::{Exchange, Named, Speech};
 use super::json::loose;
 use super::json::scan::{Found, Scanner};
-use super::{DeltaKind, Row, Usage, Utterance, cap, error, path_ends, provider};
+use super::{DeltaKind, Mark, Row, Usage, Utterance, cap, error, path_ends, provider};
 
 pub(super) static ROW: Row = Row {
     api: "openai.responses",
@@ -61,6 +61,7 @@ impl Speech for Responses {
         let class = event.class.word().or(name).unwrap_or("");
         if let Some(response) = &event.response.0 {
             self.named.say(response.id.word(), response.model.word(), out);
+            self.named.mark(Mark::Tier, response.service_tier.word(), out);
         }
         match class {
             "response.output_item.added" => say_item(event.item.0.as_deref(), out),
@@ -152,6 +153,7 @@ static ANSWER: Parts = &[
     at(&["usage", "input_tokens_details", "cached_tokens"], Part::Tokens(Tokens::Cached)),
     at(&["usage", "input_tokens_details", "cache_write_tokens"], Part::Tokens(Tokens::CacheWrite)),
     at(&["usage", "output_tokens_details", "reasoning_tokens"], Part::Tokens(Tokens::Reasoning)),
+    at(&["service_tier"], Part::Mark(Mark::Tier)),
     at(&["error"], Part::Error),
     at(&["error"], Part::ErrorObject),
     at(&["error", "type"], Part::ErrorType),

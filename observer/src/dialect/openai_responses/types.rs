@@ -42,6 +42,8 @@ pub struct Response<'a> {
     #[serde(borrow)]
     pub model: Text<'a>,
     #[serde(borrow)]
+    pub service_tier: Text<'a>,
+    #[serde(borrow)]
     pub status: Text<'a>,
     #[serde(borrow)]
     pub incomplete_details: Object<Incomplete<'a>>,
