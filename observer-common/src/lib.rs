@@ -9,3 +9,4 @@
 pub mod limits;
 pub mod programs;
 pub mod record;
+pub mod sock;

@@ -34,5 +34,16 @@ pub const MAX_SOCKS: u32 = 65_536;
 /// Processes with TLS objects remembered at once.
 pub const MAX_OWNERS: u32 = 16_384;
 
-/// Application-data records reported for a socket, to join it with its TLS object by record length.
-pub const WIRE_RECORDS: u32 = 8;
+/// Marks that say whether any followed socket has a cookie that ends so; a power of two. Cookies are handed out in sequence,
+/// so that sockets of one time do not share a mark.
+pub const SOCK_MARKS: u32 = 65_536;
+
+/// Verdict slots of sockets, a power of two: as many as sockets.
+pub const SOCK_VERDICT_SLOTS: u32 = 65_536;
+
+/// The most pieces one segment is cut into: the stack hands segments of up to 64 KiB through a socket's hooks before they are
+/// cut for the wire (after they were put together from it), with BIG TCP up to 512 KiB. What lies beyond is a counted gap.
+pub const SEGMENT_PIECES: usize = 32;
+
+/// Segments of a socket joined in the middle that began like nothing of ours before it is let go.
+pub const MID_MISSES: u32 = 64;

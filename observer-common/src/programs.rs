@@ -10,6 +10,12 @@ pub const MAP_VERDICTS: &str = "VERDICTS";
 pub const MAP_CALLS: &str = "CALLS";
 /// Socket cookie → `SockState`.
 pub const MAP_SOCKS: &str = "SOCKS";
+/// Marks of followed sockets, kept by the programs.
+pub const MAP_MARKS: &str = "MARKS";
+/// Marks of sockets that were open before, kept by the daemon.
+pub const MAP_MID_MARKS: &str = "MID_MARKS";
+/// Verdict slots of sockets: see `sock::verdict_slot`.
+pub const MAP_SOCK_VERDICTS: &str = "SOCK_VERDICTS";
 /// Processes that own TLS objects: whose exit is worth a record.
 pub const MAP_OWNERS: &str = "OWNERS";
 /// `counter::*` → u64.

@@ -7,7 +7,7 @@
 pub struct ConnKey {
     /// Address of the TLS object (`SSL *`) in the process.
     pub handle: u64,
-    /// The process's start, nanoseconds on CLOCK_BOOTTIME (`task->group_leader->start_boottime`).
+    /// The process's start, nanoseconds on CLOCK_BOOTTIME (`task->group_leader->start_boottime`), cut to a clock tick as `/proc` shows it.
     pub start_ns: u64,
     /// Process id (thread group), as seen from the initial pid namespace.
     pub tgid: u32,
@@ -29,13 +29,15 @@ pub enum Kind {
     Close = 4,
     /// A process ended (its first thread exited). Only `conn.tgid` and the stamp are set.
     Exit = 5,
-    /// A TCP socket sent a TLS ClientHello. `aux`: socket cookie; `conn.tgid`: who connected; payload: `Peer`.
-    Hello = 6,
-    /// A TCP socket that sent a ClientHello sent a record of application data. `aux`: cookie; `call_len`: the record's length,
-    /// header excluded. Sent for the segments up to the `limits::WIRE_RECORDS`th record only: they join socket and TLS object.
-    WireOut = 7,
-    /// A TCP socket that sent a ClientHello sent or received FIN or RST. `aux`: cookie; `dir`: who; `flags`: `FLAG_RST`.
-    WireEnd = 8,
+    /// A TCP socket is followed from here on. `conn`: cookie as handle, process; payload: `sock::Opening`.
+    SockOpen = 6,
+    /// A TCP segment of a followed socket, or a piece of one. `conn` as above; `pos`: sequence number, acknowledgement in the upper
+    /// half; `call_len`: payload bytes on the wire from this piece on; `aux`: see `sock::known`; `flags`: FIN, RST, ….
+    Segment = 7,
+    /// A followed socket sent something again. `conn`, `aux` as above.
+    SockInfo = 8,
+    /// A followed socket is closed. `conn`, `aux` as above.
+    SockClose = 10,
     /// A read of the TLS object found the peer's orderly end (its close_notify, or the end of the stream below). Sent once.
     ReadEnd = 9,
 }
@@ -50,10 +52,11 @@ impl Kind {
             3 => Self::Shutdown,
             4 => Self::Close,
             5 => Self::Exit,
-            6 => Self::Hello,
-            7 => Self::WireOut,
-            8 => Self::WireEnd,
+            6 => Self::SockOpen,
+            7 => Self::Segment,
+            8 => Self::SockInfo,
             9 => Self::ReadEnd,
+            10 => Self::SockClose,
             _ => return None,
         })
     }
@@ -71,11 +74,20 @@ pub const FLAG_FAULT: u8 = 2;
 /// `Header::flags`: the call moved more bytes than are sent up; what lies behind this piece is lost as `truncated`.
 pub const FLAG_TRUNCATED: u8 = 4;
 
-/// `Header::flags`: `WireEnd` was a reset.
+/// `Header::flags`: the segment resets the connection.
 pub const FLAG_RST: u8 = 8;
 
 /// `Header::flags`: the call's length came through a pointer (the `_ex` functions and those inside the plain ones).
 pub const FLAG_EX: u8 = 16;
+
+/// `Header::flags`: the segment ends its direction.
+pub const FLAG_FIN: u8 = 32;
+
+/// `Header::flags`: the segment's sender has no room to receive.
+pub const FLAG_ZERO_WINDOW: u8 = 64;
+
+/// `Header::flags`: the ring had no room for this segment when it passed; its bytes are lost.
+pub const FLAG_NO_ROOM: u8 = 128;
 
 /// The fixed head of every ring record.
 #[repr(C)]
@@ -128,8 +140,10 @@ pub enum Verdict {
     /// application has written more than the daemon had seen when it decided, everything goes up again until it decides anew:
     /// an answer may come before the daemon has read its request.
     Heads = 2,
-    /// Not LLM traffic: one look-up a call.
+    /// Not LLM traffic: one look-up a call; a socket is let go.
     Ignore = 3,
+    /// Of a socket: no payload any more, only how it fares and ends. A TLS object has no such verdict.
+    Ends = 4,
 }
 
 /// The verdict of a connection lies in slot `generation % VERDICT_SLOTS` of an array, tagged with the generation: user space
@@ -142,7 +156,7 @@ pub fn verdict_slot(generation: u32) -> u32 {
 /// The word in a verdict slot. `written`: position up to which the daemon has seen what the application wrote.
 #[must_use]
 pub fn verdict_word(generation: u32, verdict: Verdict, written: u64) -> u64 {
-    (generation as u64) << 32 | (written << 2 & 0xffff_fffc) | verdict as u64
+    (generation as u64) << 32 | (written << 2 & 0xffff_fffc) | (verdict as u64 & 3)
 }
 
 /// The verdict of a slot's word, for a connection of this generation whose application has written up to `written`.
@@ -251,32 +265,6 @@ pub fn seat(key: u64) -> u32 {
     (((key >> 32) as u32) << 1 | key as u32 & 1) & (crate::limits::SEATS - 1)
 }
 
-/// The other end of a TCP connection.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Peer {
-    /// IPv4 in the first four bytes, or IPv6; network order.
-    pub addr: [u8; 16],
-    /// Host order.
-    pub port: u16,
-    /// 4 or 6.
-    pub family: u16,
-    /// Thread group that called connect().
-    pub tgid: u32,
-}
-
-/// What the kernel keeps of a connecting TCP socket.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SockState {
-    /// The other end.
-    pub peer: Peer,
-    /// A ClientHello was sent.
-    pub hello: u32,
-    /// Application-data segments reported.
-    pub reported: u32,
-}
-
 /// Indices of the counter array.
 pub mod counter {
     /// Read calls whose bytes went up (at least in part).
@@ -291,8 +279,10 @@ pub mod counter {
     pub const LOST_BYTES: u32 = LOST_CALLS + 4;
     /// Records other than data (births, ends, sockets) that found no room.
     pub const LOST_EVENTS: u32 = LOST_BYTES + 4;
+    /// Segments whose bytes went up (at least in part).
+    pub const SEGMENTS: u32 = LOST_EVENTS + 1;
     /// Number of counters.
-    pub const COUNT: u32 = LOST_EVENTS + 1;
+    pub const COUNT: u32 = SEGMENTS + 1;
 
     /// Offset in the lost counters.
     pub const RING_FULL: u32 = 0;
@@ -308,5 +298,3 @@ const _: () = assert!(core::mem::size_of::<ConnState>() == 184);
 const _: () = assert!(core::mem::size_of::<Call>() == 48);
 const _: () = assert!(core::mem::size_of::<Seat>() == 64, "a cache line");
 const _: () = assert!(crate::limits::SEATS.is_power_of_two());
-const _: () = assert!(core::mem::size_of::<Peer>() == 24);
-const _: () = assert!(core::mem::size_of::<SockState>() == 32);

@@ -1,5 +1,7 @@
 //! The ring: reserve by size, fill in place, submit. The only place that drops, and it counts.
 
+pub(crate) mod socket;
+
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_user};
 use observer_common::limits::{MAX_PIECE, SIZE_CLASSES};
 use observer_common::record::{ConnKey, ConnState, FLAG_FAULT, Header, Kind, counter};

@@ -11,12 +11,16 @@
 
 mod calls;
 mod conn;
+mod connect;
 mod emit;
 mod lifecycle;
 mod maps;
+mod packet;
+mod segment;
+mod sock;
+mod sockops;
 mod task;
 mod tls;
-mod wire;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

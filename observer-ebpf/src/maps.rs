@@ -3,7 +3,8 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
 use observer_common::limits;
-use observer_common::record::{Call, ConnId, ConnState, Seat, SockState, counter};
+use observer_common::record::{Call, ConnId, ConnState, Seat, counter};
+use observer_common::sock::SockState;
 
 /// Programs write, the daemon reads. One ring for all CPUs keeps the order of events across them; the daemon sets the size.
 #[map]
@@ -28,11 +29,25 @@ pub(crate) static SEATS: Array<Seat> = Array::with_max_entries(limits::SEATS, 0)
 #[map]
 pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::MAX_IN_CALL, 0);
 
-/// Sockets between connect() and the end, by cookie. LRU: sockets that end unseen leave nothing behind for good.
+/// Sockets of interest between connect() and the end, by cookie. Written by the socket programs, and by the daemon for those that
+/// were open before. LRU: a socket whose end nothing told leaves no place behind for good.
 #[map]
 pub(crate) static SOCKS: LruHashMap<u64, SockState> = LruHashMap::with_max_entries(limits::MAX_SOCKS, 0);
 
-/// Processes that own a TLS object. LRU: losing one costs only its exit record, and the daemon notices exits by itself.
+/// How many sockets in `SOCKS` have a cookie that ends so: what makes all other sockets cheap, since an array look-up is a few
+/// inlined instructions. An evicted socket's mark stays, which costs a look-up and no more.
+#[map]
+pub(crate) static MARKS: Array<u32> = Array::with_max_entries(limits::SOCK_MARKS, 0);
+
+/// The same for sockets that were open before: the daemon's own, since it cannot add to a word that programs add to.
+#[map]
+pub(crate) static MID_MARKS: Array<u32> = Array::with_max_entries(limits::SOCK_MARKS, 0);
+
+/// Verdicts on sockets, written by the daemon: see `sock::verdict_slot`.
+#[map]
+pub(crate) static SOCK_VERDICTS: Array<u64> = Array::with_max_entries(limits::SOCK_VERDICT_SLOTS, 0);
+
+/// Processes that own a TLS object or a followed socket. LRU: losing one costs only its exit record, and the daemon notices exits by itself.
 #[map]
 pub(crate) static OWNERS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(limits::MAX_OWNERS, 0);
 

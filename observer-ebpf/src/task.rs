@@ -29,7 +29,10 @@ pub(crate) fn current() -> u64 {
     unsafe { bpf_get_current_task() }
 }
 
-/// When the current process started, CLOCK_BOOTTIME ns: with the pid it names a process for good. 0 if unreadable.
+/// A tick of the clock that `/proc/PID/stat` shows a start in: whoever reads it there must come to the same number.
+const USER_TICK_NS: u64 = 10_000_000;
+
+/// When the current process started, CLOCK_BOOTTIME ns, cut to a tick: with the pid it names a process for good. 0 if unreadable.
 /// assumes: 5.5+ `struct task_struct { struct task_struct *group_leader; u64 start_boottime; }`, offsets from the kernel's BTF.
 #[inline(always)]
 pub(crate) fn start_ns() -> u64 {
@@ -40,7 +43,8 @@ pub(crate) fn start_ns() -> u64 {
         else {
             return 0;
         };
-        bpf_probe_read_kernel(leader.add(global(&TASK_START_BOOTTIME) as usize).cast::<u64>()).unwrap_or(0)
+        let start = bpf_probe_read_kernel(leader.add(global(&TASK_START_BOOTTIME) as usize).cast::<u64>()).unwrap_or(0);
+        start / USER_TICK_NS * USER_TICK_NS
     }
 }
 

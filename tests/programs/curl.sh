@@ -16,7 +16,7 @@ for model in "$@"; do
     \"input\": \"${CLIENT_PROMPT:-Tell me about rivers.}\",
     \"messages\": [{\"role\": \"user\", \"content\": \"${CLIENT_PROMPT:-Tell me about rivers.}\"}]}"
   # shellcheck disable=SC2086 # options are words
-  ${CLIENT_CURL:-curl --cacert $SSL_CERT_FILE} -sSN \
+  ${CLIENT_CURL:-curl ${SSL_CERT_FILE:+--cacert $SSL_CERT_FILE}} -sSN \
     -H 'content-type: application/json' -H "authorization: Bearer ${CLIENT_SECRET:-sk-test-not-a-secret}" \
     -d "$body" "$BASE_URL$path" >/dev/null &
   echo "{\"begin\": \"$model\", \"pid\": $!}"

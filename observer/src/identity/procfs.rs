@@ -39,8 +39,8 @@ impl Reader {
         Reader { proc, root, containers: HashMap::new() }
     }
 
-    /// Who `pid` is, and its start in nanoseconds on CLOCK_BOOTTIME (to a clock tick, 10 ms: the kernel side knows it
-    /// exactly). `None` when the process is gone.
+    /// Who `pid` is, and its start in nanoseconds on CLOCK_BOOTTIME, cut to a clock tick (10 ms) as the kernel side does. `None`
+    /// when the process is gone.
     pub fn read(&mut self, pid: u32) -> Option<(u64, Identity)> {
         let dir = self.proc.join(pid.to_string());
         let stat = text(&dir.join("stat"))?;

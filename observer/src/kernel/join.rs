@@ -5,14 +5,10 @@
 //! *after* the write, before its thread writes again, so the nearest earlier write that fits is the one. A pair, once made, stays.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-use observer_common::record::Peer;
+use std::net::SocketAddr;
 
 use crate::record::{Confidence, ConnKey, JoinMethod, Joined, Sock};
 use crate::units::Ns;
-
-use super::ring::Wire;
 
 /// A write on a TLS object.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +16,24 @@ pub struct Write {
     pub entered: Ns,
     pub at: Ns,
     pub len: u32,
+}
+
+/// The other end of a socket, and who connected it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub tgid: u32,
+    pub addr: SocketAddr,
+}
+
+/// What a TLS socket did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Sent a ClientHello.
+    Hello,
+    /// Sent a TLS record of application data; its length, header excluded.
+    Out { record: u32 },
+    /// FIN or RST, by whom.
+    End { by_peer: bool, reset: bool },
 }
 
 /// How a joined socket ended first.
@@ -159,7 +173,7 @@ impl Join {
         }
         // A record that leaves inside the write of its length leaves little doubt; the nearest write is a guess among those that fit.
         let confidence = if method == JoinMethod::Inside { Confidence::High } else { Confidence::Low };
-        Some(Joined { conn, sock: Sock(cookie), peer: address(&socket.peer), method, confidence })
+        Some(Joined { conn, sock: Sock(cookie), peer: socket.peer.addr, method, confidence })
     }
 
     /// How the socket of this TLS object ended, if it is known and did.
@@ -208,21 +222,12 @@ fn fits(len: u32, record: u32) -> bool {
     (plain + 16..=plain + 64).contains(&record)
 }
 
-fn address(peer: &Peer) -> SocketAddr {
-    let [a, b, c, d, ..] = peer.addr;
-    let ip =
-        if peer.family == 4 { IpAddr::V4(Ipv4Addr::new(a, b, c, d)) } else { IpAddr::V6(Ipv6Addr::from(peer.addr)) };
-    SocketAddr::new(ip.to_canonical(), peer.port)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn peer(tgid: u32, port: u16) -> Peer {
-        let mut addr = [0; 16];
-        addr[..4].copy_from_slice(&[127, 0, 0, 1]);
-        Peer { addr, port, family: 4, tgid }
+        Peer { tgid, addr: SocketAddr::from(([127, 0, 0, 1], port)) }
     }
 
     fn conn(handle: u64) -> ConnKey {

@@ -5,9 +5,11 @@ use std::io;
 
 use aya::programs::{CgroupAttachMode, Program, ProgramError};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
+use observer_common::limits::DEFAULT_RING_BYTES;
 use observer_common::programs as names;
 
 use super::btf::{self, TaskOffsets};
+use super::cgroup;
 use super::probes::{Hook, PROGRAMS};
 use super::targets::chain;
 use crate::coverage::{ProbeRow, ProbeState};
@@ -109,6 +111,7 @@ fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
         Program::RawTracePoint(p) => p.load(),
         Program::CgroupSkb(p) => p.load(),
         Program::CgroupSockAddr(p) => p.load(),
+        Program::SockOps(p) => p.load(),
         _ => return Err("of a kind that is not in the table".into()),
     };
     loaded.map_err(|error| first_line(&chain(&error)))
@@ -116,7 +119,7 @@ fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
 
 /// Attaches the host-wide programs; each ends in a row, none is fatal.
 pub fn attach_host(ebpf: &mut Ebpf) -> Vec<ProbeRow> {
-    let cgroup = cgroup2_root();
+    let cgroup = cgroup::find().map(|found| found.path);
     let rows = PROGRAMS.iter().filter(|p| p.hook != Hook::Uprobe).map(|entry| {
         let outcome =
             load_program(ebpf, entry.name).and_then(|()| attach(ebpf, entry.name, entry.hook, cgroup.as_ref()));
@@ -137,6 +140,20 @@ pub fn attach_host(ebpf: &mut Ebpf) -> Vec<ProbeRow> {
     rows.collect()
 }
 
+/// The host-wide programs that this kernel refuses, with the reason and what is lost; each is loaded, attached and gone again.
+///
+/// # Errors
+/// Nothing can be loaded at all.
+pub fn try_host() -> Result<Vec<(&'static str, String, &'static str)>, Error> {
+    let mut ebpf = load(DEFAULT_RING_BYTES)?;
+    let refused = |row: ProbeRow| {
+        let program = PROGRAMS.iter().find(|program| program.name == row.probe)?;
+        let reason = row.reason.split("; lost: ").next().unwrap_or_default().to_owned();
+        (row.state != ProbeState::Ok).then_some((program.name, reason, program.lost))
+    };
+    Ok(attach_host(&mut ebpf).into_iter().filter_map(refused).collect())
+}
+
 fn target_of(hook: Hook, cgroup: Option<&String>) -> String {
     match hook {
         Hook::RawTracepoint(name) => format!("raw tracepoint {name}"),
@@ -149,6 +166,7 @@ fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook, cgroup: Option<&String>) -> R
     if let (Program::RawTracePoint(program), Hook::RawTracepoint(tracepoint)) = (&mut *program, hook) {
         return program.attach(tracepoint).map(drop).map_err(|error| chain(&error));
     }
+    // As a link, which other programs on this cgroup neither see nor hinder, and which ends with this process.
     let path = cgroup.ok_or("no cgroup v2 hierarchy is mounted (mount -t cgroup2)")?;
     let root = File::open(path).map_err(|error| format!("{path}: {error}"))?;
     let attached: Result<(), ProgramError> = match (program, hook) {
@@ -163,18 +181,8 @@ fn attach(ebpf: &mut Ebpf, name: &str, hook: Hook, cgroup: Option<&String>) -> R
         (Program::CgroupSockAddr(program), Hook::CgroupConnect) => {
             program.attach(root, CgroupAttachMode::Single).map(drop)
         }
+        (Program::SockOps(program), Hook::CgroupSockOps) => program.attach(root, CgroupAttachMode::Single).map(drop),
         _ => return Err("of another kind than the table says".into()),
     };
     attached.map_err(|error| chain(&error))
-}
-
-/// Where the cgroup v2 hierarchy is mounted.
-#[must_use]
-pub fn cgroup2_root() -> Option<String> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let (_, at, kind) = (fields.next()?, fields.next()?, fields.next()?);
-        (kind == "cgroup2").then(|| at.to_string())
-    })
 }

@@ -82,7 +82,7 @@ fn the_measure_of_stack_finds_a_deep_one() {
 fn the_table_and_the_object_name_the_same_programs() {
     let file = object::File::parse(OBJECT).expect("the object is an ELF file");
     let is_program = |name: &str| {
-        ["uprobe", "uretprobe", "raw_tp", "cgroup", "cgroup_skb"].iter().any(|kind| name.starts_with(kind))
+        ["uprobe", "uretprobe", "raw_tp", "cgroup", "cgroup_skb", "sockops"].iter().any(|kind| name.starts_with(kind))
     };
     let in_object: BTreeSet<String> = file
         .symbols()
@@ -118,6 +118,9 @@ fn maps_and_globals_are_there() {
         names::MAP_VERDICTS,
         names::MAP_CALLS,
         names::MAP_SOCKS,
+        names::MAP_MARKS,
+        names::MAP_MID_MARKS,
+        names::MAP_SOCK_VERDICTS,
         names::MAP_OWNERS,
         names::MAP_COUNTERS,
         names::GLOBAL_GROUP_LEADER,

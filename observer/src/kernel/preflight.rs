@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::load;
+use super::probes::SOCKETS;
 use super::watch::Watch;
+use super::{cgroup, load, sock_diag};
 use crate::coverage::{Check, Severity};
 
 /// Every check, in the order in which they matter. Nothing stays attached.
@@ -11,7 +12,7 @@ use crate::coverage::{Check, Severity};
 pub fn preflight() -> Vec<Check> {
     let mut checks = vec![kernel(), prerequisites()];
     if checks.iter().all(|check| check.severity != Severity::Fatal) {
-        checks.extend([programs(), uprobes(), watch(), cgroup(), costs()]);
+        checks.extend([programs(), uprobes(), watch(), sockets(), open_connections(), costs()]);
     }
     checks
 }
@@ -81,15 +82,40 @@ fn watch() -> Check {
     }
 }
 
-fn cgroup() -> Check {
-    match load::cgroup2_root() {
-        Some(path) => ok("cgroup", format!("cgroup v2 at {path}")),
-        None => check(
-            "cgroup",
+fn sockets() -> Check {
+    const NAME: &str = "sockets";
+    let degraded = |found: String, lost: &str, fix: &str| check(NAME, Severity::Degraded, found, lost, fix);
+    let Some(tree) = cgroup::find() else {
+        let fix = "mount -t cgroup2 none /sys/fs/cgroup/unified (in a container: mount the host's /sys/fs/cgroup)";
+        return degraded("no cgroup v2 hierarchy is mounted".into(), SOCKETS, fix);
+    };
+    let refused = match load::try_host() {
+        Ok(refused) => refused,
+        Err(error) => return degraded(error.to_string(), SOCKETS, "see the checks above"),
+    };
+    if let Some((program, reason, lost)) = refused.first() {
+        let fix = "use Linux 5.8 or newer with CONFIG_CGROUP_BPF=y, and allow BPF_LINK_CREATE on the root cgroup";
+        return degraded(format!("the kernel refuses {program}: {reason}"), lost, fix);
+    }
+    if !tree.whole {
+        return degraded(
+            format!("{} is a part of the host's cgroup tree (a cgroup namespace)", tree.path),
+            "the socket layer of every process outside it",
+            "run in the host's cgroup namespace (--cgroupns=host) or in its pid namespace (--pid=host)",
+        );
+    }
+    ok(NAME, format!("every socket program loads and attaches at {}", tree.path))
+}
+
+fn open_connections() -> Check {
+    match sock_diag::clients() {
+        Ok(_) => ok("sock_diag", "the kernel lists the connections that are open already"),
+        Err(error) => check(
+            "sock_diag",
             Severity::Degraded,
-            "no cgroup v2 hierarchy is mounted",
-            "remote addresses, resets told from orderly ends, processes whose TLS no probe enters",
-            "mount -t cgroup2 none /sys/fs/cgroup/unified",
+            format!("the kernel does not list its sockets: {error}"),
+            "plain HTTP on connections that are open already, until they are made anew",
+            "boot a kernel with CONFIG_INET_DIAG, or load its module (modprobe tcp_diag)",
         ),
     }
 }

@@ -79,6 +79,8 @@ pub enum Hook {
     CgroupConnect,
     /// Packets of the cgroup tree: incoming if true.
     CgroupSkb(bool),
+    /// What TCP tells of the sockets of the cgroup tree.
+    CgroupSockOps,
 }
 
 /// A program of the kernel object.
@@ -108,16 +110,17 @@ pub const PROGRAMS: &[Program] = &[
         hook: Hook::RawTracepoint("sched_process_exit"),
         lost: "streams cut by the end of their process are noticed up to a second late",
     },
-    Program {
-        name: "cgroup_connect4",
-        hook: Hook::CgroupConnect,
-        lost: "remote addresses, resets against orderly ends, and processes whose TLS no probe enters",
-    },
+    Program { name: "cgroup_connect4", hook: Hook::CgroupConnect, lost: SOCKETS },
     Program { name: "cgroup_connect6", hook: Hook::CgroupConnect, lost: "the same over IPv6" },
+    Program { name: "cgroup_egress", hook: Hook::CgroupSkb(false), lost: SOCKETS },
+    Program { name: "cgroup_ingress", hook: Hook::CgroupSkb(true), lost: SOCKETS },
     Program {
-        name: "cgroup_egress",
-        hook: Hook::CgroupSkb(false),
-        lost: "remote addresses, resets against orderly ends, and processes whose TLS no probe enters",
+        name: "cgroup_sock_ops",
+        hook: Hook::CgroupSockOps,
+        lost: "retransmissions while nothing is read, and sockets that end without a packet",
     },
-    Program { name: "cgroup_ingress", hook: Hook::CgroupSkb(true), lost: "resets against orderly ends" },
 ];
+
+/// What goes without the socket layer.
+pub const SOCKETS: &str = "plain HTTP, arrival times, remote addresses, resets told from orderly ends, retransmissions, and \
+                           processes whose TLS no probe enters";

@@ -1,10 +1,14 @@
 //! Ring records to what they say. The bytes come from our own programs, and are checked all the same.
 
-use observer_common::record::{
-    ConnKey, DIR_READ, FLAG_BORN, FLAG_EX, FLAG_FAULT, FLAG_RST, FLAG_TRUNCATED, HEADER_LEN, Header, Kind, Peer,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::record::Data;
+use observer_common::record::{
+    ConnKey, DIR_READ, DIR_WRITE, FLAG_BORN, FLAG_EX, FLAG_FAULT, FLAG_FIN, FLAG_NO_ROOM, FLAG_RST, FLAG_TRUNCATED,
+    FLAG_ZERO_WINDOW, HEADER_LEN, Header, Kind,
+};
+use observer_common::sock::{Address, MARK_SYN, NOTHING_KNOWN, Opening, STAGE_NEW};
+
+use crate::record::{Attach, Data, Segment, Sock, SockOpen};
 use crate::units::{Direction, LossCause, Ns};
 
 /// A record of the ring.
@@ -39,23 +43,40 @@ pub enum Raw<'a> {
         tgid: u32,
         at: Ns,
     },
-    Wire {
-        cookie: u64,
+    SockOpen {
+        open: SockOpen,
+        /// Sequence numbers of the SYNs, by `DIR_READ` and `DIR_WRITE`, where they were seen.
+        syns: [Option<u32>; 2],
+    },
+    Segment {
+        segment: Segment<'a>,
+        owner: Owner,
+        known: Known,
+    },
+    SockInfo {
+        sock: Sock,
         at: Ns,
-        peer: Peer,
-        what: Wire,
+        known: Known,
+    },
+    SockClose {
+        sock: Sock,
+        at: Ns,
+        known: Known,
     },
 }
 
-/// What a TLS socket did.
+/// The process of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
-    /// Sent a ClientHello.
-    Hello,
-    /// Sent a TLS record of application data; its length, header excluded.
-    Out { record: u32 },
-    /// FIN or RST, by whom.
-    End { by_peer: bool, reset: bool },
+pub struct Owner {
+    pub tgid: u32,
+    pub start_ns: u64,
+}
+
+/// What the kernel's TCP knows of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    pub srtt_us: Option<u32>,
+    pub retransmits: Option<u32>,
 }
 
 /// Decodes one record; `None` if it is not one of ours.
@@ -71,15 +92,79 @@ pub fn decode(bytes: &[u8]) -> Option<Raw<'_>> {
         Kind::Close => Raw::Close { conn: head.conn, at, read_pos: head.pos, write_pos: head.aux },
         Kind::ReadEnd => Raw::ReadEnd { conn: head.conn, at },
         Kind::Exit => Raw::Exit { tgid: head.conn.tgid, at },
-        kind @ (Kind::Hello | Kind::WireOut | Kind::WireEnd) => {
-            let what = match kind {
-                Kind::Hello => Wire::Hello,
-                Kind::WireOut => Wire::Out { record: head.call_len },
-                _ => Wire::End { by_peer: head.dir == DIR_READ, reset: head.flags & FLAG_RST != 0 },
-            };
-            Raw::Wire { cookie: head.aux, at, peer: peer(payload)?, what }
-        }
+        Kind::SockOpen => sock_open(&head, payload)?,
+        Kind::Segment => Raw::Segment {
+            segment: segment(&head, payload),
+            owner: Owner { tgid: head.conn.tgid, start_ns: head.conn.start_ns },
+            known: known(head.aux),
+        },
+        Kind::SockInfo => Raw::SockInfo { sock: Sock(head.conn.handle), at, known: known(head.aux) },
+        Kind::SockClose => Raw::SockClose { sock: Sock(head.conn.handle), at, known: known(head.aux) },
     })
+}
+
+fn sock_open<'a>(head: &Header, payload: &[u8]) -> Option<Raw<'a>> {
+    let raw: &[u8; size_of::<Opening>()] = payload.get(..size_of::<Opening>())?.try_into().ok()?;
+    // SAFETY: `Opening` is repr(C) without padding and every bit pattern is valid.
+    let opening: Opening = unsafe { std::mem::transmute_copy(raw) };
+    let when = |ns: u64| (ns != 0).then_some(Ns(ns));
+    let open = SockOpen {
+        sock: Sock(head.conn.handle),
+        tgid: head.conn.tgid,
+        start_ns: head.conn.start_ns,
+        local: socket_addr(&opening.local),
+        peer: socket_addr(&opening.peer)?,
+        at: when(opening.open_ns).unwrap_or(Ns(head.stamp_ns)),
+        connect_at: when(opening.connect_ns),
+        attach: if opening.stage == STAGE_NEW { Attach::Born } else { Attach::Mid },
+    };
+    let syn = |way: usize| {
+        let seen = opening.marks.get(way).is_some_and(|marks| marks & MARK_SYN != 0) && open.attach == Attach::Born;
+        opening.first.get(way).copied().filter(|_| seen)
+    };
+    Some(Raw::SockOpen { open, syns: [syn(usize::from(DIR_READ)), syn(usize::from(DIR_WRITE))] })
+}
+
+fn socket_addr(address: &Address) -> Option<SocketAddr> {
+    let [a, b, c, d, ..] = address.ip;
+    let ip = match address.family {
+        4 => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+        6 => IpAddr::V6(Ipv6Addr::from(address.ip)),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip.to_canonical(), address.port))
+}
+
+fn segment<'a>(head: &Header, bytes: &'a [u8]) -> Segment<'a> {
+    let flag = |flag: u8| head.flags & flag != 0;
+    let lost =
+        [(FLAG_FAULT, LossCause::Fault), (FLAG_NO_ROOM, LossCause::RingFull), (FLAG_TRUNCATED, LossCause::Truncated)];
+    Segment {
+        sock: Sock(head.conn.handle),
+        direction: direction(head.dir),
+        at: Ns(head.stamp_ns),
+        seq: head.pos as u32,
+        len: head.call_len,
+        syn: false,
+        fin: flag(FLAG_FIN),
+        rst: flag(FLAG_RST),
+        zero_window: flag(FLAG_ZERO_WINDOW),
+        bytes,
+        lost: lost.into_iter().find(|(bit, _)| flag(*bit)).map(|(_, cause)| cause),
+    }
+}
+
+fn known(aux: u64) -> Known {
+    if aux == NOTHING_KNOWN {
+        return Known::default();
+    }
+    // The kernel counts eighths of a microsecond; 0 before the first measurement.
+    let srtt = aux as u32 / 8;
+    Known { srtt_us: (srtt > 0).then_some(srtt), retransmits: Some((aux >> 32) as u32) }
+}
+
+fn direction(dir: u8) -> Direction {
+    if dir == DIR_READ { Direction::Read } else { Direction::Write }
 }
 
 fn data<'a>(head: &Header, bytes: &'a [u8]) -> Data<'a> {
@@ -90,7 +175,7 @@ fn data<'a>(head: &Header, bytes: &'a [u8]) -> Data<'a> {
     };
     Data {
         conn: head.conn,
-        direction: if head.dir == DIR_READ { Direction::Read } else { Direction::Write },
+        direction: direction(head.dir),
         at: Ns(head.stamp_ns),
         entered: Ns(head.entered_ns),
         pos: head.pos,
@@ -105,12 +190,6 @@ fn data<'a>(head: &Header, bytes: &'a [u8]) -> Data<'a> {
 fn header(bytes: &[u8]) -> Option<Header> {
     let raw: &[u8; HEADER_LEN] = bytes.get(..HEADER_LEN)?.try_into().ok()?;
     // SAFETY: `Header` is repr(C) without padding and every bit pattern is valid.
-    Some(unsafe { std::mem::transmute_copy(raw) })
-}
-
-fn peer(payload: &[u8]) -> Option<Peer> {
-    let raw: &[u8; size_of::<Peer>()] = payload.get(..size_of::<Peer>())?.try_into().ok()?;
-    // SAFETY: as above.
     Some(unsafe { std::mem::transmute_copy(raw) })
 }
 

@@ -1,6 +1,5 @@
 //! The running kernel side: one value owns every program, link and map, so that dropping it (or dying) detaches all.
 
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsRawFd, RawFd};
 
 use aya::Ebpf;
@@ -8,17 +7,16 @@ use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, RingBuf};
 use observer_common::programs as names;
 use observer_common::record::{ConnId, ConnState, Verdict, counter, verdict_slot, verdict_word};
 
-use super::join::{Join, SocketEnd, Write};
+use super::follow::Follow;
 use super::load::{self, Error};
+use super::mids::Mids;
 use super::placement::Strategy;
-use super::procs::Processes;
-use super::ring::{self, Raw};
-use super::targets::{Calls, FileId, Found, Targets};
+use super::targets::Found;
 use super::watch::{Mapping, Seen, Watch};
-use super::{procmaps, sweep};
+use super::{procmaps, ring, sweep};
 use crate::coverage::{Edge, KernelCounters, ProbeRow, ProbeState, ProcessRow};
-use crate::record::{ConnKey, Data, Record};
-use crate::units::{Direction, LossCause, Ns};
+use crate::record::{ConnKey, Record, Sock};
+use crate::units::{LossCause, Ns};
 
 /// What the kernel side can be told.
 #[derive(Clone, Debug)]
@@ -41,6 +39,8 @@ pub struct Session {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     verdicts: Array<MapData, u64>,
+    sock_verdicts: Array<MapData, u64>,
+    mids: Mids,
     conns: BpfHashMap<MapData, WireConnId, WireConnState>,
     counters: Array<MapData, u64>,
     watch: Watch,
@@ -49,29 +49,6 @@ pub struct Session {
     host_probes: Vec<ProbeRow>,
     discovery_lost: u64,
     sweeper: sweep::Sweeper,
-}
-
-/// What is followed in user space, apart from the maps so that a ring record can be borrowed while it changes.
-struct Follow {
-    targets: Targets,
-    processes: Processes,
-    join: Join,
-    /// Processes that the pipeline was told of.
-    introduced: HashSet<(u32, u64)>,
-    /// Live TLS objects by process, to clean up after its end, with the position up to which their writes were seen.
-    live: HashMap<u32, HashMap<ConnKey, u64>>,
-    /// Records made here, to be handed over before the next of the ring.
-    made: VecDeque<Record<'static>>,
-    /// Sockets whose end was reported without waiting for the TLS object's.
-    end_told: HashSet<ConnKey>,
-    newest: Ns,
-    /// The TLS object of the latest record: bursts come from one, and need not be looked up again.
-    last: Option<ConnKey>,
-    /// Its library, and the calls that passed there since.
-    last_library: Option<FileId>,
-    passed: Calls,
-    /// Processes whose captures cannot be right: their targets fall back.
-    suspects: Vec<u32>,
 }
 
 /// `ConnId` and `ConnState` as map key and value.
@@ -93,9 +70,6 @@ const BATCH: usize = 512;
 /// are probed after their first call and the ring overflows.
 const NICE: i32 = -10;
 
-/// A socket that ended while its TLS object lives on is reported after this long: the application may still read what it has.
-const END_GRACE_NS: u64 = 1_000_000_000;
-
 impl Session {
     /// Loads, attaches and takes stock of the processes that run already.
     ///
@@ -111,6 +85,8 @@ impl Session {
         let mut session = Self {
             ring: take(&mut ebpf, names::MAP_RING)?,
             verdicts: take(&mut ebpf, names::MAP_VERDICTS)?,
+            sock_verdicts: take(&mut ebpf, names::MAP_SOCK_VERDICTS)?,
+            mids: Mids::new(take(&mut ebpf, names::MAP_SOCKS)?, take(&mut ebpf, names::MAP_MID_MARKS)?),
             conns: take(&mut ebpf, names::MAP_CONNS)?,
             counters: take(&mut ebpf, names::MAP_COUNTERS)?,
             sweeper: sweep::Sweeper::new(take(&mut ebpf, names::MAP_CALLS)?),
@@ -125,6 +101,10 @@ impl Session {
             session.follow.targets.look(&mapping, &mut session.ebpf);
         }
         session.scan();
+        if session.wire_works() {
+            let row = session.mids.pick_up();
+            session.host_probes.push(row);
+        }
         Ok(session)
     }
 
@@ -172,16 +152,18 @@ impl Session {
     }
 
     fn forget_process(&mut self, tgid: u32) {
-        self.follow.join.exited(tgid);
-        self.follow.last = None;
-        self.follow.introduced.retain(|(known, _)| *known != tgid);
-        for conn in self.follow.live.remove(&tgid).unwrap_or_default().into_keys() {
+        for conn in self.follow.forget(tgid) {
             let id = WireConnId(ConnId { handle: conn.handle, tgid, reserved: 0 });
             // A state of a later process with this pid stays.
             if self.conns.get(&id, 0).is_ok_and(|state| state.0.start_ns == conn.start_ns) {
                 let _ = self.conns.remove(&id);
             }
         }
+    }
+
+    fn decide_sock(&mut self, sock: Sock, verdict: Verdict) {
+        let word = self.follow.socks.decide(sock, verdict);
+        let _ = self.sock_verdicts.set(observer_common::sock::verdict_slot(sock.0), word, 0);
     }
 
     fn wire_works(&self) -> bool {
@@ -225,6 +207,9 @@ impl Edge for Session {
             sink(&Record::Joined(joined));
         }
         self.follow.flush_passed();
+        for sock in std::mem::take(&mut self.follow.silenced) {
+            self.decide_sock(sock, Verdict::Ends);
+        }
         for tgid in ended {
             self.forget_process(tgid);
         }
@@ -233,6 +218,9 @@ impl Edge for Session {
     }
 
     fn decide(&mut self, conn: ConnKey, verdict: Verdict) {
+        if let Some(sock) = Sock::of(&conn) {
+            return self.decide_sock(sock, verdict);
+        }
         let live = self.follow.live.get(&conn.tgid);
         let written = live.and_then(|live| live.get(&conn)).copied().unwrap_or(0);
         let _ = self.verdicts.set(verdict_slot(conn.generation), verdict_word(conn.generation, verdict, written), 0);
@@ -243,6 +231,7 @@ impl Edge for Session {
         self.follow.tell_ends(now);
         self.follow.processes.purge(now);
         self.sweeper.sweep(now);
+        self.mids.sweep(now);
     }
 
     fn processes(&self) -> Vec<ProcessRow> {
@@ -272,139 +261,6 @@ impl Edge for Session {
             lost_bytes: lost(counter::LOST_BYTES),
             seconds: sweep::program_seconds(&self.ebpf),
             discovery_lost: self.discovery_lost,
-        }
-    }
-}
-
-impl Follow {
-    fn new(strategy: Strategy) -> Self {
-        Self {
-            targets: Targets::new(strategy),
-            processes: Processes::default(),
-            join: Join::default(),
-            introduced: HashSet::new(),
-            live: HashMap::new(),
-            made: VecDeque::new(),
-            end_told: HashSet::new(),
-            newest: Ns(0),
-            last: None,
-            last_library: None,
-            passed: Calls::default(),
-            suspects: Vec::new(),
-        }
-    }
-
-    fn mapped(&mut self, mapping: &Mapping, ebpf: &mut Ebpf) {
-        let Some(file) = self.targets.look(mapping, ebpf) else { return };
-        if matches!(self.targets.get(file), Some(Found::Target(_))) {
-            self.processes.mapped(mapping, file);
-        }
-    }
-
-    fn replaced(&mut self, pid: u32, comm: String) {
-        self.processes.replaced(pid, comm);
-        self.introduced.retain(|(known, _)| *known != pid);
-        self.last = None;
-    }
-
-    fn handle(&mut self, raw: Raw<'_>, sink: &mut dyn FnMut(&Record<'_>), ended: &mut Vec<u32>) {
-        match raw {
-            Raw::Data { data, asked, ex } => {
-                self.data(data, asked, sink);
-                if data.offset == 0 {
-                    self.passed.count(data.direction, ex);
-                }
-            }
-            Raw::Open { conn, at } => {
-                self.introduce(conn, at, sink);
-                sink(&Record::Open { conn, at });
-            }
-            Raw::Shutdown { conn, at } => sink(&Record::Shutdown { conn, at }),
-            Raw::ReadEnd { conn, at } => sink(&Record::ReadEnd { conn, at, clean: true }),
-            Raw::Close { conn, at, read_pos, write_pos } => {
-                if let Some(joined) = self.join.settle_for(&conn) {
-                    sink(&Record::Joined(joined));
-                }
-                if let Some(SocketEnd { at: end, by_peer: true, reset }) = self.join.end_of(&conn)
-                    && !self.end_told.remove(&conn)
-                {
-                    sink(&Record::ReadEnd { conn, at: end.min(at), clean: !reset });
-                }
-                self.join.closed(&conn);
-                if let Some(live) = self.live.get_mut(&conn.tgid) {
-                    live.remove(&conn);
-                }
-                self.last = None;
-                sink(&Record::Close { conn, at, read_pos, write_pos });
-            }
-            Raw::Exit { tgid, at } => {
-                sink(&Record::Exit { tgid, at });
-                ended.push(tgid);
-            }
-            Raw::Wire { cookie, at, peer, what } => {
-                self.newest = self.newest.max(at);
-                if what == ring::Wire::Hello {
-                    self.processes.hello(peer.tgid);
-                }
-                self.join.wire(cookie, at, peer, what);
-            }
-        }
-    }
-
-    fn data(&mut self, data: Data<'_>, asked: u64, sink: &mut dyn FnMut(&Record<'_>)) {
-        self.introduce(data.conn, data.at, sink);
-        if u64::from(data.call_len) > asked {
-            // A call cannot move more than it was asked to: the probe reads its arguments at the wrong place.
-            self.suspects.push(data.conn.tgid);
-            return;
-        }
-        sink(&Record::Data(data));
-        if data.direction == Direction::Write && data.offset == 0 {
-            if let Some(written) = self.live.get_mut(&data.conn.tgid).and_then(|live| live.get_mut(&data.conn)) {
-                *written = (*written).max(data.pos + u64::from(data.call_len));
-            }
-            let write = Write { entered: data.entered, at: data.at, len: data.call_len };
-            if let Some(joined) = self.join.wrote(data.conn, write) {
-                sink(&Record::Joined(joined));
-            }
-        }
-    }
-
-    /// Tells the pipeline who a process is, before its first record.
-    fn introduce(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
-        self.newest = self.newest.max(at);
-        if self.last == Some(conn) {
-            return;
-        }
-        self.flush_passed();
-        self.last = Some(conn);
-        self.live.entry(conn.tgid).or_default().entry(conn).or_insert(0);
-        if self.introduced.insert((conn.tgid, conn.start_ns)) {
-            let identity = self.processes.identify(conn.tgid);
-            sink(&Record::Process { tgid: conn.tgid, start_ns: conn.start_ns, identity });
-        }
-        self.last_library = self.processes.library(conn.tgid);
-    }
-
-    fn flush_passed(&mut self) {
-        let passed = std::mem::take(&mut self.passed);
-        if let Some(library) = self.last_library {
-            self.targets.passed(library, passed);
-        }
-    }
-
-    /// Ends of sockets whose TLS object lives on, once the application had its time to read.
-    fn tell_ends(&mut self, now: Ns) {
-        for (conn, end) in self.join.ended_before(Ns(now.0.saturating_sub(END_GRACE_NS))) {
-            if !self.end_told.insert(conn) {
-                continue;
-            }
-            let record = if end.by_peer {
-                Record::ReadEnd { conn, at: end.at, clean: !end.reset }
-            } else {
-                Record::Shutdown { conn, at: end.at }
-            };
-            self.made.push_back(record);
         }
     }
 }

@@ -375,7 +375,7 @@ impl Session {
         match verdict {
             Verdict::Track => env.counters.tracked += 1,
             Verdict::Ignore => env.counters.ignored += 1,
-            Verdict::Unknown | Verdict::Heads => {}
+            Verdict::Unknown | Verdict::Heads | Verdict::Ends => {}
         }
     }
 }

@@ -12,6 +12,7 @@ pub struct Ledger {
     pub comm: String,
     pub provider: String,
     pub server_address: Option<String>,
+    pub remote: Option<Remote>,
     pub protocol: String,
     pub api: String,
     pub request_model: Option<String>,
@@ -69,6 +70,12 @@ impl Firsts {
             ("sentence", self.sentence),
         ]
     }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Remote {
+    pub ip: Option<String>,
+    pub port: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

@@ -29,8 +29,24 @@ impl Rig {
     /// # Errors
     /// If one of them does not start.
     pub fn new() -> Result<Self> {
+        Self::with(|options| options)
+    }
+
+    /// The same without TLS: `http://`.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn plain() -> Result<Self> {
+        Self::with(|options| Options { plain: true, ..options })
+    }
+
+    /// The same with a provider of one's own making.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn with(options: impl FnOnce(Options) -> Options) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let provider = Provider::start(&Options::in_memory(dir.path().to_owned()))?;
+        let provider = Provider::start(&options(Options::in_memory(dir.path().to_owned())))?;
         let clients = Clients::set_up()?;
         Ok(Self { provider, clients, daemon: Daemon::start()?, dir })
     }

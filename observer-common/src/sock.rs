@@ -1,0 +1,141 @@
+//! What both sides know of a TCP socket.
+
+use crate::limits::SOCK_VERDICT_SLOTS;
+use crate::record::Verdict;
+
+/// An end of a TCP connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Address {
+    /// IPv4 in the first four bytes, or IPv6; network order.
+    pub ip: [u8; 16],
+    /// Host order.
+    pub port: u16,
+    /// 4 or 6.
+    pub family: u16,
+}
+
+impl From<core::net::SocketAddr> for Address {
+    fn from(addr: core::net::SocketAddr) -> Self {
+        let mut ip = [0; 16];
+        let family = match addr {
+            core::net::SocketAddr::V4(v4) => {
+                for (to, from) in ip.iter_mut().zip(v4.ip().octets()) {
+                    *to = from;
+                }
+                4
+            }
+            core::net::SocketAddr::V6(v6) => {
+                ip = v6.ip().octets();
+                6
+            }
+        };
+        Address { ip, port: addr.port(), family }
+    }
+}
+
+/// Nothing that the application said was recognised yet.
+pub const STAGE_NEW: u32 = 0;
+/// The same, of a socket that was open before: its requests may begin with any segment.
+pub const STAGE_MID: u32 = 1;
+/// Its segments go up.
+pub const STAGE_FOLLOWED: u32 = 2;
+
+/// `SockState::marks`: the direction's SYN was seen, and its sequence number is `first`.
+pub const MARK_SYN: u32 = 1;
+/// `SockState::marks`: the direction's FIN was seen.
+pub const MARK_FIN: u32 = 2;
+/// `SockState::marks`: the direction's sender has no room to receive.
+pub const MARK_ZERO_WINDOW: u32 = 4;
+
+/// What the kernel keeps of a TCP socket that may be of interest: one that connected, from connect() to the end. Its two
+/// directions may run on two CPUs at once: each writes its own half of the pairs (indices `DIR_READ`, `DIR_WRITE`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SockState {
+    /// Start of the process that connected it.
+    pub start_ns: u64,
+    /// When it called connect(); 0: not seen.
+    pub connect_ns: u64,
+    /// When the peer agreed; 0: not seen.
+    pub open_ns: u64,
+    /// `STAGE_*`.
+    pub stage: u32,
+    /// That process.
+    pub tgid: u32,
+    /// Where it connected to, as the application said it.
+    pub peer: Address,
+    /// 1: the end of the socket is told by `sock_ops`; else by its last segments.
+    pub watched: u32,
+    /// Sequence number behind the last byte that the application sent.
+    pub sent: u32,
+    /// Segments that began like nothing of ours (`STAGE_MID`).
+    pub misses: u32,
+    /// Sequence number of each direction's SYN.
+    pub first: [u32; 2],
+    /// What each direction lost to a full ring and has not told yet: sequence number, bytes.
+    pub lost_from: [u32; 2],
+    pub lost_len: [u32; 2],
+    /// `MARK_*` of each direction.
+    pub marks: [u32; 2],
+}
+
+/// Payload of a `SockOpen` record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opening {
+    /// When connect() was called; 0: not known.
+    pub connect_ns: u64,
+    /// When the peer agreed; 0: not known.
+    pub open_ns: u64,
+    /// The other end.
+    pub peer: Address,
+    /// This end.
+    pub local: Address,
+    /// Sequence number of each direction's SYN, known if `MARK_SYN` is in `marks`.
+    pub first: [u32; 2],
+    /// `MARK_*` of each direction.
+    pub marks: [u32; 2],
+    /// `STAGE_NEW` or `STAGE_MID`: how it was come to.
+    pub stage: u32,
+    /// Unused, zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(core::mem::size_of::<Address>() == 20);
+const _: () = assert!(core::mem::size_of::<SockState>() == 96);
+const _: () = assert!(core::mem::size_of::<Opening>() == 80);
+
+/// `Header::aux` of a segment where the kernel's TCP told nothing.
+pub const NOTHING_KNOWN: u64 = u64::MAX;
+
+/// What the kernel's TCP knows, as one word: smoothed round-trip time in microseconds (times 8, the kernel's own unit), and
+/// segments sent again since the birth.
+#[must_use]
+#[inline(always)]
+pub fn known(srtt_us_8: u32, retransmits: u32) -> u64 {
+    srtt_us_8 as u64 | (retransmits as u64) << 32
+}
+
+/// The slot of a socket's verdict, in an array: user space writes one word without racing the kernel's own state, and a
+/// collision only means `Unknown`.
+#[must_use]
+#[inline(always)]
+pub fn verdict_slot(cookie: u64) -> u32 {
+    cookie as u32 & (SOCK_VERDICT_SLOTS - 1)
+}
+
+/// The word in a socket's verdict slot. `sent`: sequence number up to which the daemon had seen what the application sent.
+#[must_use]
+pub fn verdict_word(cookie: u64, verdict: Verdict, sent: u32) -> u64 {
+    (cookie & 0xffff_ffff) << 32 | (sent as u64) << 3 & 0xffff_fff8 | verdict as u64
+}
+
+/// The verdict of a slot's word, for a socket whose application has sent up to `sent`: `Heads` holds until it sends more.
+#[must_use]
+#[inline(always)]
+pub fn verdict_of(word: u64, cookie: u64, sent: u32) -> u32 {
+    let verdict = word as u32 & 7;
+    let stale = verdict == Verdict::Heads as u32 && word as u32 >> 3 != sent & 0x1fff_ffff;
+    if (word >> 32) as u32 != cookie as u32 || stale { Verdict::Unknown as u32 } else { verdict }
+}

@@ -1,0 +1,203 @@
+//! Every packet of every socket passes here: those of sockets of interest go up, with their time of passing.
+//!
+//! Why cgroup programs: stable UAPI on every kernel, no kprobe, no structure offsets.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{bpf_sock, bpf_tcp_sock};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_sk_fullsock, bpf_tcp_sock as tcp_sock_of};
+use aya_ebpf::macros::cgroup_skb;
+use aya_ebpf::programs::SkBuffContext;
+use observer_common::limits::MID_MISSES;
+use observer_common::record::{DIR_READ, DIR_WRITE, Verdict};
+use observer_common::sock::{
+    MARK_FIN, MARK_SYN, MARK_ZERO_WINDOW, NOTHING_KNOWN, STAGE_FOLLOWED, STAGE_MID, STAGE_NEW, SockState, known,
+};
+
+use crate::packet::{self, FIN, RST, SYN, Tcp};
+use crate::emit::socket as emit;
+use crate::sock;
+
+const ALLOW: i32 = 1;
+
+/// Every outgoing packet of a socket.
+#[cgroup_skb]
+pub fn cgroup_egress(ctx: SkBuffContext) -> i32 {
+    look(&ctx, DIR_WRITE);
+    ALLOW
+}
+
+/// Every incoming packet of a socket.
+#[cgroup_skb]
+pub fn cgroup_ingress(ctx: SkBuffContext) -> i32 {
+    look(&ctx, DIR_READ);
+    ALLOW
+}
+
+#[inline(always)]
+fn look(ctx: &SkBuffContext, dir: u8) {
+    // SAFETY: the helper takes this context.
+    let Some((cookie, state)) = (unsafe { sock::of(ctx.as_ptr()) }) else { return };
+    let Some(tcp) = packet::tcp(ctx) else { return };
+    // SAFETY: a map value; the two directions write different parts of it.
+    let state = unsafe { &mut *state };
+    if state.stage == STAGE_FOLLOWED {
+        follow(ctx, cookie, state, &tcp, dir);
+    } else if tcp.flags & SYN != 0 {
+        begin(state, &tcp, dir);
+    } else if tcp.len > 0 {
+        recognise(ctx, cookie, state, &tcp, dir);
+    }
+    end(cookie, state, &tcp, dir);
+}
+
+/// A SYN numbers its direction; the peer's is its consent.
+#[inline(always)]
+fn begin(state: &mut SockState, tcp: &Tcp, dir: u8) {
+    let way = (dir & 1) as usize;
+    state.first[way] = tcp.seq;
+    state.marks[way] |= MARK_SYN;
+    if dir == DIR_WRITE {
+        state.sent = tcp.seq + 1;
+    }
+    if dir == DIR_READ && state.open_ns == 0 {
+        // SAFETY: no preconditions.
+        state.open_ns = unsafe { bpf_ktime_get_boot_ns() };
+    }
+}
+
+/// The first payload decides: a client of HTTP or TLS speaks first, and its first word tells. Others cost nothing from here on.
+#[inline(always)]
+fn recognise(ctx: &SkBuffContext, cookie: u64, state: &mut SockState, tcp: &Tcp, dir: u8) {
+    let word = packet::load::<u64>(ctx, tcp.payload).unwrap_or(0);
+    let ours = if dir == DIR_WRITE { asks(word) } else { state.stage == STAGE_MID && answers(word) };
+    if ours {
+        if emit::opening(ctx, cookie, state, tcp, dir) {
+            state.stage = STAGE_FOLLOWED;
+            follow(ctx, cookie, state, tcp, dir);
+        } else {
+            // Its next request is another chance; the bytes of this one are lost, and counted.
+            state.stage = STAGE_MID;
+            emit::unannounced(tcp.len);
+        }
+    } else if state.stage == STAGE_NEW {
+        sock::release(cookie);
+    } else {
+        state.misses += 1;
+        if state.misses > MID_MISSES {
+            sock::release(cookie);
+        }
+    }
+}
+
+#[inline(always)]
+fn follow(ctx: &SkBuffContext, cookie: u64, state: &mut SockState, tcp: &Tcp, dir: u8) {
+    let verdict = sock::verdict(cookie, state.sent);
+    if verdict == Verdict::Ignore as u32 {
+        sock::release(cookie);
+        return;
+    }
+    let way = (dir & 1) as usize;
+    if dir == DIR_WRITE && tcp.len > 0 {
+        let end = tcp.seq + tcp.len;
+        if state.marks[way] & MARK_SYN == 0 || (end - state.sent) as i32 > 0 {
+            state.sent = end;
+            state.marks[way] |= MARK_SYN;
+        }
+    }
+    let zero = if tcp.window == 0 && tcp.flags & RST == 0 { MARK_ZERO_WINDOW } else { 0 };
+    let turned = state.marks[way] & MARK_ZERO_WINDOW != zero;
+    state.marks[way] = state.marks[way] & !MARK_ZERO_WINDOW | zero;
+    let silent = verdict == Verdict::Ends as u32 || (verdict == Verdict::Heads as u32 && dir == DIR_READ);
+    if tcp.len > 0 && !silent {
+        emit::segment(ctx, cookie, state, tcp, dir, knows(ctx));
+    } else if turned || tcp.flags & (FIN | RST | SYN) != 0 {
+        emit::bare_segment(cookie, state, tcp, dir, knows(ctx));
+    }
+}
+
+/// A socket whose end `sock_ops` does not tell is over with its reset, or with both ends.
+#[inline(always)]
+fn end(cookie: u64, state: &mut SockState, tcp: &Tcp, dir: u8) {
+    let way = (dir & 1) as usize;
+    if tcp.flags & FIN != 0 {
+        state.marks[way] |= MARK_FIN;
+    }
+    let over = tcp.flags & RST != 0 || state.marks[0] & state.marks[1] & MARK_FIN != 0;
+    if state.watched == 0 && over {
+        if state.stage == STAGE_FOLLOWED {
+            emit::closed(cookie, state, NOTHING_KNOWN);
+        }
+        sock::release(cookie);
+    }
+}
+
+/// Does what a client says begin like an HTTP request (or HTTP/2's preface), or with a TLS record?
+#[inline(always)]
+fn asks(word: u64) -> bool {
+    let four = word as u32;
+    tls(word)
+        || four == u32::from_le_bytes(*b"POST")
+        || four == u32::from_le_bytes(*b"GET ")
+        || four == u32::from_le_bytes(*b"PRI ")
+        || four == u32::from_le_bytes(*b"PUT ")
+        || four == u32::from_le_bytes(*b"HEAD")
+        || four == u32::from_le_bytes(*b"OPTI")
+        || four == u32::from_le_bytes(*b"DELE")
+        || four == u32::from_le_bytes(*b"PATC")
+        || four == u32::from_le_bytes(*b"CONN")
+}
+
+/// Does what a server says in the middle look like an answer: TLS, a head, an event, or an HTTP chunk of such?
+#[inline(always)]
+fn answers(word: u64) -> bool {
+    let four = word as u32;
+    tls(word)
+        || four == u32::from_le_bytes(*b"HTTP")
+        || four == u32::from_le_bytes(*b"data")
+        || four == u32::from_le_bytes(*b"even")
+        || chunk(word)
+}
+
+/// A size of up to five hexadecimal digits and an end of line.
+#[inline(always)]
+fn chunk(mut word: u64) -> bool {
+    for digits in 0..6 {
+        let byte = word as u8;
+        if byte == b'\r' {
+            return digits > 0 && (word >> 8) as u8 == b'\n';
+        }
+        if !byte.is_ascii_hexdigit() {
+            return false;
+        }
+        word >>= 8;
+    }
+    false
+}
+
+/// The type and version of a TLS record.
+#[inline(always)]
+fn tls(word: u64) -> bool {
+    let kind = word as u8;
+    kind >= 20 && kind <= 23 && (word >> 8) as u8 == 3
+}
+
+/// What the kernel's TCP knows of the socket: see `sock::known`.
+#[inline(always)]
+fn knows(ctx: &SkBuffContext) -> u64 {
+    // SAFETY: the context's socket may be null; each helper is given what the one before made sure of.
+    unsafe {
+        let sk: *mut bpf_sock = (*ctx.skb.skb).__bindgen_anon_2.sk;
+        if sk.is_null() {
+            return NOTHING_KNOWN;
+        }
+        let full = bpf_sk_fullsock(sk);
+        if full.is_null() {
+            return NOTHING_KNOWN;
+        }
+        let tcp: *mut bpf_tcp_sock = tcp_sock_of(full);
+        if tcp.is_null() {
+            return NOTHING_KNOWN;
+        }
+        known((*tcp).srtt_us, (*tcp).total_retrans)
+    }
+}

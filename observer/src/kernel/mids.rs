@@ -1,0 +1,109 @@
+//! Sockets that were open when the observer came: put into the kernel's table, so that their next request is seen.
+
+use std::collections::HashMap as Table;
+
+use aya::maps::{Array, HashMap, MapData};
+use observer_common::limits::SOCK_MARKS;
+use observer_common::sock::{Address, STAGE_MID, SockState};
+
+use super::sock_diag::{self, Found};
+use crate::coverage::{ProbeRow, ProbeState};
+use crate::identity::Reader;
+use crate::units::Ns;
+
+/// Our half of the kernel's table of sockets.
+pub struct Mids {
+    socks: HashMap<MapData, u64, WireSock>,
+    marks: Array<MapData, u32>,
+    /// Cookies that a mark of ours stands for.
+    marked: Vec<u64>,
+    next: Ns,
+}
+
+/// `SockState` as a map value.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct WireSock(SockState);
+// SAFETY: repr(C) without padding, every bit pattern valid.
+unsafe impl aya::Pod for WireSock {}
+
+/// How often marks of sockets that are gone are taken back.
+const EVERY_NS: u64 = 30_000_000_000;
+
+/// Do not replace: a socket that the kernel side knows already was seen from its birth.
+const NO_EXIST: u64 = 1;
+
+impl Mids {
+    #[must_use]
+    pub fn new(socks: HashMap<MapData, u64, WireSock>, marks: Array<MapData, u32>) -> Self {
+        Self { socks, marks, marked: Vec::new(), next: Ns(0) }
+    }
+
+    /// Picks up the host's client connections; the row for `inspect probes`. After the programs are attached, so that a
+    /// socket is seen by one or the other.
+    pub fn pick_up(&mut self) -> ProbeRow {
+        let row = |state, reason, hits| ProbeRow {
+            probe: "sock_diag",
+            target: "open connections".into(),
+            build_id: None,
+            placement: "once, at start".into(),
+            reason,
+            state,
+            hits,
+        };
+        match sock_diag::clients() {
+            Ok(found) => {
+                let mut reader = Reader::default();
+                let mut starts = Table::new();
+                let count = found.iter().filter(|one| self.adopt(one, &mut reader, &mut starts)).count();
+                row(ProbeState::Ok, String::new(), Some(count as u64))
+            }
+            Err(error) => {
+                let lost = "connections that were open before, until they are made anew";
+                row(
+                    ProbeState::Unsupported,
+                    format!("the kernel does not list its sockets: {error}; lost: {lost}"),
+                    None,
+                )
+            }
+        }
+    }
+
+    fn adopt(&mut self, found: &Found, reader: &mut Reader, starts: &mut Table<u32, Option<u64>>) -> bool {
+        let start = starts.entry(found.pid).or_insert_with(|| reader.read(found.pid).map(|(start, _)| start));
+        let Some(start_ns) = *start else { return false };
+        let state = SockState {
+            start_ns,
+            tgid: found.pid,
+            stage: STAGE_MID,
+            peer: Address::from(found.peer),
+            ..SockState::default()
+        };
+        let adopted = self.socks.insert(found.cookie, WireSock(state), NO_EXIST).is_ok();
+        if adopted {
+            self.mark(found.cookie, true);
+            self.marked.push(found.cookie);
+        }
+        adopted
+    }
+
+    /// Takes back the marks of sockets that the kernel side let go.
+    pub fn sweep(&mut self, now: Ns) {
+        if now < self.next {
+            return;
+        }
+        self.next = Ns(now.0 + EVERY_NS);
+        let (kept, gone): (Vec<u64>, Vec<u64>) =
+            std::mem::take(&mut self.marked).into_iter().partition(|cookie| self.socks.get(cookie, 0).is_ok());
+        self.marked = kept;
+        for cookie in gone {
+            self.mark(cookie, false);
+        }
+    }
+
+    fn mark(&mut self, cookie: u64, more: bool) {
+        let index = cookie as u32 & (SOCK_MARKS - 1);
+        let count = self.marks.get(&index, 0).unwrap_or(0);
+        let _ = self.marks.set(index, if more { count + 1 } else { count.saturating_sub(1) }, 0);
+    }
+}
