@@ -41,9 +41,10 @@ pub const SOCK_MARKS: u32 = 65_536;
 /// Verdict slots of sockets, a power of two: as many as sockets.
 pub const SOCK_VERDICT_SLOTS: u32 = 65_536;
 
-/// The most pieces one segment is cut into: the stack hands segments of up to 64 KiB through a socket's hooks before they are
-/// cut for the wire (after they were put together from it), with BIG TCP up to 512 KiB. What lies beyond is a counted gap.
-pub const SEGMENT_PIECES: usize = 32;
+/// The most whole pieces of one segment, before its rest: the stack hands segments of up to 64 KiB through a socket's hooks before they
+/// are cut for the wire (and after they were put together from it). Where BIG TCP was switched on, what lies behind is a
+/// counted gap (`truncated`); each piece more costs the verifier of an old kernel a tenth of a second at each start.
+pub const SEGMENT_PIECES: usize = 5;
 
 /// Segments of a socket joined in the middle that began like nothing of ours before it is let go.
 pub const MID_MISSES: u32 = 64;

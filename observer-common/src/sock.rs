@@ -1,6 +1,6 @@
 //! What both sides know of a TCP socket.
 
-use crate::limits::SOCK_VERDICT_SLOTS;
+use crate::limits::{SOCK_MARKS, SOCK_VERDICT_SLOTS};
 use crate::record::Verdict;
 
 /// An end of a TCP connection.
@@ -115,6 +115,20 @@ pub const NOTHING_KNOWN: u64 = u64::MAX;
 #[inline(always)]
 pub fn known(srtt_us_8: u32, retransmits: u32) -> u64 {
     srtt_us_8 as u64 | (retransmits as u64) << 32
+}
+
+/// The lower and the upper half of a word.
+#[must_use]
+#[inline(always)]
+pub fn halves(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
+}
+
+/// The mark that stands for a socket, among others.
+#[must_use]
+#[inline(always)]
+pub fn mark(cookie: u64) -> u32 {
+    cookie as u32 & (SOCK_MARKS - 1)
 }
 
 /// The slot of a socket's verdict, in an array: user space writes one word without racing the kernel's own state, and a

@@ -1,7 +1,6 @@
 //! The table of sockets of interest: who is in it, what was decided, how one leaves.
 
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
-use observer_common::limits::SOCK_MARKS;
 use observer_common::record::Verdict;
 use observer_common::sock::{SockState, verdict_of, verdict_slot};
 
@@ -24,7 +23,7 @@ pub(crate) unsafe fn of(ctx: *mut core::ffi::c_void) -> Option<(u64, *mut SockSt
 
 #[inline(always)]
 fn marked(cookie: u64) -> bool {
-    let index = cookie as u32 & (SOCK_MARKS - 1);
+    let index = observer_common::sock::mark(cookie);
     let (Some(own), Some(mid)) = (MARKS.get_ptr(index), MID_MARKS.get_ptr(index)) else { return false };
     // SAFETY: aligned map values; others may add to them, and a stale count is at worst a look-up or a segment late.
     unsafe { core::ptr::read_volatile(own) | core::ptr::read_volatile(mid) != 0 }
@@ -54,7 +53,7 @@ pub(crate) fn release(cookie: u64) {
 /// Adds to a mark; `u32::MAX` takes one away.
 #[inline(always)]
 fn mark(cookie: u64, by: u32) {
-    if let Some(cell) = MARKS.get_ptr_mut(cookie as u32 & (SOCK_MARKS - 1)) {
+    if let Some(cell) = MARKS.get_ptr_mut(observer_common::sock::mark(cookie)) {
         // SAFETY: an aligned map value that every program only ever adds to.
         unsafe {
             core::arch::asm!("lock *(u32 *)({cell} + 0) += {by}", cell = in(reg) cell, by = in(reg) u64::from(by), options(nostack));

@@ -3,8 +3,7 @@
 use std::collections::HashMap as Table;
 
 use aya::maps::{Array, HashMap, MapData};
-use observer_common::limits::SOCK_MARKS;
-use observer_common::sock::{Address, STAGE_MID, SockState};
+use observer_common::sock::{Address, STAGE_MID, SockState, mark};
 
 use super::sock_diag::{self, Found};
 use crate::coverage::{ProbeRow, ProbeState};
@@ -102,7 +101,7 @@ impl Mids {
     }
 
     fn mark(&mut self, cookie: u64, more: bool) {
-        let index = cookie as u32 & (SOCK_MARKS - 1);
+        let index = mark(cookie);
         let count = self.marks.get(&index, 0).unwrap_or(0);
         let _ = self.marks.set(index, if more { count + 1 } else { count.saturating_sub(1) }, 0);
     }

@@ -6,7 +6,7 @@ use observer_common::record::{
     ConnKey, DIR_READ, DIR_WRITE, FLAG_BORN, FLAG_EX, FLAG_FAULT, FLAG_FIN, FLAG_NO_ROOM, FLAG_RST, FLAG_TRUNCATED,
     FLAG_ZERO_WINDOW, HEADER_LEN, Header, Kind,
 };
-use observer_common::sock::{Address, MARK_SYN, NOTHING_KNOWN, Opening, STAGE_NEW};
+use observer_common::sock::{Address, MARK_SYN, NOTHING_KNOWN, Opening, STAGE_NEW, halves};
 
 use crate::record::{Attach, Data, Segment, Sock, SockOpen};
 use crate::units::{Direction, LossCause, Ns};
@@ -143,7 +143,7 @@ fn segment<'a>(head: &Header, bytes: &'a [u8]) -> Segment<'a> {
         sock: Sock(head.conn.handle),
         direction: direction(head.dir),
         at: Ns(head.stamp_ns),
-        seq: head.pos as u32,
+        seq: halves(head.pos).0,
         len: head.call_len,
         syn: false,
         fin: flag(FLAG_FIN),
@@ -159,8 +159,8 @@ fn known(aux: u64) -> Known {
         return Known::default();
     }
     // The kernel counts eighths of a microsecond; 0 before the first measurement.
-    let srtt = aux as u32 / 8;
-    Known { srtt_us: (srtt > 0).then_some(srtt), retransmits: Some((aux >> 32) as u32) }
+    let (eighths, retransmits) = halves(aux);
+    Known { srtt_us: (eighths >= 8).then_some(eighths / 8), retransmits: Some(retransmits) }
 }
 
 fn direction(dir: u8) -> Direction {

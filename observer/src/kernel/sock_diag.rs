@@ -29,11 +29,17 @@ struct Line {
     peer: SocketAddr,
 }
 
+const INET: u8 = 2;
+const INET6: u8 = 10;
 const ESTABLISHED: u8 = 1;
 const CLOSE_WAIT: u8 = 8;
 const LISTEN: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// `NLM_F_REQUEST | NLM_F_DUMP`.
+const REQUEST_DUMP: u16 = 0x301;
+const TIMEVAL: libc::socklen_t = 16;
+const _: () = assert!(size_of::<libc::timeval>() == TIMEVAL as usize);
 /// Longest wait for the kernel's answer: it answers at once, and a start must not hang.
 const PATIENCE_SECONDS: i64 = 5;
 
@@ -109,9 +115,9 @@ fn clients_among(lines: &[Line], holders: &HashMap<u32, u32>) -> Vec<Found> {
 fn lines(namespace: File) -> io::Result<Vec<Line>> {
     let asker = thread::Builder::new().name("sock-diag".into()).spawn(move || {
         enter(&namespace)?;
-        let mut all = list(libc::AF_INET as u8)?;
+        let mut all = list(INET)?;
         // A host without IPv6 has none to list.
-        all.extend(list(libc::AF_INET6 as u8).unwrap_or_default());
+        all.extend(list(INET6).unwrap_or_default());
         Ok(all)
     })?;
     asker.join().unwrap_or_else(|_| Err(io::Error::other("the thread that asked died")))
@@ -148,15 +154,7 @@ fn ask(family: u8) -> io::Result<OwnedFd> {
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     let patience = libc::timeval { tv_sec: PATIENCE_SECONDS, tv_usec: 0 };
     // SAFETY: the option's value is as long as it is said to be.
-    check(unsafe {
-        libc::setsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_RCVTIMEO,
-            (&raw const patience).cast(),
-            size_of::<libc::timeval>() as libc::socklen_t,
-        )
-    })?;
+    check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, (&raw const patience).cast(), TIMEVAL) })?;
     let question = question(family);
     // SAFETY: as above.
     let sent = unsafe { libc::send(fd, question.as_ptr().cast(), question.len(), 0) };
@@ -167,11 +165,10 @@ fn ask(family: u8) -> io::Result<OwnedFd> {
 fn question(family: u8) -> Vec<u8> {
     const LENGTH: u32 = 16 + 56;
     let states = 1u32 << ESTABLISHED | 1 << CLOSE_WAIT | 1 << LISTEN;
-    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
     let mut bytes = Vec::with_capacity(LENGTH as usize);
     bytes.extend(LENGTH.to_ne_bytes());
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes.extend(flags.to_ne_bytes());
+    bytes.extend(REQUEST_DUMP.to_ne_bytes());
     bytes.extend([0; 8]);
     bytes.extend([family, IPPROTO_TCP, 0, 0]);
     bytes.extend(states.to_ne_bytes());
@@ -212,9 +209,9 @@ fn line(message: &[u8]) -> Option<Line> {
 }
 
 fn ip(family: u8, message: &[u8], at: usize) -> Option<IpAddr> {
-    match i32::from(family) {
-        libc::AF_INET => Some(Ipv4Addr::from(number::<4>(message, at)?).into()),
-        libc::AF_INET6 => Some(IpAddr::from(Ipv6Addr::from(number::<16>(message, at)?)).to_canonical()),
+    match family {
+        INET => Some(Ipv4Addr::from(number::<4>(message, at)?).into()),
+        INET6 => Some(IpAddr::from(Ipv6Addr::from(number::<16>(message, at)?)).to_canonical()),
         _ => None,
     }
 }
@@ -255,9 +252,9 @@ mod tests {
     fn an_open_connection_is_listed_with_its_cookie() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let lines = list(libc::AF_INET as u8).unwrap();
+        let lines = list(INET).unwrap();
         let own = lines.iter().find(|line| line.local == client.local_addr().unwrap()).expect("listed");
-        let (mut cookie, mut size) = (0u64, 8 as libc::socklen_t);
+        let (mut cookie, mut size) = (0u64, 8u32);
         // SAFETY: the value is as long as it is said to be.
         let got = unsafe {
             libc::getsockopt(

@@ -159,11 +159,11 @@ impl One {
             (Some(now), Some(told)) => now.abs_diff(told) > told / 8,
             (now, told) => now.is_some() && told.is_none(),
         };
-        if !again && !(moved && at - self.told_at >= INFO_EVERY_NS) {
-            return None;
-        }
-        self.tell(at, known);
-        Some(info(sock, at, known))
+        let due = moved && at - self.told_at >= INFO_EVERY_NS;
+        (again || due).then(|| {
+            self.tell(at, known);
+            info(sock, at, known)
+        })
     }
 
     fn tell(&mut self, at: Ns, known: Known) {

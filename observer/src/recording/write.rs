@@ -88,16 +88,27 @@ fn encode(record: &Record<'_>, with_payload: bool, body: &mut Vec<u8>) -> u8 {
             body.extend_from_slice(&at.0.to_le_bytes());
             EXIT
         }
-        Record::Joined(joined) => put(JOINED, sock::put_joined(joined, body)),
-        Record::SockOpen(open) => put(SOCK_OPEN, sock::put_open(open, body)),
-        Record::Segment(segment) => put(SEGMENT, sock::put_segment(segment, with_payload, body)),
-        Record::SockInfo(info) => put(SOCK_INFO, sock::put_info(info, body)),
-        Record::SockClose { sock, at } => put(SOCK_CLOSE, sock::put_close(*sock, *at, body)),
+        Record::Joined(joined) => {
+            sock::put_joined(joined, body);
+            JOINED
+        }
+        Record::SockOpen(open) => {
+            sock::put_open(open, body);
+            SOCK_OPEN
+        }
+        Record::Segment(segment) => {
+            sock::put_segment(segment, with_payload, body);
+            SEGMENT
+        }
+        Record::SockInfo(info) => {
+            sock::put_info(info, body);
+            SOCK_INFO
+        }
+        Record::SockClose { sock, at } => {
+            sock::put_close(*sock, *at, body);
+            SOCK_CLOSE
+        }
     }
-}
-
-fn put(kind: u8, (): ()) -> u8 {
-    kind
 }
 
 pub(super) fn cause_index(cause: Option<LossCause>) -> u8 {

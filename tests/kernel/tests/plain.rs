@@ -12,8 +12,9 @@ use kernel_tests::rig::Rig;
 use kernel_tests::skipped;
 use provider::Options;
 
-/// A socket sees segments, not reads: its stamps owe nothing to the client. The rest is the host's own haste.
-const MEDIAN_MS: f64 = 1.0;
+/// A socket sees segments, not reads: its stamps owe nothing to the client. What remains is the time that the provider's thread
+/// takes to wake up and to come back from its write on a busy host.
+const MEDIAN_MS: f64 = 5.0;
 const LATE: f64 = 0.050;
 const LATE_SHARE: f64 = 0.05;
 
