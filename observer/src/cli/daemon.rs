@@ -12,9 +12,9 @@ use crate::detect::{Detectors, Findings};
 use crate::export::ask::Ask;
 use crate::export::audience::Metrics;
 use crate::export::http::Health;
+use crate::export::inspect::connection::Connection;
 use crate::export::inspect::view::{Detail, Probe, Process, Stream};
 use crate::export::inspect::{Answer, Question, Row, finding};
-use crate::export::live::Groups;
 use crate::export::own;
 use crate::export::store::Snapshot;
 use crate::ledger::{Book, Entry};
@@ -99,12 +99,22 @@ impl Daemon {
         if now - self.edge_ticked >= EDGE_TICK_NS {
             self.edge.tick(now);
             self.edge_ticked = now;
+            self.sample(now);
         }
         self.wall.refresh(now);
         self.pipeline.audience_mut().detectors.set_wall(self.wall.offset());
         self.save(false);
         self.health.beat(now);
         more
+    }
+
+    /// What the services' calls cost them, for the divergence of load and CPU.
+    fn sample(&mut self, now: Ns) {
+        self.pipeline.show(|book, links, _, metrics| {
+            if metrics.divergence.due(now) {
+                metrics.divergence.sample(now, super::cpu::samples(book, links.iter()));
+            }
+        });
     }
 
     fn save(&mut self, last: bool) {
@@ -130,9 +140,8 @@ impl Daemon {
         // What waits in the ring happened before the scrape.
         self.drain();
         let now = clock::now();
-        let open = Groups::of(self.pipeline.book().open(), now);
         let (counters, overflow) = (self.pipeline.counters(), self.pipeline.book().overflow());
-        self.pipeline.audience_mut().publish(&open, now);
+        self.pipeline.show(|book, links, sockets, metrics| metrics.publish(book, links, sockets, now));
         let store = &mut self.pipeline.audience_mut().store;
         own::pipeline(store, &counters, overflow);
         own::edge(store, self.edge.as_ref());
@@ -155,6 +164,7 @@ impl Daemon {
                 hops(&mut rows, book, found);
                 rows
             }),
+            Question::Connections => Ok(connections(&self.pipeline, now, &self.wall)),
             Question::Processes => {
                 Ok(self.edge.processes().iter().map(|row| Row::Process(Process::new(row))).collect())
             }
@@ -199,6 +209,14 @@ pub fn hops(rows: &mut [Row], book: &Book, findings: &Findings) {
         let call = book.call(&stream.id);
         stream.hop_of = call.and_then(|call| findings.hop_of(&call)).map(str::to_owned);
     }
+}
+
+/// Open connections that have carried a model call, in the order in which they were opened.
+fn connections(pipeline: &Pipeline<Metrics>, now: Ns, wall: &Wall) -> Vec<Row> {
+    let mut links: Vec<_> = pipeline.links().iter().collect();
+    links.sort_by_key(|link| (link.opened, link.conn));
+    let view = |link| Row::Connection(Box::new(Connection::new(link, pipeline.sockets(), now, wall)));
+    links.into_iter().map(view).collect()
 }
 
 /// Open streams, those that ended within `since_seconds` and those named, in the order in which they began.

@@ -49,9 +49,11 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
-    /// Not in this build
-    #[command(hide = true)]
-    Connections,
+    /// Open connections that carry model calls: their use, their path, and how they are seen
+    Connections {
+        #[command(flatten)]
+        common: Common,
+    },
     /// What detectors found: verdicts with their evidence
     Findings {
         /// One of them with all of its evidence: its id, or enough of the beginning
@@ -94,7 +96,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         What::Stream { id, common } => stream(common, id),
         What::Processes { common } => list(common, &Question::Processes, columns::PROCESSES, "no process uses TLS"),
         What::Probes { common } => list(common, &Question::Probes, columns::PROBES, "no probes"),
-        What::Connections => bail!("`inspect connections` needs the socket layer, which this version does not have"),
+        What::Connections { common } => {
+            list(common, &Question::Connections, columns::CONNECTIONS, "no connection carries model calls")
+        }
         What::Findings { id: None, since, common } => {
             let question = Question::Findings { since_seconds: since.as_secs_f64(), id: None };
             list(common, &question, finding::FINDINGS, "no findings")

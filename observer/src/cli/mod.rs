@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Data goes to stdout, everything else to stderr.
 
 mod completion;
+mod cpu;
 pub mod daemon;
 mod doctor;
 mod edge;

@@ -15,7 +15,6 @@ use crate::config::{Flags, Settings};
 use crate::export::audience::Metrics;
 use crate::export::inspect::table::Table;
 use crate::export::inspect::{Row, columns};
-use crate::export::live::Groups;
 use crate::export::{own, text};
 use crate::pipeline::Pipeline;
 use crate::recording::{Reader, replay};
@@ -99,9 +98,8 @@ fn feed(path: &Path, pipeline: &mut Pipeline<Metrics>) -> anyhow::Result<Wall> {
 
 fn metrics(pipeline: &mut Pipeline<Metrics>) -> anyhow::Result<String> {
     let now = pipeline.now();
-    let open = Groups::of(pipeline.book().open(), now);
     let (counters, overflow) = (pipeline.counters(), pipeline.book().overflow());
-    pipeline.audience_mut().publish(&open, now);
+    pipeline.show(|book, links, sockets, metrics| metrics.publish(book, links, sockets, now));
     let store = &mut pipeline.audience_mut().store;
     own::pipeline(store, &counters, overflow);
     Ok(String::from_utf8(text::encode_once(store.snapshot())?)?)

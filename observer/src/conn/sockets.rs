@@ -8,7 +8,7 @@ use super::Chunk;
 use super::tcp::{Seen, Tcp};
 use super::tls::{Align, Tls};
 use crate::limits;
-use crate::record::{Joined, Segment, Sock, SockInfo, SockOpen};
+use crate::record::{ConnKey, Joined, Segment, Sock, SockInfo, SockOpen};
 use crate::units::{Direction, Moment, Ns};
 
 /// How exact "longest idle" is: a socket moves in the order of idleness at most this often.
@@ -101,8 +101,11 @@ pub struct Path {
     /// Segments the peer sent again that we saw twice, and holes that were filled later.
     pub again: u64,
     pub holes: u64,
-    /// Times this side closed its window.
+    /// Segments this side sent again, as they passed.
+    resent: u32,
+    /// Times this side closed its window, and how long it was closed in all, as far as it opened again.
     pub closed_window: u64,
+    closed_ns: u64,
     troubles: VecDeque<(Trouble, Ns, Ns)>,
     no_room_since: Option<Ns>,
 }
@@ -134,6 +137,18 @@ impl Path {
         found().find(|trouble| *trouble == Trouble::NoRoom).or_else(|| found().next())
     }
 
+    /// Segments this side sent again: as TCP tells, or as they passed.
+    #[must_use]
+    pub fn sent_again(&self) -> u32 {
+        self.retransmits.unwrap_or(0).max(self.resent)
+    }
+
+    /// How long this side has left no room to send, nanoseconds.
+    #[must_use]
+    pub fn closed_ns(&self, now: Ns) -> u64 {
+        self.closed_ns + self.no_room_since.map_or(0, |since| now - since)
+    }
+
     /// A segment is about to go through its direction's order.
     fn sees(&mut self, direction: Direction, seen: Seen, at: Ns) {
         match direction {
@@ -147,7 +162,10 @@ impl Path {
                     self.note(Trouble::Again, at, at);
                 }
             }
-            Direction::Write if seen.again > 0 => self.note(Trouble::Retransmit, at, at),
+            Direction::Write if seen.again > 0 => {
+                self.resent = self.resent.saturating_add(1);
+                self.note(Trouble::Retransmit, at, at);
+            }
             Direction::Write => {}
         }
     }
@@ -160,6 +178,7 @@ impl Path {
             }
             (Some(since), false) => {
                 self.no_room_since = None;
+                self.closed_ns += at - since;
                 self.note(Trouble::NoRoom, since, at);
             }
             _ => {}
@@ -216,6 +235,12 @@ impl Socket {
         if segment.direction == Direction::Write && !segment.rst {
             self.path.room(segment.zero_window, segment.at);
         }
+    }
+
+    /// The connection that it is or carries.
+    #[must_use]
+    pub fn conn(&self) -> ConnKey {
+        self.joined.map_or_else(|| self.open.conn(), |joined| joined.conn)
     }
 
     /// What TCP knows.

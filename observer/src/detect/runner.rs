@@ -151,6 +151,6 @@ fn stamp(happening: &Happening<'_>) -> Option<Ns> {
         | Happening::Chunk { entry, .. }
         | Happening::Read { entry, .. }
         | Happening::Stall { entry, .. } => Some(entry.last_activity),
-        Happening::Lost { .. } | Happening::Odd(_) => None,
+        Happening::Lost { .. } | Happening::Link { .. } | Happening::Odd(_) => None,
     }
 }

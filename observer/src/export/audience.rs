@@ -4,13 +4,16 @@
 
 use std::collections::HashMap;
 
+use crate::conn::Sockets;
 use crate::detect::{self, Change, Detectors};
 use crate::export::catalogue::{Id, Kind, metric, metric_named};
 use crate::export::delivery::Delivery;
+use crate::export::divergence::Divergence;
 use crate::export::labels::{error_type, operation, operation_and, stream, stream_and};
 use crate::export::live::{Gauges, Groups};
+use crate::export::pressure;
 use crate::export::store::{Caps, Series, Store};
-use crate::ledger::{Audience, Entry, Happening, Milestone, Outcome};
+use crate::ledger::{Audience, Book, Entry, Happening, Links, Milestone, Outcome};
 use crate::record::ConnKey;
 use crate::units::Ns;
 
@@ -22,6 +25,9 @@ pub const READER_RATE: f64 = 25.0;
 pub struct Metrics {
     pub store: Store,
     gauges: Gauges,
+    /// Load against CPU: sampled by whoever can read the latter.
+    pub divergence: Divergence,
+    connections: pressure::Gauges,
     reader_rate: f64,
     streams: Streams,
     pub detectors: Detectors,
@@ -36,6 +42,8 @@ struct Live {
     /// Series of the hot path, found once for a stream.
     chunk: Option<ChunkSeries>,
     read: Option<ReadSeries>,
+    /// Seconds already in `llm_stream_open_seconds_total`.
+    held: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,10 +67,12 @@ impl Metrics {
     pub fn new(caps: Caps, reader_rate: f64) -> Metrics {
         Metrics {
             store: Store::new(caps),
+            divergence: Divergence::default(),
+            detectors: Detectors::default(),
             gauges: Gauges::default(),
+            connections: pressure::Gauges::default(),
             reader_rate,
             streams: HashMap::default(),
-            detectors: Detectors::default(),
         }
     }
 
@@ -72,13 +82,31 @@ impl Metrics {
         Metrics { detectors: Detectors::new(settings), ..self }
     }
 
-    /// What is to be known of open streams at a scrape.
-    pub fn publish(&mut self, open: &Groups, now: Ns) {
-        self.gauges.publish(open, now, &mut self.store);
+    /// What is to be known of open streams and connections at a scrape.
+    pub fn publish(&mut self, book: &Book, links: &Links, sockets: &Sockets, now: Ns) {
+        self.gauges.publish(&Groups::of(book.open(), now), now, &mut self.store);
+        self.connections.publish(&pressure::Groups::of(links.iter()), now, &mut self.store);
+        pressure::sockets(sockets, &mut self.store);
+        for entry in book.open() {
+            self.held(entry, entry.duration_seconds(now));
+        }
+        self.store.clear(Id::AutoscaleDivergence);
+        for (service, active) in self.divergence.verdicts() {
+            let labels = service.each_ref().map(AsRef::as_ref);
+            self.store.set_to(Id::AutoscaleDivergence, &labels, f64::from(u8::from(active)));
+        }
         let Metrics { store, detectors, .. } = self;
         let own = detect::DETECTORS.iter().flat_map(|row| row.metrics).filter_map(|name| metric_named(name));
         own.filter(|id| metric(*id).kind == Kind::Gauge).for_each(|id| store.clear(id));
         detectors.publish(now, &mut |sample| take(store, sample));
+    }
+
+    /// A call has been open for `seconds` by now: what is not counted yet is.
+    fn held(&mut self, entry: &Entry, seconds: f64) {
+        let live = live(&mut self.streams, entry);
+        let more = (seconds - live.held).max(0.0);
+        live.held += more;
+        self.store.add_to(Id::StreamOpenSeconds, &stream(entry), more);
     }
 
     /// The model is known by now: known label sets start at 0, so that the first one counts in a rate.
@@ -149,9 +177,12 @@ impl Metrics {
 
     fn closed(&mut self, entry: &Entry) {
         self.gauges.note(entry, entry.ended.unwrap_or(entry.last_activity));
+        self.held(entry, entry.duration_seconds(entry.last_activity));
         let live = self.streams.remove(&(entry.conn, entry.exchange)).unwrap_or_default();
         let outcome = entry.outcome.unwrap_or(Outcome::Lost);
         self.store.add_to(Id::Streams, &stream_and(entry, outcome.name()), 1.0);
+        let killed = f64::from(u8::from(outcome == Outcome::ProcessExit));
+        self.store.add_to(Id::StreamsKilledByExit, &stream(entry), killed);
         self.usage(entry);
         let Some(ended) = entry.ended.filter(|_| !lost(entry) && outcome != Outcome::Lost) else { return };
         let seconds = ended.seconds_since(entry.started);
@@ -230,6 +261,7 @@ impl Audience for Metrics {
                 self.store.add_to(Id::EventsLost, &[cause.name()], 1.0);
                 self.store.add_to(Id::LostBytes, &[cause.name()], bytes.unwrap_or(0) as f64);
             }
+            Happening::Link { link, news } => pressure::hear(link, news, &mut self.store),
             Happening::Odd(note) => self.store.add_to(Id::ParseErrors, &[note.protocol, note.reason], 1.0),
         }
     }

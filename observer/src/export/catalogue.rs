@@ -101,6 +101,15 @@ const OPERATION: &[Label] = &[
     open("k8s_workload_name"),
 ];
 
+/// Labels of what is measured of connections.
+const CONNECTION: &[Label] = &[
+    closed("gen_ai_provider_name"),
+    open("server_address"),
+    open("service"),
+    open("k8s_namespace_name"),
+    open("k8s_workload_name"),
+];
+
 const POD: &[Label] = &[open("k8s_pod_name")];
 const MODALITY: &[Label] = &[closed("gen_ai_token_modality")];
 const CAUSE: &[Label] = &[closed("cause")];
@@ -127,6 +136,10 @@ const CHARS: &[f64] =
     &[1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0];
 const TOKENS: &[f64] = &[0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0, 64.0, 128.0];
 const EVENTS: &[f64] = &[1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0, 128.0];
+const COUNT: &[f64] = &[1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
+/// One host, one rack, one region, across an ocean, and what is broken.
+const RTT: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.25, 0.5, 1.0, 2.5];
 const RATIO: &[f64] = &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0];
 /// The conventions' bounds for durations (0.01 to 81.92), with finer ones below for fast decoding and coarser ones
 /// above for agents.
@@ -190,6 +203,35 @@ catalogue! {
         "From the arrival of bytes at the host to the return of the application's read that took them, one sample for each read that brought events; TLS only.";
     Qoe = "llm_stream_qoe_score", Histogram(RATIO), STREAM, NONE,
         "How well the delivery kept ahead of a reader: 1 minus the share of the reader's expected timeline by which the text was late. One sample a stream of two chunks or more.";
+    // Pressure.
+    StreamOpenSeconds = "llm_stream_open_seconds_total", Counter, STREAM, NONE,
+        "Seconds that calls have been open, summed over calls, those open now included: its rate is the mean number of calls in flight (L), to be checked against the rate of llm_streams_total (λ) times their mean duration (W).";
+    StreamsKilledByExit = "llm_streams_killed_by_exit_total", Counter, STREAM, NONE,
+        "Calls that were open when their process ended.";
+    ConnectionsOpen = "llm_connections_open", Gauge, CONNECTION, POD,
+        "Connections open now that have carried a model call.";
+    ConnectionOpens = "llm_connection_opens_total", Counter, CONNECTION, NONE,
+        "Connections that carried their first model call.";
+    ConnectionEnd = "llm_connection_end_total", Counter, CONNECTION, &[closed("how")],
+        "Connections that ended, by who ended them first and how: peer_fin, peer_rst, local_fin, local_rst, exit (the process ended), lost (not seen).";
+    ConnectionAge = "llm_connection_age_seconds", Histogram(DURATION), CONNECTION, NONE,
+        "Age of a connection when it ended; those that were open before the observer came are left out.";
+    ConnectionStreams = "llm_connection_streams", Histogram(COUNT), CONNECTION, NONE,
+        "Model calls that a connection had carried when it ended.";
+    ConnectionReuseIdle = "llm_connection_reuse_idle_seconds", Histogram(DURATION), CONNECTION, NONE,
+        "Time a connection had been without a call when the next one began on it.";
+    ConnectionRtt = "llm_connection_rtt_seconds", Histogram(RTT), CONNECTION, NONE,
+        "Smoothed round-trip time of the connection, as the kernel's TCP knows it, at the end of each call.";
+    ConnectionRetransmits = "llm_connection_retransmits_total", Counter, CONNECTION, &[closed("side")],
+        "Segments sent again by this side; or by the peer, as far as it shows here: segments that came twice, and holes that were filled later.";
+    StaleConnection = "llm_stale_connection_total", Counter, CONNECTION, NONE,
+        "Requests on a connection idle for 55 s or more that were sent again and again without an answer, or answered by a reset: the peer, or a box on the way, had forgotten the connection.";
+    Backpressure = "llm_stream_backpressure_seconds_total", Counter, CONNECTION, NONE,
+        "Seconds in which an application left its peer no room to send (zero window): it did not read.";
+    AutoscaleDivergence = "llm_autoscale_divergence_active", Gauge, SERVICE, NONE,
+        "1 while a service's calls in flight have risen by 30 % or more against the ten minutes before and its CPU time by less than 10 %: an autoscaler that looks at CPU does not see the load.";
+    SocketsFollowed = "llm_observer_sockets_followed", Gauge, NONE, NONE,
+        "TCP sockets that are followed now, those that carry no model calls included.";
     // OpenTelemetry GenAI client metrics.
     OperationDuration = "gen_ai_client_operation_duration_seconds", Histogram(OTEL_SECONDS), OPERATION, &[open("error_type")],
         "GenAI operation duration (OpenTelemetry gen_ai.client.operation.duration).";

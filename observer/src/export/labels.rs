@@ -48,12 +48,13 @@ pub fn host(entry: &Entry) -> &str {
     entry.host()
 }
 
-/// The port named with the host; TLS without one is 443.
+/// The port named with the host; without one TLS is 443, plain text 80.
 #[must_use]
 pub fn port(entry: &Entry) -> &str {
     match (entry.host(), entry.port()) {
         ("", _) => "",
         (_, Some(port)) => port,
+        (_, None) if entry.arrival_only() && !entry.shape => "80",
         (_, None) => "443",
     }
 }

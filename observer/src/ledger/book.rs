@@ -212,6 +212,7 @@ fn entry(opening: &Opening<'_>) -> Entry {
         api: row.api,
         operation: row.operation,
         protocol: head.protocol,
+        shape: false,
         server_address: head.host.clone(),
         remote,
         credential: head.credential_hash,
@@ -267,7 +268,7 @@ fn scope(entry: &Entry) -> u64 {
 
 /// Twelve hexadecimal digits of an FNV-1a hash over what identifies the call on this boot: stable across replays, and
 /// at a few thousand calls kept, two alike are a one in 10^7 matter.
-fn id(conn: &ConnKey, exchange: u64) -> String {
+pub(super) fn id(conn: &ConnKey, exchange: u64) -> String {
     let words = [conn.handle, conn.start_ns, u64::from(conn.tgid), u64::from(conn.generation), exchange];
     let hash = words
         .iter()

@@ -28,6 +28,8 @@ pub struct Entry {
     pub operation: &'static str,
     /// `http/1.1` …
     pub protocol: &'static str,
+    /// Only its shape was seen: times and sizes on the wire, no plaintext.
+    pub shape: bool,
     /// Host the request named.
     pub server_address: Option<String>,
     /// The peer's address, where the socket of this TLS object could be told.

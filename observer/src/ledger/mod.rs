@@ -11,6 +11,7 @@ mod book;
 mod conversation;
 mod entry;
 mod gaps;
+mod links;
 mod sentence;
 mod stalls;
 mod stream;
@@ -19,6 +20,7 @@ mod timeline;
 pub use book::{Book, Limits, Opening, StreamNo};
 pub use entry::{Entry, Loss, Said};
 pub use gaps::{GapStats, Gaps};
+pub use links::{Birth, Link, LinkEnd, Links, News};
 pub use stream::Stream;
 pub use timeline::Point;
 
@@ -212,6 +214,8 @@ pub enum Happening<'a> {
     Closed(&'a Entry),
     /// Bytes were lost on a connection that carries LLM traffic or is not decided yet. `None`: an unknown number.
     Lost { bytes: Option<u64>, cause: LossCause },
+    /// Something became known of a connection that carries model calls.
+    Link { link: &'a Link, news: News },
     /// A parser met something odd.
     Odd(Note),
 }

@@ -21,10 +21,10 @@ use foldhash::fast::RandomState;
 
 use crate::conn::{Admission, Conn, Conns, Path, Repairs, Socket, Sockets, Track};
 use crate::dialect::Extra;
-use crate::ledger::{self, Audience, Book};
+use crate::ledger::{self, Audience, Birth, Book, LinkEnd, Links};
 use crate::limits;
 use crate::proto::{Closing, Salt};
-use crate::record::{ConnKey, Data, Record, Sock};
+use crate::record::{Attach, ConnKey, Data, Record, Sock, SockOpen};
 use crate::units::{Direction, Ns};
 
 pub use observer_common::record::Verdict;
@@ -120,6 +120,8 @@ pub struct Pipeline<A> {
     sockets: Sockets,
     /// Sockets on which segments wait for their predecessors.
     unsettled: HashSet<Sock, RandomState>,
+    /// Connections that carry model calls.
+    links: Links,
     book: Book,
     audience: A,
     verdicts: Vec<(ConnKey, Verdict)>,
@@ -138,6 +140,7 @@ impl<A: Audience> Pipeline<A> {
             conns: Conns::new(settings.conns),
             sockets: Sockets::new(limits::SOCKETS),
             unsettled: HashSet::default(),
+            links: Links::default(),
             book: Book::new(settings.ledger),
             settings,
             audience,
@@ -181,9 +184,7 @@ impl<A: Audience> Pipeline<A> {
             Record::SockInfo(info) => {
                 self.counters.sock_infos += 1;
                 self.now = self.now.max(info.at);
-                if let Some(socket) = self.sockets.get_mut(info.sock) {
-                    socket.told(info);
-                }
+                self.sock_info(info);
             }
             Record::SockClose { sock, at } => {
                 self.counters.sock_closes += 1;
@@ -210,6 +211,7 @@ impl<A: Audience> Pipeline<A> {
                 for conn in self.conns.exit(*tgid) {
                     self.end(conn, Closing::ProcessExit, *at, [None; 2]);
                 }
+                self.links.exit(*tgid, *at, &mut self.audience);
             }
         }
     }
@@ -233,6 +235,18 @@ impl<A: Audience> Pipeline<A> {
         self.verdicts.drain(..)
     }
 
+    /// Connections that carry model calls.
+    #[must_use]
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// Followed sockets.
+    #[must_use]
+    pub fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
     /// The ledger.
     #[must_use]
     pub fn book(&self) -> &Book {
@@ -254,6 +268,11 @@ impl<A: Audience> Pipeline<A> {
     #[must_use]
     pub fn into_audience(self) -> A {
         self.audience
+    }
+
+    /// Lets the listener look at all there is.
+    pub fn show<R>(&mut self, look: impl FnOnce(&Book, &Links, &Sockets, &mut A) -> R) -> R {
+        look(&self.book, &self.links, &self.sockets, &mut self.audience)
     }
 
     /// What went through.
@@ -326,15 +345,21 @@ impl<A: Audience> Pipeline<A> {
 
     /// Lets `act` work on a connection, if it is known, and notes whether it waits for time to pass.
     fn with(&mut self, key: &ConnKey, act: impl FnOnce(&mut Conn<Session>, &mut Env<'_>)) {
-        self.with_path(key, None, act);
+        self.with_socket(key, None, act);
     }
 
-    /// The same, over this path; without one, over that of the connection's socket, if it is known.
-    fn with_path(&mut self, key: &ConnKey, path: Option<&Path>, act: impl FnOnce(&mut Conn<Session>, &mut Env<'_>)) {
+    /// The same, over this (lent) socket; without one, over the connection's socket, if it is known.
+    fn with_socket(
+        &mut self,
+        key: &ConnKey,
+        below: Option<(&SockOpen, &Path)>,
+        act: impl FnOnce(&mut Conn<Session>, &mut Env<'_>),
+    ) {
         let identity = self.conns.identity(key);
         let Some(conn) = self.conns.get_mut(key) else { return };
+        let birth = birth(conn, below, &self.sockets);
         let own = || conn.state.sock().and_then(|sock| self.sockets.get(sock)).map(|socket| &socket.path);
-        let path = path.or_else(own);
+        let path = below.map(|(_, path)| path).or_else(own);
         let mut env = Env {
             key: *key,
             identity: &identity,
@@ -345,6 +370,8 @@ impl<A: Audience> Pipeline<A> {
             counters: &mut self.counters,
             path,
             remote: None,
+            birth,
+            links: &mut self.links,
         };
         act(conn, &mut env);
         if conn.read.unsettled() || conn.write.unsettled() || conn.state.is_closing() {
@@ -355,7 +382,11 @@ impl<A: Audience> Pipeline<A> {
     /// A connection is over; `ends` are the last positions of the read and write direction, where known.
     fn end(&mut self, mut conn: Conn<Session>, how: Closing, at: Ns, ends: [Option<u64>; 2]) {
         let identity = self.conns.identity(&conn.key);
+        let birth = birth(&conn, None, &self.sockets);
         let path = conn.state.sock().and_then(|sock| self.sockets.get(sock)).map(|socket| &socket.path);
+        let link_end = link_end(conn.state.first_end().unwrap_or(how));
+        // The socket of a TLS object tells more of the end, and may outlive it.
+        let over = path.is_none() || how != Closing::Local;
         let mut env = Env {
             key: conn.key,
             identity: &identity,
@@ -366,12 +397,37 @@ impl<A: Audience> Pipeline<A> {
             counters: &mut self.counters,
             path,
             remote: None,
+            birth,
+            links: &mut self.links,
         };
         let born = conn.born;
         for (direction, end) in [Direction::Write, Direction::Read].into_iter().zip([ends[1], ends[0]]) {
             on_track(&mut conn, &mut env, direction, |track, out| track.finish(end, born, at, out));
         }
         conn.state.end(how, at, &mut env);
+        if over {
+            let Env { links, key, path, audience, .. } = env;
+            links.gone(&key, link_end, at, path, audience);
+        }
+    }
+}
+
+/// Where and when a connection began.
+fn birth(conn: &Conn<Session>, below: Option<(&SockOpen, &Path)>, sockets: &Sockets) -> Birth {
+    let own = || conn.state.sock().and_then(|sock| sockets.get(sock)).map(|socket| &socket.open);
+    match below.map(|(open, _)| open).or_else(own) {
+        Some(open) => Birth { sock: Some(open.sock), at: open.at, older: open.attach == Attach::Mid },
+        None => Birth { sock: conn.state.sock(), at: conn.since, older: !conn.born },
+    }
+}
+
+fn link_end(how: Closing) -> LinkEnd {
+    match how {
+        Closing::Peer => LinkEnd::PeerFin,
+        Closing::Reset => LinkEnd::PeerRst,
+        Closing::Local => LinkEnd::LocalFin,
+        Closing::ProcessExit => LinkEnd::Exit,
+        Closing::Abandoned => LinkEnd::Lost,
     }
 }
 

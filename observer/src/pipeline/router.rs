@@ -53,6 +53,7 @@ impl<'a, 'e> Router<'a, 'e> {
         let Calls { open, sockets, .. } = std::mem::take(self.calls);
         for call in open {
             self.env.book.end(call.stream, End::Lost, at, self.env.audience);
+            released(at, self.env);
         }
         for mut socket in sockets {
             socket.end(End::Lost, Moment { read: at, ..Moment::default() }, self.env);
@@ -214,6 +215,7 @@ pub(super) fn begin(
     };
     let stream = env.book.begin(&opening, env.audience)?;
     if let Some(stream) = env.book.stream(stream) {
+        env.links.began(stream.entry(), env.birth, env.path, env.audience);
         env.audience.overhear(stream.entry(), at, &Message::Request(head));
     }
     Some(stream)
@@ -226,6 +228,11 @@ pub(super) fn end(stream: StreamNo, dialect: &mut dyn Dialect, how: End, at: Mom
         env.audience.overhear(stream.entry(), at, &Message::End(how));
     }
     env.book.end(stream, how, at.read, env.audience);
+    released(at.read, env);
+}
+
+fn released(at: Ns, env: &mut Env<'_>) {
+    env.links.released(&env.key, at, env.path, env.audience);
 }
 
 /// A stream of events by its label, and no error.

@@ -28,7 +28,7 @@ use super::router::Router;
 use super::{Counters, Settings};
 use crate::conn::{Chunk, Path};
 use crate::identity::Identity;
-use crate::ledger::{Audience, Book, Happening};
+use crate::ledger::{Audience, Birth, Book, Happening, Links};
 use crate::limits;
 use crate::proto::{Closing, Protocol, Row, Sniff, recognise};
 use crate::record::{ConnKey, Joined, Sock};
@@ -48,6 +48,9 @@ pub(super) struct Env<'a> {
     pub(super) path: Option<&'a Path>,
     /// The peer's address, if known: the session's to set.
     pub(super) remote: Option<SocketAddr>,
+    /// Where and when the connection began.
+    pub(super) birth: Birth,
+    pub(super) links: &'a mut Links,
 }
 
 /// A connection above its bytes.
@@ -164,7 +167,13 @@ impl Session {
     /// The socket below became known.
     pub(super) fn joined(&mut self, joined: &Joined, env: &mut Env<'_>) {
         self.sock = Some(joined.sock);
+        env.links.joined(&env.key, env.birth, joined.peer);
         self.remote(joined.peer, env);
+    }
+
+    /// How it is about to end.
+    pub(super) fn first_end(&self) -> Option<Closing> {
+        self.closing.map(|(how, _)| how)
     }
 
     /// The socket below, for a TLS object.

@@ -8,6 +8,7 @@
 
 mod bodies;
 mod http2;
+mod pressure;
 mod sockets;
 mod timelines;
 mod unknown;
@@ -28,6 +29,7 @@ struct Ear {
     said: Vec<String>,
     gaps: Vec<Option<f64>>,
     reads: Vec<u32>,
+    news: Vec<crate::ledger::News>,
     lags: Vec<Option<f64>>,
     stalls: Vec<f64>,
     causes: Vec<Option<&'static str>>,
@@ -58,6 +60,7 @@ impl Audience for Ear {
             }
             Happening::Closed(entry) => self.said.push(entry.outcome.unwrap().name().into()),
             Happening::Lost { bytes, cause } => self.lost.push((bytes, cause)),
+            Happening::Link { news, .. } => self.news.push(news),
             Happening::Odd(note) => self.said.push(format!("odd {} {}", note.protocol, note.reason)),
         }
     }

@@ -2,10 +2,10 @@
 
 use super::Pipeline;
 use crate::conn::{Carries, Chunk, Path, Socket};
-use crate::ledger::Audience;
+use crate::ledger::{Audience, LinkEnd};
 use crate::limits;
 use crate::proto::{Closing, Sniff, recognise};
-use crate::record::{Attach, Data, Joined, Segment, Sock, SockOpen};
+use crate::record::{Attach, Data, Joined, Segment, Sock, SockInfo, SockOpen};
 use crate::units::{Direction, Moment, Ns};
 
 impl<A: Audience> Pipeline<A> {
@@ -33,8 +33,10 @@ impl<A: Audience> Pipeline<A> {
         if socket.way(direction).unsettled() {
             self.unsettled.insert(segment.sock);
         }
-        if let Some(how) = ending(&mut socket, segment, seen.reset) {
+        self.link(&socket, segment);
+        if let Some((how, end)) = ending(&socket, segment, seen.reset) {
             self.closing(&socket.open.conn(), how, segment.at);
+            self.links.ends(&socket.conn(), end, segment.at, &mut self.audience);
         }
         self.sockets.give_back(socket);
     }
@@ -68,6 +70,28 @@ impl<A: Audience> Pipeline<A> {
         if let Some(conn) = self.conns.remove(&socket.open.conn()) {
             self.end(conn, how, at, [None; 2]);
         }
+        self.links.gone(&socket.conn(), LinkEnd::Lost, at, Some(&socket.path), &mut self.audience);
+    }
+
+    /// What TCP knows of a socket.
+    pub(super) fn sock_info(&mut self, info: &SockInfo) {
+        let Some(socket) = self.sockets.get_mut(info.sock) else { return };
+        let before = socket.path.sent_again();
+        socket.told(info);
+        if socket.path.sent_again() > before {
+            self.links.sent_again(&socket.conn(), &socket.path, &mut self.audience);
+        }
+    }
+
+    /// What a segment says of its connection's health.
+    fn link(&mut self, socket: &Socket, segment: &Segment<'_>) {
+        match segment.direction {
+            Direction::Read if segment.len > 1 => self.links.answered(&socket.conn()),
+            Direction::Write if segment.len > 0 => {
+                self.links.sent_again(&socket.conn(), &socket.path, &mut self.audience);
+            }
+            _ => {}
+        }
     }
 
     /// The socket of a TLS object was found.
@@ -97,7 +121,7 @@ impl<A: Audience> Pipeline<A> {
             }
             self.with(&key, |conn, env| conn.state.remote(open.peer, env));
         }
-        self.with_path(&key, Some(path), |conn, env| {
+        self.with_socket(&key, Some((open, path)), |conn, env| {
             if conn.state.wants_bytes() {
                 conn.state.chunk(direction, chunk, at, env);
             }
@@ -152,12 +176,15 @@ fn tls_head(bytes: &[u8]) -> bool {
 }
 
 /// Who ends the connection by this segment.
-fn ending(socket: &mut Socket, segment: &Segment<'_>, reset: bool) -> Option<Closing> {
+fn ending(socket: &Socket, segment: &Segment<'_>, reset: bool) -> Option<(Closing, LinkEnd)> {
     match segment.direction {
-        Direction::Read if segment.rst => reset.then_some(Closing::Reset),
-        Direction::Write if segment.rst => Some(Closing::Local),
+        Direction::Read if segment.rst => reset.then_some((Closing::Reset, LinkEnd::PeerRst)),
+        Direction::Write if segment.rst => Some((Closing::Local, LinkEnd::LocalRst)),
         // An end may come before the bytes that it follows.
-        Direction::Read => socket.read.ended().filter(|_| segment.fin || segment.len > 0).map(|_| Closing::Peer),
-        Direction::Write => segment.fin.then_some(Closing::Local),
+        Direction::Read => {
+            let ended = socket.read.ended().filter(|_| segment.fin || segment.len > 0);
+            ended.map(|_| (Closing::Peer, LinkEnd::PeerFin))
+        }
+        Direction::Write => segment.fin.then_some((Closing::Local, LinkEnd::LocalFin)),
     }
 }

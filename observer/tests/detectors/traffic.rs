@@ -6,7 +6,6 @@ use observer::conn::testing::{Owned, Script};
 use observer::detect::Finding;
 use observer::export::audience::{Metrics, READER_RATE};
 use observer::export::catalogue::CATALOGUE;
-use observer::export::live::Groups;
 use observer::export::store::{Caps, Snapshot, Value};
 use observer::identity::Identity;
 use observer::pipeline::{Pipeline, Settings};
@@ -490,8 +489,7 @@ impl Host {
         }
         pipeline.tick(Ns(pipeline.now().0 + 2_000_000_000));
         let now = pipeline.now();
-        let open = Groups::of(pipeline.book().open(), now);
-        pipeline.audience_mut().publish(&open, now);
+        pipeline.show(|book, links, sockets, metrics| metrics.publish(book, links, sockets, now));
         let snapshot = pipeline.audience_mut().store.snapshot();
         Ran { pipeline, snapshot }
     }

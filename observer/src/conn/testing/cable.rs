@@ -109,6 +109,13 @@ impl Cable {
         self.segment(Direction::Read, bytes, |segment| segment.seq = seq)
     }
 
+    /// The latest bytes to the peer are sent again.
+    pub fn write_again(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let bytes = bytes.as_ref();
+        let seq = self.next[1].wrapping_sub(u32::try_from(bytes.len()).unwrap_or(0));
+        self.segment(Direction::Write, bytes, |segment| segment.seq = seq)
+    }
+
     /// This side closes its window, or opens it.
     pub fn room(&mut self, room: bool) -> &mut Self {
         self.segment(Direction::Write, &[], |segment| segment.zero_window = !room)

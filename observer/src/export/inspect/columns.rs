@@ -1,5 +1,6 @@
 //! The columns of each table, once: `-o wide` only adds those marked wide.
 
+use super::connection::Connection;
 use super::table::{Cell, Column, Style, Table, Tint, or_dash, short_seconds};
 use super::view::{Detail, PointView, Probe, Process, Stream};
 
@@ -88,6 +89,38 @@ fn outcome(stream: &Stream) -> Cell {
     Cell { text: outcome.clone(), tint }
 }
 
+/// `inspect connections`.
+pub const CONNECTIONS: Set<Connection> = &[
+    usual(12, &text("ID", |c| c.id.as_str().into())),
+    usual(12, &name("SERVICE", 10, |c| c.service.as_str().into())),
+    usual(20, &name("SERVER", 12, |c| words(c.sni.as_ref().or(c.server_address.as_ref())))),
+    text("REMOTE", |c| or_dash(c.remote.ip.as_ref(), |ip| format!("{ip}:{}", c.remote.port.unwrap_or(0)))),
+    number("STREAMS", |c| format!("{}/{}", c.streams_open, c.streams).into()),
+    number("AGE", |c| seconds(c.age_seconds)),
+    number("IDLE", |c| seconds(c.idle_seconds)),
+    number("RTT", |c| seconds(c.rtt_seconds)),
+    number("RESENT", |c| count(c.retransmits.local)),
+    text("ATTACH", |c| words(c.attach.as_ref())),
+    text("JOINED", |c| or_dash(c.joined.as_ref(), |join| format!("{}/{}", join.method, join.confidence))),
+    wide(&text("CARRIES", |c| c.carries.as_str().into())),
+    wide(&text("VISIBILITY", |c| tinted(&c.visibility, c.visibility == "plaintext"))),
+    wide(&text("PROTOCOL", |c| c.protocol.as_str().into())),
+    wide(&text("PROVIDER", |c| c.provider.as_str().into())),
+    wide(&number("PID", |c| c.pid.to_string().into())),
+    wide(&text("COMM", |c| c.comm.as_str().into())),
+    wide(&text("NAMESPACE", |c| words(c.k8s.namespace.as_ref()))),
+    wide(&text("POD", |c| words(c.k8s.pod.as_ref()))),
+    wide(&number("MOST", |c| c.streams_most.to_string().into())),
+    wide(&number("CONNECT", |c| seconds(c.connect_seconds))),
+    wide(&number("HANDSHAKE", |c| seconds(c.handshake_seconds))),
+    wide(&number("RTT-LEAST", |c| seconds(c.rtt_least_seconds))),
+    wide(&number("PEER-RESENT", |c| count(c.retransmits.peer))),
+    wide(&number("NO-ROOM", |c| count(c.zero_windows))),
+    wide(&text("READS", |c| {
+        or_dash(c.joined.as_ref(), |join| format!("{}+{}", join.reads_matched, join.reads_unmatched))
+    })),
+];
+
 /// `inspect processes`.
 pub const PROCESSES: Set<Process> = &[
     number("PID", |p| p.pid.to_string().into()),
@@ -110,12 +143,23 @@ pub const PROBES: Set<Probe> = &[
     name("REASON", 12, |p| p.reason.as_str().into()),
 ];
 
+/// How many, how long and by whom.
+fn stalls(stream: &Stream) -> Cell {
+    let each: Vec<String> = stream
+        .stalls
+        .iter()
+        .map(|stall| format!("{} {}", short_seconds(stall.seconds), stall.cause.as_deref().unwrap_or("unknown")))
+        .collect();
+    if each.is_empty() { "0".into() } else { format!("{}: {}", each.len(), each.join(", ")).into() }
+}
+
 fn tinted(text: &str, good: bool) -> Cell {
     Cell { text: text.to_owned(), tint: if good { Tint::Good } else { Tint::Bad } }
 }
 
 const TIMELINE: Set<PointView> = &[
     number("AT", |p| format!("{:.6}", p.seconds).into()),
+    number("LAG", |p| seconds(p.lag_seconds)),
     text("KIND", |p| p.kind.as_str().into()),
     number("CHARS", |p| p.chars.to_string().into()),
     number("BYTES", |p| p.bytes.to_string().into()),
@@ -203,7 +247,17 @@ fn facts(stream: &Stream, style: Style) -> String {
             format!("p50 {}, p95 {}, max {}", show(stream.gaps.p50), show(stream.gaps.p95), show(stream.gaps.max))
                 .into(),
         ),
-        row("stalls", stream.stalls.len().to_string().into()),
+        row(
+            "arrived",
+            format!(
+                "p50 {}, p95 {}, max {}",
+                show(stream.arrival_gaps.p50),
+                show(stream.arrival_gaps.p95),
+                show(stream.arrival_gaps.max)
+            )
+            .into(),
+        ),
+        row("stalls", stalls(stream)),
         row(
             "tokens",
             format!(

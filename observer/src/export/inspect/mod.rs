@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod columns;
+pub mod connection;
 pub mod finding;
 pub mod server;
 pub mod table;
@@ -31,6 +32,8 @@ pub enum Question {
     Stream {
         id: String,
     },
+    /// Open connections that have carried a model call.
+    Connections,
     Processes,
     Probes,
     /// Findings that last and those that were over within `since_seconds`; with `id`, those whose id begins with it.
@@ -61,6 +64,7 @@ pub type Answer = Result<Vec<Row>, String>;
 pub enum Row {
     Stream(Box<view::Stream>),
     Detail(Box<view::Detail>),
+    Connection(Box<connection::Connection>),
     Process(view::Process),
     Probe(view::Probe),
     Finding(Box<finding::Finding>),

@@ -54,7 +54,10 @@ pub struct Stream {
     pub body_bytes: u64,
     /// Bytes of sound among them.
     pub media_bytes: u64,
+    /// As the application read them; of plain text, as they arrived.
     pub gaps: Gaps,
+    /// As they arrived at the host, where the socket layer could tell.
+    pub arrival_gaps: Gaps,
     pub stalls: Vec<StallView>,
     pub tokens: Tokens,
     pub finish_reason: Option<String>,
@@ -140,6 +143,8 @@ pub struct PointView {
     pub seconds: f64,
     pub t_arrival: Option<String>,
     pub t_read: String,
+    /// From arrival to read; `null` where one of them is not known.
+    pub lag_seconds: Option<f64>,
     pub kind: String,
     pub chars: u32,
     pub bytes: u32,
@@ -186,10 +191,7 @@ impl Stream {
             provider: owned(entry.provider),
             server_address: entry.server_address.as_ref().map(|_| owned(host(entry))),
             server_port: port_named(entry),
-            remote: Remote {
-                ip: entry.remote.map(|peer| peer.ip().to_string()),
-                port: entry.remote.map(|peer| peer.port()),
-            },
+            remote: Remote::new(entry.remote),
             protocol: owned(entry.protocol),
             api: owned(entry.api),
             operation: owned(entry.operation),
@@ -213,7 +215,8 @@ impl Stream {
             refusal_chars: entry.refusal_chars,
             body_bytes: entry.body_bytes,
             media_bytes: entry.media_bytes,
-            gaps: Gaps::new(entry),
+            gaps: Gaps::new(entry.gap_stats()),
+            arrival_gaps: Gaps::new(entry.arrival_gaps.stats()),
             stalls: entry.stalls.iter().map(|stall| StallView::new(stall, wall)).collect(),
             tokens: Tokens::new(entry),
             finish_reason: entry.finish_reason.clone(),
@@ -231,13 +234,21 @@ impl Detail {
     /// The view of an entry and its timeline.
     #[must_use]
     pub fn new(entry: &Entry, points: &[Point], now: Ns, wall: &Wall) -> Detail {
-        let timeline = points.iter().map(|point| PointView::new(point, entry.started, wall)).collect();
+        let timeline = points.iter().map(|point| PointView::new(point, entry, wall)).collect();
         Detail { stream: Stream::new(entry, now, wall), timeline }
     }
 }
 
+impl Remote {
+    /// The view of an address.
+    #[must_use]
+    pub fn new(address: Option<std::net::SocketAddr>) -> Remote {
+        Remote { ip: address.map(|at| at.ip().to_string()), port: address.map(|at| at.port()) }
+    }
+}
+
 impl K8s {
-    fn new(k8s: &crate::identity::K8s) -> K8s {
+    pub(super) fn new(k8s: &crate::identity::K8s) -> K8s {
         let crate::identity::K8s { namespace, workload, pod, container } = k8s.clone();
         K8s { namespace, workload, pod, container }
     }
@@ -251,8 +262,8 @@ impl Firsts {
 }
 
 impl Gaps {
-    fn new(entry: &Entry) -> Gaps {
-        match entry.gap_stats() {
+    fn new(stats: Option<crate::ledger::GapStats>) -> Gaps {
+        match stats {
             Some(gaps) => Gaps { p50: Some(gaps.p50), p95: Some(gaps.p95), max: Some(gaps.max) },
             None => Gaps::default(),
         }
@@ -286,11 +297,12 @@ impl Lost {
 }
 
 impl PointView {
-    fn new(point: &Point, started: Ns, wall: &Wall) -> PointView {
+    fn new(point: &Point, entry: &Entry, wall: &Wall) -> PointView {
         PointView {
-            seconds: point.t_read.seconds_since(started),
+            seconds: point.t_read.seconds_since(entry.started),
             t_arrival: point.t_arrival.map(|at| wall.rfc3339(at)),
             t_read: wall.rfc3339(point.t_read),
+            lag_seconds: point.t_arrival.filter(|_| !entry.arrival_only()).map(|at| point.t_read.seconds_since(at)),
             kind: point.kind.to_owned(),
             chars: point.chars,
             bytes: point.bytes,
