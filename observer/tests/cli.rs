@@ -294,7 +294,6 @@ fn mistakes_are_one_sentence_and_exit_2() {
         (&["run", "--web.telemetry-path", "metrics"], "must begin with /"),
         (&["inspect", "streams", "--inspect.socket", missing], "no daemon is listening on"),
         (&["inspect", "findings", "--inspect.socket", missing], "no daemon is listening on"),
-        (&["inspect", "connections"], "needs the socket layer"),
         (&["inspect", "quota"], "needs the quota detector"),
     ] {
         let output = observer(args);

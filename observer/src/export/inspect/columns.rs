@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::table::{Cell, Column, Style, Table, Tint, or_dash, short_seconds};
-use super::view::{Detail, PointView, Probe, Process, Stream};
+use super::view::{Detail, Gaps, PointView, Probe, Process, Stream};
 
 /// One column and how to fill it.
 pub struct Of<T: 'static> {
@@ -143,6 +143,11 @@ pub const PROBES: Set<Probe> = &[
     name("REASON", 12, |p| p.reason.as_str().into()),
 ];
 
+fn gaps(gaps: &Gaps) -> Cell {
+    let show = |value: Option<f64>| seconds(value).text;
+    format!("p50 {}, p95 {}, max {}", show(gaps.p50), show(gaps.p95), show(gaps.max)).into()
+}
+
 /// How many, how long and by whom.
 fn stalls(stream: &Stream) -> Cell {
     let each: Vec<String> = stream
@@ -242,21 +247,8 @@ fn facts(stream: &Stream, style: Style) -> String {
             )
             .into(),
         ),
-        row(
-            "gaps",
-            format!("p50 {}, p95 {}, max {}", show(stream.gaps.p50), show(stream.gaps.p95), show(stream.gaps.max))
-                .into(),
-        ),
-        row(
-            "arrived",
-            format!(
-                "p50 {}, p95 {}, max {}",
-                show(stream.arrival_gaps.p50),
-                show(stream.arrival_gaps.p95),
-                show(stream.arrival_gaps.max)
-            )
-            .into(),
-        ),
+        row("gaps", gaps(&stream.gaps)),
+        row("arrived", gaps(&stream.arrival_gaps)),
         row("stalls", stalls(stream)),
         row(
             "tokens",

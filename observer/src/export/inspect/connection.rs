@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::view::{K8s, Remote};
 use crate::clock::Wall;
+use crate::conn::tls::{Align, Facts};
 use crate::conn::{Carries, Socket, Sockets};
 use crate::ledger::Link;
 use crate::record::{Attach, Confidence, JoinMethod, Sock};
@@ -91,7 +92,7 @@ impl Connection {
             k8s: K8s::new(&link.identity.k8s),
             provider: link.provider.to_owned(),
             server_address: link.server_address.clone(),
-            sni: tls.and_then(|facts| facts.sni()).map(str::to_owned),
+            sni: tls.and_then(Facts::sni).map(str::to_owned),
             remote: Remote::new(socket.map(|socket| socket.open.peer).or(link.remote)),
             local: Remote::new(socket.and_then(|socket| socket.open.local)),
             protocol: link.protocol.to_owned(),
@@ -105,7 +106,7 @@ impl Connection {
             streams_most: link.most,
             streams: link.streams,
             connect_seconds: socket.and_then(connect_seconds),
-            handshake_seconds: tls.and_then(|facts| facts.handshake_seconds()),
+            handshake_seconds: tls.and_then(Facts::handshake_seconds),
             rtt_seconds: path.and_then(|path| micros(path.srtt_us)),
             rtt_least_seconds: path.and_then(|path| micros(path.least_us)),
             retransmits: Retransmits {
@@ -123,7 +124,7 @@ impl Join {
     fn new(socket: &Socket, now: Ns) -> Option<Join> {
         let joined = socket.joined?;
         let align = socket.tls.as_ref().map(|outside| &outside.align);
-        let account = align.map(|align| align.account()).unwrap_or_default();
+        let account = align.map(Align::account).unwrap_or_default();
         Some(Join {
             method: match joined.method {
                 JoinMethod::Inside => "inside",
@@ -137,7 +138,7 @@ impl Join {
             .to_owned(),
             reads_matched: account.hits,
             reads_unmatched: account.misses,
-            unread_seconds: align.and_then(|align| align.unread_since()).map(|since| now.seconds_since(since)),
+            unread_seconds: align.and_then(Align::unread_since).map(|since| now.seconds_since(since)),
         })
     }
 }
