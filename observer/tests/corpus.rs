@@ -29,6 +29,7 @@ const TARGETS: &[(&str, Fuzz)] = &[
     ("ollama", dialect::ollama::fuzz),
     ("openai_audio", dialect::openai_audio::fuzz),
     ("openai_chat", dialect::openai_chat::fuzz),
+    ("openai_realtime", dialect::openai_realtime::fuzz),
     ("openai_responses", dialect::openai_responses::fuzz),
     ("recording", observer::recording::fuzz),
     ("sglang_generate", dialect::sglang_generate::fuzz),

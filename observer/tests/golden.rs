@@ -6,6 +6,8 @@
 mod messages;
 #[path = "golden/split.rs"]
 mod split;
+#[path = "golden/turns.rs"]
+mod turns;
 #[path = "golden/utterances.rs"]
 mod utterances;
 
@@ -140,4 +142,24 @@ fn mistral_conversations() {
 #[test]
 fn openai_audio() {
     split::run("openai_audio", || Box::<Utterances>::default());
+}
+
+#[test]
+fn openai_realtime() {
+    split::run("openai_realtime", || Box::<Utterances>::default());
+}
+
+#[test]
+fn elevenlabs_socket() {
+    split::run("elevenlabs_socket", || Box::<Utterances>::default());
+}
+
+#[test]
+fn deepgram_socket() {
+    split::run("deepgram_socket", || Box::<Utterances>::default());
+}
+
+#[test]
+fn openai_responses_socket() {
+    split::run("openai_responses_socket", || Box::<Utterances>::default());
 }

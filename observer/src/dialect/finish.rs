@@ -100,7 +100,7 @@ const WORDS: &[(Class, &[&str])] = &[
             "abort",
         ],
     ),
-    (Class::Cancelled, &["cancelled", "canceled", "client_cancelled", "turn_detected"]),
+    (Class::Cancelled, &["cancelled", "canceled", "client_cancelled", "turn_detected", "cleared", "speechinterrupted"]),
 ];
 
 /// The normal form of a provider's word.

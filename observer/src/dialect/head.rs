@@ -210,6 +210,15 @@ impl ResponseFacts {
         facts
     }
 
+    /// Takes over a limit that came later; the last value counts.
+    pub fn limit(&mut self, name: &str, value: &str) {
+        if let Some((_, last)) = self.limits.iter_mut().find(|(known, _)| known == name) {
+            *last = mark(value).to_owned();
+        } else if self.limits.len() < limits::HEAD_MARKS {
+            self.limits.push((name.to_owned(), mark(value).to_owned()));
+        }
+    }
+
     fn keep(&mut self, head: &ResponseHead) {
         let mut seen = HashSet::new();
         for (name, value) in &head.headers {

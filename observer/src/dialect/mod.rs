@@ -27,6 +27,7 @@ pub mod mistral_conversations;
 pub mod ollama;
 pub mod openai_audio;
 pub mod openai_chat;
+pub mod openai_realtime;
 pub mod openai_responses;
 mod path;
 pub mod prompt;
@@ -72,6 +73,8 @@ pub enum Utterance<'a> {
     Mark { what: Mark, value: Cow<'a, str> },
     /// How long the server says that its own work took.
     Took(ServerTimes),
+    /// A rate limit that came as an event, in the name of the header that says the same over HTTP.
+    Limit { name: Cow<'a, str>, value: Cow<'a, str> },
     /// Why the answer ended, in the provider's word (`finish::class` has the normal form).
     Finish { reason: Cow<'a, str> },
     /// An error inside the stream or an error body; `kind` is the provider's type or code (never its text). An error
@@ -100,6 +103,7 @@ impl fmt::Debug for Utterance<'_> {
             Self::Usage(usage) => usage.fmt(f),
             Self::Mark { what, value } => f.debug_tuple("Mark").field(what).field(value).finish(),
             Self::Took(times) => times.fmt(f),
+            Self::Limit { name, value } => f.debug_tuple("Limit").field(name).field(value).finish(),
             Self::Finish { reason } => f.debug_tuple("Finish").field(reason).finish(),
             Self::Error { kind } => f.debug_tuple("Error").field(kind).finish(),
             Self::End => f.write_str("End"),

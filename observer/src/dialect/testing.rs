@@ -91,6 +91,7 @@ pub fn line(utterance: &Utterance<'_>) -> String {
             format!("usage {}{audio}", [input, output, cached, cache_write, reasoning].map(n).join(" "))
         }
         Utterance::Mark { what, value } => format!("mark {what:?} {value}"),
+        Utterance::Limit { name, value } => format!("limit {name} {value}"),
         Utterance::Took(ServerTimes { queue_ms, prompt_ms, generation_ms, first_ms, total_ms }) => {
             let n = |n: Option<f64>| n.map_or("-".into(), |n| n.to_string());
             format!("took {}", [*queue_ms, *prompt_ms, *generation_ms, *first_ms, *total_ms].map(n).join(" "))

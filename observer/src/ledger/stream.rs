@@ -152,6 +152,7 @@ impl Stream {
             Utterance::Media { bytes } => self.media(*bytes, at, audience),
             Utterance::Usage(usage) => merge(&mut self.entry.usage, usage),
             Utterance::Mark { what, value } => self.said(*what, value, at.read),
+            Utterance::Limit { name, value } => self.entry.answered.get_or_insert_default().limit(name, value),
             Utterance::Took(times) => self.entry.server_times.merge(times),
             Utterance::Finish { reason } => self.entry.finish_reason = Some(capped(reason)),
             Utterance::Error { kind } => {

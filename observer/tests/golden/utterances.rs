@@ -8,12 +8,14 @@ use observer::units::Moment;
 use serde_json::{Value, json};
 
 use crate::split::{Lines, Transcript};
+use crate::turns::Sockets;
 
 #[derive(Default)]
 pub struct Utterances {
     lines: Lines,
     exchanges: BTreeMap<u64, Box<dyn Dialect>>,
     json_streams: Vec<ExchangeId>,
+    sockets: Sockets,
     /// Media in progress: exchange and bytes, whose pieces depend on how the bytes were cut.
     media: Option<(u64, u64)>,
 }
@@ -23,6 +25,9 @@ impl Sink for Utterances {
         let x = exchange.0;
         if let Message::Request(head) = &message {
             return self.begin(x, head);
+        }
+        if self.sockets.message(exchange, &message, &mut self.lines) {
+            return;
         }
         let Some(dialect) = self.exchanges.get_mut(&x) else { return };
         let (lines, media) = (&mut self.lines, &mut self.media);
@@ -61,6 +66,9 @@ impl Sink for Utterances {
 
 impl Utterances {
     fn begin(&mut self, x: u64, head: &RequestHead) {
+        if self.sockets.begin(x, head) {
+            return;
+        }
         let Some(row) = find(head, &[]) else { return self.lines.push(json!({"x": x, "none": head.path})) };
         self.lines.push(json!({"x": x, "api": row.api, "provider": (row.provider)(head)}));
         self.exchanges.insert(x, (row.make)(head));
@@ -93,7 +101,7 @@ impl Transcript for Utterances {
     }
 }
 
-fn asked(x: u64, facts: &RequestFacts) -> Value {
+pub fn asked(x: u64, facts: &RequestFacts) -> Value {
     let RequestFacts { model, stream, messages, tools, max_tokens, truncated } = facts;
     json!({"x": x, "asked": {
         "model": model, "stream": stream, "messages": messages, "tools": tools, "max_tokens": max_tokens,
@@ -101,7 +109,7 @@ fn asked(x: u64, facts: &RequestFacts) -> Value {
     }})
 }
 
-fn said(x: u64, utterance: &Utterance<'_>) -> Value {
+pub fn said(x: u64, utterance: &Utterance<'_>) -> Value {
     match utterance {
         Utterance::Start { response_id, model } => json!({"x": x, "start": {"id": response_id, "model": model}}),
         Utterance::Delta { kind, text } => json!({"x": x, "delta": format!("{kind:?}"), "text": text}),
@@ -109,6 +117,7 @@ fn said(x: u64, utterance: &Utterance<'_>) -> Value {
         Utterance::Media { bytes } => json!({"x": x, "media": bytes}),
         Utterance::Usage(usage) => json!({"x": x, "usage": counts(usage)}),
         Utterance::Mark { what, value } => json!({"x": x, "mark": format!("{what:?}"), "value": value}),
+        Utterance::Limit { name, value } => json!({"x": x, "limit": name, "value": value}),
         Utterance::Took(times) => json!({"x": x, "took": took(times)}),
         Utterance::Finish { reason } => json!({"x": x, "finish": reason}),
         Utterance::Error { kind } => json!({"x": x, "error": kind}),

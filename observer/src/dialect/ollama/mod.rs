@@ -101,9 +101,9 @@ impl Speech for Ollama {
         Preset { stream_default: Some(true), ..Preset::default() }
     }
 
-    /// Proxies relabel the lines as JSON. Where the request was not seen whole, the default is the likelier.
+    /// Proxies relabel the lines as JSON.
     fn streams_json(&self, asked: &RequestFacts) -> bool {
-        asked.stream != Some(false)
+        asked.stream == Some(true)
     }
 
     fn event(&mut self, _: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {

@@ -1,0 +1,175 @@
+//! OpenAI Realtime: a session on a WebSocket, of which each response is a call, from `response.created` (or the client's
+//! `response.create`) to `response.done`. With voice detection nobody asks for a response: the server begins it.
+//!
+//! Endpoints: GET `…/v1/realtime?model=M`, `…/openai/realtime?deployment=D` (Azure), upgraded to a WebSocket.
+//! Source: the OpenAI API reference and the realtime types of openai-python 2.54. Checked 2026-11.
+
+mod types;
+
+use std::borrow::Cow;
+
+use self::types::{RateLimit, Response, StreamEvent};
+use super::answer::{Part, Parts, at};
+use super::exchange::{Exchange, Named, Speech, say, say_finish, say_usage};
+use super::finish::{self, Class};
+use super::json::loose;
+use super::path::{self, Preset};
+use super::socket::{self, Socket, SocketRow, Turn};
+use super::{DeltaKind, Dialect, Mark, Row, Utterance, path_ends, provider};
+use crate::proto::{Event, RequestHead};
+
+/// Of a session's calls; no request over HTTP is one.
+pub(super) static ROW: Row = Row {
+    api: "openai.realtime",
+    operation: "chat",
+    matches: |_| false,
+    provider: |head| provider::name(head, "openai"),
+    make: |head| Box::new(Exchange::<Realtime>::new(head)),
+};
+
+pub(super) static SOCKET: SocketRow = SocketRow {
+    call: &ROW,
+    matches: |head| path_ends(head, &["/realtime"]),
+    make: |head| Box::new(Session { head: head.clone(), waits: false }),
+};
+
+/// Where calls begin and end.
+struct Session {
+    head: RequestHead,
+    /// The client asked for a response, and the server has not begun one.
+    waits: bool,
+}
+
+impl Socket for Session {
+    fn sent(&mut self, message: &Event<'_>) -> Turn {
+        if socket::kind(message) != Some("response.create") {
+            return Turn::Same;
+        }
+        self.waits = true;
+        Turn::Begins
+    }
+
+    fn received(&mut self, message: &Event<'_>) -> Turn {
+        match socket::kind(message) {
+            Some("response.created") => {
+                self.waits = false;
+                Turn::Begins
+            }
+            Some("response.done") => Turn::Ends,
+            // Most errors are answers to other messages, and a response goes on; one that comes instead of a response ends it.
+            Some("error") if std::mem::take(&mut self.waits) => Turn::Ends,
+            _ => Turn::Same,
+        }
+    }
+
+    fn call(&mut self) -> Box<dyn Dialect> {
+        (ROW.make)(&self.head)
+    }
+
+    fn held(&self) -> usize {
+        size_of_val(self) + self.head.path.capacity()
+    }
+}
+
+/// Event types that append output; each has a `.done` twin that repeats it. The last are names of previews.
+const DELTAS: &[(&str, DeltaKind)] = &[
+    ("response.output_audio.delta", DeltaKind::Audio),
+    ("response.output_audio_transcript.delta", DeltaKind::Audio),
+    ("response.output_text.delta", DeltaKind::Visible),
+    ("response.function_call_arguments.delta", DeltaKind::Tool),
+    ("response.mcp_call_arguments.delta", DeltaKind::Tool),
+    ("response.audio.delta", DeltaKind::Audio),
+    ("response.audio_transcript.delta", DeltaKind::Audio),
+    ("response.text.delta", DeltaKind::Visible),
+];
+
+/// One response.
+#[derive(Debug, Default)]
+pub struct Realtime {
+    named: Named,
+    begun: bool,
+}
+
+impl Speech for Realtime {
+    const ANSWER: Parts = ANSWER;
+
+    fn preset(head: &RequestHead) -> Preset {
+        let model = path::parameter(head, "model").or_else(|| path::parameter(head, "deployment"));
+        Preset { model, stream: Some(true), ..Preset::default() }
+    }
+
+    fn event(&mut self, _: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
+        let mut spare = String::new();
+        let event = loose::read::<loose::Object<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
+        let class = event.class.word().unwrap_or("");
+        if let Some(&(_, kind)) = DELTAS.iter().find(|(name, _)| *name == class) {
+            say(kind, &event.delta, out);
+            return Ok(());
+        }
+        match class {
+            "response.created" => {
+                self.begun = true;
+                self.named.say(event.response.0.as_deref().and_then(|response| response.id.word()), None, out);
+            }
+            "response.output_item.added" => {
+                let item =
+                    event.item.0.as_deref().filter(|item| item.class.word().is_some_and(|c| c.ends_with("_call")));
+                item.into_iter().for_each(|item| say(DeltaKind::Tool, &item.name, out));
+            }
+            "response.done" => self.say_last(&event.response.0.unwrap_or_default(), out),
+            "rate_limits.updated" => {
+                event
+                    .rate_limits
+                    .items
+                    .iter()
+                    .filter_map(|limit| limit.0.as_deref())
+                    .for_each(|limit| say_limit(limit, out));
+            }
+            "error" if !self.begun => out(Utterance::Error { kind: event.error.kind().map(Cow::Borrowed) }),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Realtime {
+    fn say_last(&mut self, response: &Response<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+        self.named.say(response.id.word(), None, out);
+        say_usage(response.usage.0.as_deref().map(types::Tokens::usage).unwrap_or_default(), out);
+        let details = response.status_details.0.as_deref();
+        let status = response.status.word().unwrap_or("");
+        if status == "failed" {
+            let kind = details.and_then(|details| details.error.kind());
+            out(Utterance::Error { kind: Some(Cow::Borrowed(kind.unwrap_or(status))) });
+        } else {
+            let reason = details.and_then(|details| details.reason.word()).unwrap_or(status);
+            if finish::class(reason) == Class::Refusal {
+                self.named.mark(Mark::Blocked, Some(reason), out);
+            }
+            say_finish(reason, out);
+        }
+        out(Utterance::End);
+    }
+}
+
+/// In the names of the headers that say the same over HTTP.
+fn say_limit(limit: &RateLimit<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    let Some(name @ ("requests" | "tokens")) = limit.name.word() else { return };
+    let reset = limit.reset_seconds.0.map(|seconds| format!("{seconds}s"));
+    let values = [
+        ("limit", limit.limit.0.map(|n| n.to_string())),
+        ("remaining", limit.remaining.0.map(|n| n.to_string())),
+        ("reset", reset),
+    ];
+    for (what, value) in values.into_iter().filter_map(|(what, value)| Some((what, value?))) {
+        out(Utterance::Limit { name: format!("x-ratelimit-{what}-{name}").into(), value: value.into() });
+    }
+}
+
+/// What a refused upgrade is answered with.
+static ANSWER: Parts = &[at(&["error"], Part::Error), at(&["error"], Part::ErrorObject)];
+
+/// Never panics, bounded memory.
+pub fn fuzz(data: &[u8]) {
+    super::exchange::fuzz::<Realtime>(data);
+}

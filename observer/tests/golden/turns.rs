@@ -1,0 +1,99 @@
+//! Calls on WebSockets, as the pipeline tells them apart: each gets the socket's exchange and its own number.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use observer::dialect::{self, Dialect, SocketRow, Turn, find_socket};
+use observer::proto::{End, Event, ExchangeId, Message, RequestHead, ResponseHead};
+use serde_json::json;
+
+use crate::split::Lines;
+use crate::utterances::{asked, said};
+
+#[derive(Default)]
+pub struct Sockets(BTreeMap<u64, Socket>);
+
+struct Socket {
+    row: &'static SocketRow,
+    head: RequestHead,
+    socket: Box<dyn dialect::Socket>,
+    open: Option<ResponseHead>,
+    calls: VecDeque<Call>,
+    begun: u64,
+}
+
+struct Call {
+    number: u64,
+    dialect: Box<dyn Dialect>,
+    answered: bool,
+}
+
+impl Sockets {
+    /// An upgrade, if it is one.
+    pub fn begin(&mut self, x: u64, head: &RequestHead) -> bool {
+        let Some(row) = find_socket(head) else { return false };
+        let (socket, calls) = ((row.make)(head), VecDeque::new());
+        self.0.insert(x, Socket { row, head: head.clone(), socket, open: None, calls, begun: 0 });
+        true
+    }
+
+    /// A message of a socket; false: it is none's.
+    pub fn message(&mut self, exchange: ExchangeId, message: &Message<'_>, lines: &mut Lines) -> bool {
+        let Some(socket) = self.0.get_mut(&exchange.0) else { return false };
+        match message {
+            Message::Response(head) => socket.open = Some((*head).clone()),
+            Message::Sent { message, .. } => match socket.socket.sent(message) {
+                Turn::Begins => socket.call(Some(message), lines),
+                Turn::Ends => socket.end(End::LocalClosed, lines),
+                Turn::Same => {}
+            },
+            Message::Event(event) => socket.received(event, lines),
+            Message::Comment => lines.push(json!({"x": exchange.0, "comment": true})),
+            Message::Gap { .. } => socket.calls.iter_mut().for_each(|call| call.dialect.gap()),
+            Message::End(end) => {
+                while !socket.calls.is_empty() {
+                    socket.end(*end, lines);
+                }
+                lines.push(json!({"x": exchange.0, "end": format!("{end:?}")}));
+                self.0.remove(&exchange.0);
+            }
+            _ => {}
+        }
+        true
+    }
+}
+
+impl Socket {
+    fn call(&mut self, message: Option<&Event<'_>>, lines: &mut Lines) {
+        self.begun += 1;
+        let (number, mut dialect) = (self.begun, self.socket.call());
+        let row = self.row.call;
+        lines.push(json!({"x": 1, "call": number, "api": row.api, "provider": (row.provider)(&self.head)}));
+        if let Some(message) = message {
+            dialect.request_body(message.data);
+        }
+        lines.push(asked(1, &dialect.request_end(message.is_some_and(|message| message.truncated))));
+        self.calls.push_back(Call { number, dialect, answered: false });
+    }
+
+    fn received(&mut self, event: &Event<'_>, lines: &mut Lines) {
+        let turn = self.socket.received(event);
+        if turn == Turn::Begins && self.calls.front().is_none_or(|first| first.answered) {
+            self.call(None, lines);
+        }
+        if let (Some(first), Some(head)) = (self.calls.front_mut(), &self.open) {
+            if !std::mem::replace(&mut first.answered, true) {
+                first.dialect.response(head);
+            }
+            first.dialect.event(event, &mut |utterance| lines.push(said(1, &utterance)));
+        }
+        if turn == Turn::Ends {
+            self.end(End::Complete, lines);
+        }
+    }
+
+    fn end(&mut self, how: End, lines: &mut Lines) {
+        let Some(mut call) = self.calls.pop_front() else { return };
+        call.dialect.end(how, &mut |utterance| lines.push(said(1, &utterance)));
+        lines.push(json!({"x": 1, "call": call.number, "over": format!("{how:?}")}));
+    }
+}
