@@ -127,6 +127,9 @@ pub const PROCESSES: usize = 32_768;
 /// First bytes of a connection kept to tell its protocol.
 pub const SNIFF: usize = 64;
 
+/// Lines of a read looked at to tell whether an event stream is running: the first bytes may be the end of a long event.
+pub const JOIN_LINES: usize = 64;
+
 /// Bytes read on a connection joined in the middle before its reads are left out until a request is written.
 pub const JOIN_READ: u64 = 1024 * 1024;
 

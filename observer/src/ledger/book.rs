@@ -222,6 +222,7 @@ fn entry(opening: &Opening<'_>) -> Entry {
         response_id: None,
         status: None,
         started: at,
+        joined: false,
         request_sent: None,
         ended: None,
         outcome: None,

@@ -46,8 +46,10 @@ pub struct Entry {
     pub response_id: Option<String>,
     /// HTTP status.
     pub status: Option<u16>,
-    /// First byte of the request.
+    /// First byte of the request; of a `joined` call, the first byte seen of its answer.
     pub started: Ns,
+    /// The call was running when its connection was joined: its beginning is not known.
+    pub joined: bool,
     /// Last byte of the request.
     pub request_sent: Option<Ns>,
     /// When it ended: the end marker's stamp, else that of what ended it.

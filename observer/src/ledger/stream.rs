@@ -102,6 +102,12 @@ impl Stream {
         &self.entry
     }
 
+    /// The call was found in the middle of its answer: when it began, and what it asked for, was not seen.
+    pub fn joined(&mut self) {
+        self.entry.joined = true;
+        self.entry.note("joined_in_the_middle");
+    }
+
     /// The request's last byte was written.
     pub fn requested(&mut self, facts: RequestFacts, at: Moment, audience: &mut dyn Audience) {
         self.entry.request = Some(facts);

@@ -25,6 +25,8 @@ pub(super) struct Router<'a, 'e> {
     pub(super) strangers: u32,
     /// A stream of events came that no dialect claims.
     pub(super) unknown: bool,
+    /// The dialect of an answer that was running when the connection was joined: the next request is its.
+    pub(super) joined: Option<&'static Row>,
     /// Requests whose answer is a stream of JSON texts, if it is JSON.
     pub(super) json_streams: Vec<ExchangeId>,
     /// Added to the parser's exchange ids.
@@ -45,7 +47,7 @@ impl Sink for Router<'_, '_> {
 impl<'a, 'e> Router<'a, 'e> {
     pub(super) fn new(calls: &'a mut Calls, base: u64, env: &'a mut Env<'e>) -> Self {
         let (unclaimed, json_streams) = (Vec::new(), Vec::new());
-        Router { calls, claimed: false, unclaimed, strangers: 0, unknown: false, json_streams, base, env }
+        Router { calls, claimed: false, unclaimed, strangers: 0, unknown: false, joined: None, json_streams, base, env }
     }
 
     /// The parser is gone: what it left open ends as lost.
@@ -61,7 +63,12 @@ impl<'a, 'e> Router<'a, 'e> {
     }
 
     fn request(&mut self, exchange: ExchangeId, at: Moment, head: &RequestHead) {
-        if let Some(row) = dialect::find(head, &self.env.settings.extras) {
+        if let Some(row) = self.joined.take() {
+            self.claimed = true;
+            self.begin(exchange, row, head, (row.make)(head), at);
+            let stream = self.calls.open.last().and_then(|call| self.env.book.stream(call.stream));
+            stream.into_iter().for_each(Stream::joined);
+        } else if let Some(row) = dialect::find(head, &self.env.settings.extras) {
             self.claimed = true;
             self.begin(exchange, row, head, (row.make)(head), at);
         } else if let Some(row) = dialect::find_socket(head) {

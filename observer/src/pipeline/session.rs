@@ -16,6 +16,9 @@
 //! shown as a call of an unknown API. That does not make the connection a tracked one: everything goes on coming up while it
 //! lasts, then the next request is judged anew.
 //!
+//! Where bytes are missing before the first request, what is read may be the answer to one that was not seen: an event stream
+//! of a dialect that its own words give away is shown from there on, as joined in the middle.
+//!
 //! While listening nothing is held but the few bytes that do not tell yet; of a connection that is not tracked, nothing
 //! stays. After `limits::NON_LLM_REQUESTS` requests in a row that nobody claims
 //! and that do not even go where model calls go, a connection is ignored.
@@ -27,10 +30,11 @@ use super::calls::Calls;
 use super::router::Router;
 use super::{Counters, Settings};
 use crate::conn::{Chunk, Path};
+use crate::dialect;
 use crate::identity::Identity;
 use crate::ledger::{Audience, Birth, Book, Happening, Links};
 use crate::limits;
-use crate::proto::{Closing, Protocol, Row, Sniff, recognise};
+use crate::proto::{self, Closing, Protocol, Row, Sniff, recognise};
 use crate::record::{ConnKey, Joined, Sock};
 use crate::units::{Direction, LossCause, Moment, Ns};
 use observer_common::record::Verdict;
@@ -82,6 +86,8 @@ pub(super) struct Session {
     jump: bool,
     /// The parser has not been given any read since reads were left out.
     unsure: bool,
+    /// The dialect of the answer in whose middle the connection was joined, until the router is told.
+    joined: Option<&'static dialect::Row>,
 }
 
 enum Stage {
@@ -102,6 +108,8 @@ struct Listening {
     misses: u32,
     /// Bytes read meanwhile.
     read: u64,
+    /// Bytes are missing before the first request that was seen: what is read may be the answer to one that was not.
+    running: bool,
 }
 
 impl Default for Session {
@@ -121,6 +129,7 @@ impl Default for Session {
             last: Ns(0),
             jump: false,
             unsure: false,
+            joined: None,
         }
     }
 }
@@ -256,6 +265,13 @@ impl Session {
         let Stage::Listening(listening) = &mut self.stage else { return };
         listening.read = listening.read.saturating_add(bytes.len() as u64);
         let from_start = listening.from_start && listening.head.is_empty();
+        if listening.running
+            && let Some(row) = dialect::running(bytes)
+            && let Some(parser) = proto::join(&env.settings.salt, bytes)
+        {
+            return self.join(row, parser, bytes, at, env);
+        }
+        let Stage::Listening(listening) = &mut self.stage else { return };
         let enough = listening.read > limits::JOIN_READ;
         match recognise(Direction::Read, bytes) {
             (Sniff::ServerSide, _) => self.ignore(env),
@@ -267,6 +283,22 @@ impl Session {
             }
             _ => {}
         }
+    }
+
+    /// An answer was running when the connection was joined: it is shown from here on.
+    fn join(
+        &mut self,
+        row: &'static dialect::Row,
+        parser: Box<dyn Protocol>,
+        bytes: &[u8],
+        at: Moment,
+        env: &mut Env<'_>,
+    ) {
+        self.whole = false;
+        self.spoken = 0;
+        self.joined = Some(row);
+        self.stage = Stage::Speaking(parser);
+        self.speak(Direction::Read, Chunk::Data(bytes), at, env);
     }
 
     /// Something else than a request began.
@@ -298,6 +330,7 @@ impl Session {
         let Stage::Speaking(parser) = &mut self.stage else { return };
         env.remote = self.remote;
         let mut router = Router::new(&mut self.calls, self.exchanges, env);
+        router.joined = self.joined.take();
         if direction == Direction::Read && std::mem::take(&mut self.unsure) && in_the_middle(chunk) {
             parser.push(direction, Chunk::Gap { bytes: None, cause: LossCause::LateAttach }, at, &mut router);
         }
@@ -391,7 +424,7 @@ impl Session {
 
 impl Listening {
     fn new(from_start: bool) -> Self {
-        Listening { from_start, head: Vec::new(), call: 0, misses: 0, read: 0 }
+        Listening { from_start, head: Vec::new(), call: 0, misses: 0, read: 0, running: false }
     }
 
     /// A request may begin at bytes of this call.
@@ -402,6 +435,7 @@ impl Listening {
 
     /// Bytes are missing: we are in the middle.
     fn gap(&mut self) {
+        self.running |= self.from_start;
         self.from_start = false;
         self.head = Vec::new();
     }

@@ -8,6 +8,7 @@
 
 mod bodies;
 mod http2;
+mod joined;
 mod pressure;
 mod sockets;
 mod timelines;
@@ -442,7 +443,7 @@ fn an_answer_whose_beginning_was_lost_is_and_the_next_is_not() {
 #[test]
 fn a_connection_joined_in_the_middle_counts_from_its_next_request() {
     let mut script = Script::joined(10, 1);
-    script.read(delta("tail of an unknown answer")).wait_ms(5).read(LAST);
+    script.read(framed("tail of an unknown answer")).wait_ms(5).read(LAST);
     script.wait_ms(10).write("half a body}").wait_ms(10).write(chat());
     script.wait_ms(100).read([HEAD, &delta("Hello"), DONE, LAST].concat()).close();
     let run = run(script.records());

@@ -270,10 +270,19 @@ pub struct Row {
     pub sniff: fn(Direction, &[u8]) -> Sniff,
     /// A parser for a new connection.
     pub make: fn(&Salt) -> Box<dyn Protocol>,
+    /// A parser for a connection whose first bytes read come from the middle of an answer; `None`: they do not, or cannot be
+    /// told. The first thing it says is a request of which nothing is known.
+    pub join: fn(&Salt, &[u8]) -> Option<Box<dyn Protocol>>,
 }
 
 /// Every protocol we speak. A connection gets the first row that answers `Yes`.
 pub const PROTOCOLS: &[Row] = &[http1::ROW, h2::ROW];
+
+/// A parser for an answer that was running when the connection was joined, if these bytes are from the middle of one.
+#[must_use]
+pub fn join(salt: &Salt, bytes: &[u8]) -> Option<Box<dyn Protocol>> {
+    PROTOCOLS.iter().find_map(|row| (row.join)(salt, bytes))
+}
 
 /// What the table says of the first bytes of a direction: the row that answered `Yes`, else the most hopeful answer.
 #[must_use]

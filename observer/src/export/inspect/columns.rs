@@ -54,7 +54,7 @@ pub const STREAMS: Set<Stream> = &[
     usual(12, &name("SERVICE", 10, |s| s.service.as_str().into())),
     usual(20, &name("MODEL", 12, |s| words(s.response_model.as_ref().or(s.request_model.as_ref())))),
     usual(13, &text("OUTCOME", outcome)),
-    usual(6, &number("TIME", |s| short_seconds(s.duration_seconds).into())),
+    usual(6, &number("TIME", |s| seconds(s.duration_seconds))),
     usual(7, &number("VISIBLE", |s| seconds(s.first_seconds.visible))),
     usual(6, &number("CHUNKS", |s| s.chunks.to_string().into())),
     usual(6, &number("CHARS", |s| s.visible_chars.to_string().into())),
@@ -76,7 +76,7 @@ pub const STREAMS: Set<Stream> = &[
     wide(&number("OUT", |s| count(s.tokens.output))),
     wide(&text("FINISH", |s| words(s.finish_reason.as_ref()))),
     wide(&text("LOST", |s| words(s.lost.cause.as_ref()))),
-    wide(&text("STARTED", |s| s.started.as_str().into())),
+    wide(&text("STARTED", |s| words(s.started.as_ref()))),
 ];
 
 /// What a stream does now, or how it ended.
@@ -220,10 +220,10 @@ fn facts(stream: &Stream, style: Style) -> String {
             format!("{} → {}", words(stream.request_model.as_ref()).text, words(stream.response_model.as_ref()).text)
                 .into(),
         ),
-        row("started", stream.started.as_str().into()),
+        row("started", words(stream.started.as_ref())),
         row("outcome", outcome(stream)),
         row("finish", words(stream.finish_reason.as_ref())),
-        row("duration", short_seconds(stream.duration_seconds).into()),
+        row("duration", seconds(stream.duration_seconds)),
         row(
             "first",
             format!(

@@ -34,11 +34,11 @@ pub struct Stream {
     pub status: Option<u16>,
     /// `null` while open.
     pub outcome: Option<String>,
-    /// RFC 3339, UTC, nanoseconds.
-    pub started: String,
+    /// RFC 3339, UTC, nanoseconds; `null` for a call that ran already when it was found.
+    pub started: Option<String>,
     pub ended: Option<String>,
-    /// So far, while open.
-    pub duration_seconds: f64,
+    /// So far, while open; `null` when the beginning is not known.
+    pub duration_seconds: Option<f64>,
     /// Since the last sign of progress; `null` once ended.
     pub idle_seconds: Option<f64>,
     pub first_seconds: Firsts,
@@ -180,6 +180,7 @@ impl Stream {
     #[must_use]
     pub fn new(entry: &Entry, now: Ns, wall: &Wall) -> Stream {
         let owned = |text: &str| text.to_owned();
+        let began = !entry.joined;
         Stream {
             id: entry.id.clone(),
             conversation: entry.conversation.map(|hash| format!("{:012x}", hash & 0xffff_ffff_ffff)),
@@ -200,9 +201,9 @@ impl Stream {
             streaming: entry.streaming,
             status: entry.status,
             outcome: entry.outcome.map(|outcome| owned(outcome.name())),
-            started: wall.rfc3339(entry.started),
+            started: began.then(|| wall.rfc3339(entry.started)),
             ended: entry.ended.map(|at| wall.rfc3339(at)),
-            duration_seconds: entry.duration_seconds(now),
+            duration_seconds: began.then(|| entry.duration_seconds(now)),
             idle_seconds: entry.idle_seconds(now),
             first_seconds: Firsts::new(&entry.firsts),
             events: entry.events,

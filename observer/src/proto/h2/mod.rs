@@ -26,8 +26,13 @@ use crate::limits::HTTP2_BLOCK;
 use crate::units::{Direction, LossCause, Moment};
 
 /// The row of the protocol table.
-pub(super) const ROW: Row =
-    Row { name: "http/2", whole: true, sniff: sniff::sniff, make: |salt| Box::new(Http2::new(salt.clone())) };
+pub(super) const ROW: Row = Row {
+    name: "http/2",
+    whole: true,
+    sniff: sniff::sniff,
+    make: |salt| Box::new(Http2::new(salt.clone())),
+    join: |_, _| None,
+};
 
 /// One connection.
 pub struct Http2 {

@@ -8,6 +8,7 @@
 mod body;
 mod fuzz;
 mod head;
+mod joined;
 mod request;
 mod response;
 mod sniff;
@@ -26,8 +27,13 @@ use crate::conn::Chunk;
 use crate::units::{Direction, LossCause, Moment};
 
 /// The row of the protocol table.
-pub(super) const ROW: Row =
-    Row { name: "http/1", whole: false, sniff: sniff::sniff, make: |salt| Box::new(Http1::new(salt.clone())) };
+pub(super) const ROW: Row = Row {
+    name: "http/1",
+    whole: false,
+    sniff: sniff::sniff,
+    make: |salt| Box::new(Http1::new(salt.clone())),
+    join: joined::join,
+};
 
 /// One connection.
 pub struct Http1 {
@@ -41,6 +47,8 @@ pub struct Http1 {
     /// Ordinal of the request being written.
     writing: u64,
     dead: bool,
+    /// An answer was running when the connection was joined, and nobody was told yet.
+    joined: bool,
     /// The connection speaks another protocol now.
     socket: Option<Box<Socket>>,
 }
@@ -96,6 +104,7 @@ impl Protocol for Http1 {
                 self.die()
             };
         }
+        self.say_joined(at, sink);
         match (chunk, direction) {
             (Chunk::Gap { cause: LossCause::LateAttach, .. }, _) if self.half(direction).idle() => {
                 self.half(direction).skip();
@@ -169,6 +178,7 @@ impl Http1 {
             next: 1,
             writing: 0,
             dead: false,
+            joined: false,
             socket: None,
         }
     }
