@@ -191,7 +191,7 @@ impl Answer {
     }
 
     pub fn response(&mut self, head: &ResponseHead) {
-        self.status = Some(head.status);
+        self.status = (head.status > 0).then_some(head.status);
         self.media = !self.failed() && head.content_type.as_deref().is_some_and(is_media);
         // `ThrottlingException:http://…`
         let word = head.header("x-amzn-errortype").and_then(|word| word.split(':').next());

@@ -120,7 +120,9 @@ impl Stream {
 
     /// The response head came; `at` is the moment of its first byte.
     pub fn response(&mut self, head: &ResponseHead, at: Moment, audience: &mut dyn Audience) {
-        self.entry.status = Some(head.status);
+        self.entry.status = (head.status > 0).then_some(head.status);
+        // Its head was not seen: nothing of it that we see is the first.
+        self.whole &= head.status > 0;
         self.entry.streaming = head.content_type.as_deref().is_some_and(body::is_stream);
         let facts = ResponseFacts::read(head);
         self.entry.server_times = facts.times;
@@ -224,6 +226,11 @@ impl Stream {
     pub fn odd(&mut self, note: Note, audience: &mut dyn Audience) {
         self.entry.note(note.reason);
         audience.hear(Happening::Odd(note));
+    }
+
+    /// Something odd that was told elsewhere.
+    pub fn mark(&mut self, name: &'static str) {
+        self.entry.note(name);
     }
 
     /// The call is over.

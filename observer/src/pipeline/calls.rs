@@ -13,6 +13,8 @@ pub(super) struct Calls {
     pub(super) open: Vec<Call>,
     pub(super) asked: Vec<Asked>,
     pub(super) sockets: Vec<Socket>,
+    /// What is odd about the connection and concerns every call on it: `limits::NOTES` at most.
+    marks: Vec<&'static str>,
 }
 
 /// An exchange that a dialect claimed.
@@ -46,6 +48,8 @@ pub(super) struct Asked {
     pub(super) dialect: Box<dyn Dialect>,
     /// What it asked for, once it is complete.
     pub(super) facts: Option<(RequestFacts, Moment)>,
+    /// Oddities so far.
+    pub(super) notes: Vec<&'static str>,
     /// It does not even go where model calls go.
     pub(super) stranger: bool,
 }
@@ -54,6 +58,25 @@ impl Calls {
     /// No call is open.
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty() && self.sockets.is_empty()
+    }
+
+    /// Something odd about the connection, by its name. True if every call on it is to be marked.
+    pub(super) fn mark(&mut self, reason: &'static str) -> bool {
+        let lasting = matches!(reason, "late_attach" | "desynced");
+        if lasting && !self.marks.contains(&reason) {
+            self.marks.push(reason);
+        }
+        lasting
+    }
+
+    pub(super) fn marks(&self) -> &[&'static str] {
+        &self.marks
+    }
+
+    /// The connection is looked at anew.
+    pub(super) fn forget(&mut self) {
+        self.asked = Vec::new();
+        self.marks = Vec::new();
     }
 
     /// Bytes held.

@@ -8,7 +8,7 @@ use super::session::Env;
 use super::turns::Socket;
 use crate::conn::Path;
 use crate::dialect::prompt::PromptScan;
-use crate::dialect::{self, Dialect, Row, Utterance, unknown};
+use crate::dialect::{self, Dialect, RequestFacts, Row, Utterance, unknown};
 use crate::ledger::{Audience, Happening, Opening, Stream, StreamNo};
 use crate::limits;
 use crate::proto::{End, ExchangeId, Message, RequestHead, ResponseHead, Sink, body};
@@ -82,11 +82,21 @@ impl<'a, 'e> Router<'a, 'e> {
     /// No dialect claims it: its answer may be worth a look.
     fn ask(&mut self, exchange: ExchangeId, at: Moment, head: &RequestHead) {
         let stranger = !dialect::related(head, &self.env.settings.extras);
-        if head.method != "POST" || self.calls.asked.len() >= limits::UNCLAIMED_ASKED {
+        // Where the request was not seen (HTTP/2, joined in the middle), its answer is all there is.
+        let may_stream = head.method == "POST" || head.method.is_empty();
+        if !may_stream || self.calls.asked.len() >= limits::UNCLAIMED_ASKED {
             return self.pass(exchange, stranger);
         }
         let dialect = (unknown::ROW.make)(head);
-        self.calls.asked.push(Asked { exchange, at, head: head.clone(), dialect, facts: None, stranger });
+        self.calls.asked.push(Asked {
+            exchange,
+            at,
+            head: head.clone(),
+            dialect,
+            facts: None,
+            notes: Vec::new(),
+            stranger,
+        });
     }
 
     /// Of no interest.
@@ -111,6 +121,11 @@ impl<'a, 'e> Router<'a, 'e> {
             self.tell_asked(at_, exchange, at, message);
         } else if let Message::Note(note) = message {
             self.env.audience.hear(Happening::Odd(*note));
+            if exchange == ExchangeId::CONNECTION && self.calls.mark(note.reason) {
+                for call in &self.calls.open {
+                    self.env.book.stream(call.stream).into_iter().for_each(|stream| stream.mark(note.reason));
+                }
+            }
         }
     }
 
@@ -148,20 +163,25 @@ impl<'a, 'e> Router<'a, 'e> {
                 }
                 self.unknown = true;
                 self.begin(exchange, &unknown::ROW, &asked.head, asked.dialect, asked.at);
-                self.requested(exchange, asked.facts);
+                self.requested(exchange, asked.facts, &asked.notes);
                 self.tell(exchange, at, message);
             }
-            Message::Note(note) => self.env.audience.hear(Happening::Odd(*note)),
+            Message::Note(note) => {
+                if asked.notes.len() < limits::NOTES {
+                    asked.notes.push(note.reason);
+                }
+                self.env.audience.hear(Happening::Odd(*note));
+            }
             _ => {}
         }
     }
 
     /// What was asked for before it was known to be a call.
-    fn requested(&mut self, exchange: ExchangeId, facts: Option<(crate::dialect::RequestFacts, Moment)>) {
+    fn requested(&mut self, exchange: ExchangeId, facts: Option<(RequestFacts, Moment)>, notes: &[&'static str]) {
         let call = self.calls.open.iter().find(|call| call.exchange == exchange);
-        if let (Some(call), Some((facts, at))) = (call, facts)
-            && let Some(stream) = self.env.book.stream(call.stream)
-        {
+        let Some(stream) = call.and_then(|call| self.env.book.stream(call.stream)) else { return };
+        notes.iter().for_each(|note| stream.mark(note));
+        if let Some((facts, at)) = facts {
             stream.requested(facts, at, self.env.audience);
             let lost = stream.entry().request.as_ref().is_some_and(|request| request.truncated);
             self.env.audience.overhear(stream.entry(), at, &Message::RequestEnd { lost });
@@ -179,12 +199,15 @@ impl<'a, 'e> Router<'a, 'e> {
         if let Some(stream) = begin(self.base.wrapping_add(exchange.0), row, head, at, self.env) {
             let known = row.api != unknown::API;
             let prompt = known.then(|| PromptScan::new(row.api, &self.env.settings.salt));
+            if let Some(stream) = self.env.book.stream(stream) {
+                self.calls.marks().iter().for_each(|mark| stream.mark(mark));
+            }
             self.calls.open.push(Call { exchange, stream, dialect, prompt });
         }
     }
 
     fn end(&mut self, exchange: ExchangeId, at: Moment, how: End) {
-        let Calls { open, asked, sockets } = &mut *self.calls;
+        let Calls { open, asked, sockets, .. } = &mut *self.calls;
         if let Some(index) = open.iter().position(|call| call.exchange == exchange) {
             let mut call = open.swap_remove(index);
             end(call.stream, call.dialect.as_mut(), how, at, self.env);

@@ -398,7 +398,8 @@ impl Session {
     fn listen(&mut self) {
         self.stage = Stage::Listening(Listening::new(false));
         self.exchanges += limits::EXCHANGE_STEP;
-        (self.calls.asked, self.waited) = (Vec::new(), 0);
+        self.calls.forget();
+        self.waited = 0;
     }
 
     fn ignore(&mut self, env: &mut Env<'_>) {

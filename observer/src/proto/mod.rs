@@ -183,7 +183,7 @@ pub struct RequestHead {
 /// The facts of a response head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseHead {
-    /// Status code.
+    /// Status code; 0 if it was not seen (HTTP/2, joined in the middle of an answer).
     pub status: u16,
     /// `content-type` without parameters, lower case.
     pub content_type: Option<String>,

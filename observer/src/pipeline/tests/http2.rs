@@ -42,6 +42,11 @@ impl Peers {
         self.ask(id, "POST", "/v1/chat/completions", CHAT)
     }
 
+    fn joined() -> Peers {
+        let script = Script::joined(10, 1);
+        Peers { script, client: loona_hpack::Encoder::new(), server: loona_hpack::Encoder::new() }
+    }
+
     fn get(&mut self, id: u32) -> &mut Self {
         self.ask(id, "GET", "/logo", "")
     }
@@ -144,7 +149,7 @@ fn a_download_is_passed_over_and_the_next_call_seen() {
     run.play(&peers.script.records()[passed..]);
     assert_eq!(run.verdicts, [Verdict::Heads, Verdict::Unknown, Verdict::Track]);
     assert_eq!((run.outcomes(), run.only().chunks), (vec!["complete"], 2));
-    assert_eq!(run.only().notes, ["unknown_headers"]);
+    assert_eq!(run.only().notes, ["late_attach", "desynced", "unknown_headers"]);
 }
 
 #[test]
@@ -184,4 +189,20 @@ fn lost_bytes_mark_the_streams_they_may_concern() {
     let mut calls: Vec<_> = run.pipeline.book().ended().map(|entry| (entry.chunks, entry.lost.len())).collect();
     calls.sort_unstable();
     assert_eq!(calls, [(1, 1), (2, 1)]);
+}
+
+#[test]
+fn an_answer_that_began_before_us_is_timed_beside_a_call_that_is_seen_whole() {
+    let mut peers = Peers::joined();
+    peers.chat(9).say(7, "old").answer(9).say(9, "new").say(7, "older").done(9).done(7);
+    let run = run(peers.script.records());
+    let mut entries: Vec<&Entry> = run.pipeline.book().ended().collect();
+    entries.sort_by_key(|entry| entry.exchange);
+    let [old, new] = entries[..] else { panic!("{entries:?}") };
+    assert_eq!((old.api, old.status, old.events, old.outcome), ("unknown", None, 3, Some(Outcome::Complete)));
+    assert_eq!((old.firsts.byte, old.firsts.event, old.server_address.as_deref()), (None, None, None));
+    assert_eq!((old.lost[0].cause, old.lost[0].bytes), (LossCause::LateAttach, None));
+    assert!(["late_attach", "unknown_path"].iter().all(|note| old.notes.contains(note)), "{:?}", old.notes);
+    assert_eq!((new.api, new.chunks, new.outcome), ("openai.chat", 1, Some(Outcome::Complete)));
+    assert!(new.notes.contains(&"late_attach") && new.firsts.visible.is_some(), "{:?}", new.notes);
 }

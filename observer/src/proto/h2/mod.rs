@@ -12,6 +12,7 @@ mod hpack;
 mod huffman;
 mod sniff;
 mod streams;
+mod window;
 
 pub use fuzz::{fuzz, fuzz_hpack};
 
@@ -76,6 +77,7 @@ impl Protocol for Http2 {
         match chunk {
             Chunk::Gap { cause: LossCause::LateAttach, .. } if self.half(direction).framer.untouched() => {
                 self.half(direction).lose();
+                self.streams.blind();
                 note(at, "late_attach", sink);
             }
             Chunk::Gap { bytes, cause } => {
@@ -152,6 +154,7 @@ impl Http2 {
         note(at, "late_attach", sink);
         self.requests.lose();
         self.requests.framer.skip_preface();
+        self.streams.blind();
         self.responses.lose();
     }
 
@@ -186,7 +189,13 @@ impl Http2 {
             // What is not believed adds to the gap that its stream was told of.
             frame::DATA if !half.framer.sure() => {}
             frame::DATA => self.streams.data(direction, bytes, &mut Out { id: frame.stream, at, sink }),
-            frame::HEADERS | frame::CONTINUATION | frame::PUSH_PROMISE | frame::RST_STREAM | frame::GOAWAY => {
+            frame::HEADERS
+            | frame::CONTINUATION
+            | frame::PUSH_PROMISE
+            | frame::RST_STREAM
+            | frame::GOAWAY
+            | frame::SETTINGS
+            | frame::WINDOW_UPDATE => {
                 if half.payload.len() + bytes.len() <= HTTP2_BLOCK {
                     half.payload.extend_from_slice(bytes);
                 } else {
@@ -211,14 +220,30 @@ impl Http2 {
         }
         let out = &mut Out { id: frame.stream, at, sink };
         match frame.kind {
-            frame::DATA if frame.has(frame::END_STREAM) => self.streams.end_of(direction, out),
+            frame::DATA => {
+                self.streams.sent(direction, &frame, out);
+                if frame.has(frame::END_STREAM) {
+                    self.streams.end_of(direction, out);
+                }
+            }
+            frame::SETTINGS if !torn => self.streams.settings(direction, &payload),
+            frame::WINDOW_UPDATE if !torn => self.streams.update(direction, frame.stream, &payload),
+            frame::SETTINGS | frame::WINDOW_UPDATE => self.streams.forget_windows(),
             frame::HEADERS | frame::PUSH_PROMISE => self.begin_block(direction, frame, &payload, torn, at, sink),
             frame::CONTINUATION => self.go_on(direction, frame, &payload, torn, at, sink),
             frame::RST_STREAM if direction == Direction::Write => self.streams.end(End::LocalClosed, out),
-            frame::RST_STREAM => self.streams.end(End::Reset, out),
+            frame::RST_STREAM => {
+                if let Some(reason) = code(&payload).and_then(reset) {
+                    self.streams.note(reason, out);
+                }
+                self.streams.end(End::Reset, out);
+            }
             frame::GOAWAY if direction == Direction::Read && !torn => {
-                if let Some(last) = payload.first_chunk() {
-                    self.streams.end_above(u32::from_be_bytes(*last) & 0x7fff_ffff, End::Reset, at, sink);
+                if let Some(reason) = payload.get(4..).and_then(code).and_then(goaway) {
+                    note(at, reason, sink);
+                }
+                if let Some(last) = code(&payload) {
+                    self.streams.end_above(last & 0x7fff_ffff, End::Reset, at, sink);
                 }
             }
             _ => {}
@@ -310,7 +335,10 @@ impl Http2 {
             (Some(_), false) => self.streams.request(fields, first.began, out),
             // Trailers of a request from before our time, it seems.
             (None, false) if !fields.unknown => {}
-            _ => note(out.at, "lost_request_head", out.sink),
+            _ => {
+                self.streams.unheard(first.stream);
+                note(out.at, "lost_request_head", out.sink);
+            }
         }
     }
 
@@ -334,6 +362,9 @@ impl Http2 {
         half.cause = Some(cause);
         half.tell(at, sink);
         self.streams.gap_in_all(direction, cause, at, sink);
+        if direction == Direction::Write {
+            self.streams.blind();
+        }
     }
 
     fn die(&mut self, end: End, at: Moment, sink: &mut dyn Sink) {
@@ -376,13 +407,44 @@ impl Half {
 fn expects(streams: &Streams, direction: Direction, frame: &Frame) -> bool {
     let begun = streams.last() == 0 || frame.stream <= streams.last();
     match frame.kind {
-        frame::DATA => streams.is_open(frame.stream),
+        frame::DATA => {
+            streams.is_open(frame.stream) || (direction == Direction::Read && streams.may_adopt(frame.stream))
+        }
         frame::HEADERS if direction == Direction::Write => {
             streams.is_open(frame.stream) || streams.is_new(frame.stream)
         }
-        frame::HEADERS => streams.is_open(frame.stream),
+        frame::HEADERS => streams.is_open(frame.stream) || streams.may_adopt(frame.stream),
         _ => begun && frame.stream & 1 == 1,
     }
+}
+
+/// The error code of an RST_STREAM or GOAWAY, at the beginning of some bytes.
+fn code(bytes: &[u8]) -> Option<u32> {
+    bytes.first_chunk().map(|code| u32::from_be_bytes(*code))
+}
+
+/// The name of an error code with which a server resets a stream; none where nothing went wrong.
+fn reset(code: u32) -> Option<&'static str> {
+    Some(match code {
+        0 => return None,
+        1 => "reset_protocol_error",
+        2 => "reset_internal_error",
+        3 => "reset_flow_control",
+        7 => "reset_refused",
+        8 => "reset_cancel",
+        11 => "reset_enhance_your_calm",
+        _ => "reset_other",
+    })
+}
+
+/// The same where it says goodbye.
+fn goaway(code: u32) -> Option<&'static str> {
+    Some(match code {
+        0 => return None,
+        2 => "goaway_internal_error",
+        11 => "goaway_enhance_your_calm",
+        _ => "goaway_other",
+    })
 }
 
 /// A note of the connection.

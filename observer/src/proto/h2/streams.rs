@@ -1,20 +1,29 @@
 //! The streams of a connection: each an exchange, all independent of one another.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::frame::Frame;
 use super::head::Fields;
+use super::window::{self, Pair, Windows};
 use crate::limits::{HTTP2_HELD, HTTP2_STREAMS, SSE_EVENT_HEAD};
 use crate::proto::body::Body;
-use crate::proto::{End, ExchangeId, Message, Note, ResponseHead, Sink};
+use crate::proto::{End, ExchangeId, Message, Note, RequestHead, ResponseHead, Sink};
 use crate::units::{Direction, LossCause, Moment};
 
 /// The open streams.
 #[derive(Default)]
 pub(super) struct Streams {
     open: BTreeMap<u32, Stream>,
-    /// The highest stream the client has begun.
+    /// The highest stream the client has begun, and the lowest that we saw begin (0: none yet).
     last: u32,
+    first: u32,
+    /// Requests may have been missed: an answer to none that we know is followed all the same.
+    blind: bool,
+    /// Streams whose request was seen to be lost, and those whose answer was adopted before: neither is begun twice.
+    unheard: BTreeSet<u32>,
+    adopted: BTreeSet<u32>,
+    windows: Windows,
 }
 
 struct Stream {
@@ -27,6 +36,7 @@ struct Stream {
     json_stream: bool,
     /// Its end may lie among lost bytes.
     unsure: bool,
+    windows: Pair,
 }
 
 enum Answer {
@@ -71,6 +81,80 @@ impl Streams {
     /// The client began a stream, or its block was lost.
     pub(super) fn seen(&mut self, id: u32) {
         self.last = self.last.max(id);
+        self.first = if self.first == 0 { id } else { self.first.min(id) };
+    }
+
+    /// The client began a stream, with what is not known.
+    pub(super) fn unheard(&mut self, id: u32) {
+        if self.unheard.len() < HTTP2_STREAMS {
+            self.unheard.insert(id);
+        }
+    }
+
+    /// Requests may be missing, and what was said of windows.
+    pub(super) fn blind(&mut self) {
+        self.blind = true;
+        self.windows.lose();
+    }
+
+    /// Whether an answer on this stream may be to a request that we missed.
+    pub(super) fn may_adopt(&self, id: u32) -> bool {
+        let missed =
+            self.unheard.contains(&id) || (self.blind && (id > self.last || self.first == 0 || id < self.first));
+        id & 1 == 1 && missed && !self.open.contains_key(&id) && !self.adopted.contains(&id)
+    }
+
+    /// Follows an answer whose request was missed: all that is known of it is its stream.
+    fn adopt(&mut self, out: &mut Out<'_>) {
+        if !self.may_adopt(out.id) || self.adopted.len() >= HTTP2_STREAMS {
+            return;
+        }
+        if self.open.len() >= HTTP2_STREAMS {
+            self.make_room(out);
+        }
+        self.adopted.insert(out.id);
+        self.unheard.remove(&out.id);
+        self.last = self.last.max(out.id);
+        self.open.insert(out.id, Stream::new(None, self.windows.open()));
+        out.say(Message::Request(&RequestHead { protocol: "h2", ..RequestHead::default() }));
+        out.note("unknown_path");
+        out.say(Message::RequestEnd { lost: true });
+    }
+
+    /// A note of a stream; of one that is not open, of the connection.
+    pub(super) fn note(&self, reason: &'static str, out: &mut Out<'_>) {
+        let id = if self.is_open(out.id) { out.id } else { 0 };
+        Out { id, at: out.at, sink: out.sink }.note(reason);
+    }
+
+    /// A frame of data went one way.
+    pub(super) fn sent(&mut self, direction: Direction, frame: &Frame, out: &mut Out<'_>) {
+        let Some(stream) = self.open.get_mut(&out.id) else {
+            return self.windows.sent_elsewhere(direction, frame.length);
+        };
+        let used_up = self.windows.sent(direction, frame.length, &mut stream.windows);
+        if used_up && !frame.has(super::frame::END_STREAM) {
+            out.note(if direction == Direction::Read { "window_exhausted" } else { "upload_window_exhausted" });
+        }
+    }
+
+    pub(super) fn settings(&mut self, direction: Direction, payload: &[u8]) {
+        if let Some(by) = self.windows.settings(direction, payload) {
+            self.open.values_mut().for_each(|stream| window::change(&mut stream.windows, direction, by));
+        }
+    }
+
+    pub(super) fn update(&mut self, direction: Direction, id: u32, payload: &[u8]) {
+        match (id, self.open.get_mut(&id)) {
+            (0, _) => self.windows.update(direction, payload, None),
+            (_, Some(stream)) => self.windows.update(direction, payload, Some(&mut stream.windows)),
+            (_, None) => {}
+        }
+    }
+
+    /// What was said of windows was not heard.
+    pub(super) fn forget_windows(&mut self) {
+        self.windows.lose();
     }
 
     /// A request's head, the first byte of which came at `began`.
@@ -80,8 +164,7 @@ impl Streams {
         }
         let (codings, has_path, unknown) = (fields.codings(), fields.has_path(), fields.unknown);
         let body = Body::request(codings.as_deref());
-        let stream =
-            Stream { request: Some(body), answer: Answer::Waiting, ignored: false, json_stream: false, unsure: false };
+        let stream = Stream::new(Some(body), self.windows.open());
         self.open.insert(out.id, stream);
         let head = fields.request();
         out.sink.message(ExchangeId(u64::from(out.id)), began, Message::Request(&head));
@@ -94,6 +177,7 @@ impl Streams {
 
     /// A response's head.
     pub(super) fn response(&mut self, fields: Fields, began: Moment, out: &mut Out<'_>) {
+        self.adopt(out);
         let Some(stream) = self.open.get_mut(&out.id) else { return };
         if !matches!(stream.answer, Answer::Waiting) {
             return self.trailers(&fields.trailers(), out);
@@ -133,10 +217,17 @@ impl Streams {
 
     /// A piece of a body.
     pub(super) fn data(&mut self, direction: Direction, bytes: &[u8], out: &mut Out<'_>) {
+        if direction == Direction::Read {
+            self.adopt(out);
+        }
         let Some(stream) = self.open.get_mut(&out.id) else { return };
         if direction == Direction::Read && matches!(stream.answer, Answer::Waiting) {
             out.note("lost_response_head");
-            return self.end(End::Lost, out);
+            if !self.adopted.contains(&out.id) {
+                return self.end(End::Lost, out);
+            }
+            // We are in the middle of it: its first bytes tell what it is.
+            stream.answer = Answer::Untold(ResponseHead::default(), out.at, Vec::new());
         }
         if direction == Direction::Read {
             stream.unsure = false; // it goes on
@@ -238,7 +329,8 @@ impl Streams {
     }
 
     pub(super) fn held(&self) -> usize {
-        self.open.values().map(Stream::held).sum()
+        let ids = (self.unheard.len() + self.adopted.len()) * 2 * size_of::<u32>();
+        ids + self.open.values().map(Stream::held).sum::<usize>()
     }
 
     /// Of too many streams, one goes whose end may have been missed, or else the oldest.
@@ -252,6 +344,10 @@ impl Streams {
 }
 
 impl Stream {
+    fn new(request: Option<Body>, windows: Pair) -> Stream {
+        Stream { request, answer: Answer::Waiting, ignored: false, json_stream: false, unsure: false, windows }
+    }
+
     fn body(&mut self, direction: Direction) -> Option<&mut Body> {
         match (direction, &mut self.answer) {
             (Direction::Write, _) => self.request.as_mut(),
@@ -293,6 +389,10 @@ impl Stream {
         let codings: Option<&[_]> = shape.map(|_| &[][..]);
         let body = Body::response(head, codings, self.json_stream);
         out.sink.message(ExchangeId(u64::from(out.id)), *began, Message::Response(head));
+        if head.status == 0 {
+            // What came before is missing: nothing that follows is the first of its kind.
+            out.say(Message::Gap { bytes: None, cause: LossCause::LateAttach });
+        }
         self.answer = Answer::Body(body);
     }
 

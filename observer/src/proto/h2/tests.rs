@@ -1,3 +1,5 @@
+mod flow;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -246,7 +248,7 @@ fn a_reset_says_who_gave_up() {
     let mut talk = Talk::new();
     talk.get(1).get(3).stream(1).stream(3).read(event(1, 1)).said();
     talk.write(frame(3, 0, 1, [0, 0, 0, 8])).read(frame(3, 0, 3, [0, 0, 0, 2])).read(event(1, 2)).read(last(1));
-    assert_eq!(talk.said(), ["1: LocalClosed", "3: Reset"]);
+    assert_eq!(talk.said(), ["1: LocalClosed", "3: note reset_internal_error", "3: Reset"]);
 }
 
 #[test]
