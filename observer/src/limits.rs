@@ -233,3 +233,9 @@ pub const FAILOVER_PLACES: usize = 8192;
 
 /// Attempts at one turn that are remembered.
 pub const FAILOVER_ATTEMPTS: usize = 8;
+
+/// Calls of one socket, of which only the shape is seen, that wait to be shown.
+pub const SHAPES: usize = 64;
+
+/// Records of one of them that wait with it: at 50 a second, those of a few seconds.
+pub const SHAPE_PENDING: usize = 256;

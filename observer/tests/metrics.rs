@@ -343,6 +343,7 @@ fn every_metric_of_the_catalogue_is_fed() {
         "llm_connection_reuse_idle_seconds",
         "llm_connection_rtt_seconds",
         "llm_read_lag_seconds",
+        "llm_shape_record_gap_seconds",
         "llm_stream_backpressure_seconds_total",
     ];
     // Detectors' own metrics need traffic of days: `tests/detectors` has it, and wants each fed.

@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 
 use super::Chunk;
 use super::tcp::{Seen, Tcp};
-use super::tls::{Align, Tls};
+use super::tls::{Align, Shape, ShapeSeen, Tls};
 use crate::limits;
 use crate::record::{ConnKey, Joined, Segment, Sock, SockInfo, SockOpen};
 use crate::units::{Direction, Moment, Ns};
@@ -71,22 +71,37 @@ pub struct Outside {
     pub tls: Tls,
     /// Which of the peer's records each read of the application was of.
     pub align: Align,
+    /// Requests and answers, as far as records tell.
+    shape: Shape,
 }
 
 impl Outside {
-    /// The next piece of one direction.
-    pub fn push(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment) {
-        let Outside { tls, align } = self;
+    /// The next piece of one direction. Returns what it tells of requests and answers.
+    pub fn push(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment) -> Vec<ShapeSeen> {
+        let Outside { tls, align, shape } = self;
         let losses = tls.facts().losses;
+        let (mut records, mut seen) = (Vec::new(), Vec::new());
         tls.push(direction, chunk, at, &mut |record| {
+            records.push(record);
             if direction == Direction::Read {
                 align.record(record);
             }
         });
+        for record in &records {
+            shape.record(direction, record, tls.facts(), &mut |what| seen.push(what));
+        }
         if tls.facts().losses != losses && direction == Direction::Read {
             align.lose_place();
         }
         align.costs(tls.facts().overhead());
+        seen
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Ns) -> Vec<ShapeSeen> {
+        let mut seen = Vec::new();
+        self.shape.tick(now, &mut |what| seen.push(what));
+        seen
     }
 }
 

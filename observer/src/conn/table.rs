@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use super::Track;
 use crate::identity::Identity;
 use crate::limits;
-use crate::record::ConnKey;
+use crate::record::{ConnKey, Sock};
 use crate::units::{Direction, Ns};
 
 /// How exact "longest idle" is: a connection moves in the order of idleness at most this often.
@@ -55,6 +55,8 @@ pub enum Admission<S> {
 struct Process<S> {
     start_ns: u64,
     identity: Arc<Identity>,
+    /// What it says inside TLS is or was seen.
+    plaintext: bool,
     conns: HashMap<u64, Conn<S>, RandomState>,
 }
 
@@ -89,6 +91,12 @@ impl<S: Default> Conns<S> {
         process.map_or_else(|| Arc::new(unknown(key.tgid)), |p| p.identity.clone())
     }
 
+    /// Whether plaintext of this process's TLS was ever seen.
+    #[must_use]
+    pub fn has_plaintext(&self, tgid: u32, start_ns: u64) -> bool {
+        self.processes.get(&tgid).is_some_and(|process| process.start_ns == start_ns && process.plaintext)
+    }
+
     /// A record about `key` came: makes the connection if it is new.
     pub fn admit(&mut self, key: ConnKey, born: bool, at: Ns) -> Admission<S> {
         if let Some(conn) = self.get_mut(&key) {
@@ -116,7 +124,9 @@ impl<S: Default> Conns<S> {
             state: S::default(),
             idle_since: at,
         };
-        self.process(key.tgid, key.start_ns).conns.insert(key.handle, conn);
+        let process = self.process(key.tgid, key.start_ns);
+        process.plaintext |= Sock::of(&key).is_none();
+        process.conns.insert(key.handle, conn);
         Admission::In { gone, evicted }
     }
 
@@ -193,6 +203,7 @@ impl<S: Default> Conns<S> {
         self.processes.entry(tgid).or_insert_with(|| Process {
             start_ns,
             identity: Arc::new(unknown(tgid)),
+            plaintext: false,
             conns: HashMap::default(),
         })
     }

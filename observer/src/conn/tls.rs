@@ -6,12 +6,14 @@
 mod align;
 mod hello;
 mod records;
+mod shape;
 #[cfg(test)]
 mod tests;
 
 pub use align::{Align, Alignment};
 pub use hello::{ClientHello, ServerHello};
 pub use records::{Found, Records, TlsRecord};
+pub use shape::{Seen as ShapeSeen, Shape, ShapeEnd};
 
 use super::Chunk;
 use crate::units::{Direction, Moment, Ns};

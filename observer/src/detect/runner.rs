@@ -150,6 +150,7 @@ fn stamp(happening: &Happening<'_>) -> Option<Ns> {
         | Happening::First { entry, .. }
         | Happening::Chunk { entry, .. }
         | Happening::Read { entry, .. }
+        | Happening::Record { entry, .. }
         | Happening::Stall { entry, .. } => Some(entry.last_activity),
         Happening::Lost { .. } | Happening::Link { .. } | Happening::Odd(_) => None,
     }

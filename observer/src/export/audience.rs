@@ -186,7 +186,9 @@ impl Metrics {
         self.usage(entry);
         let Some(ended) = entry.ended.filter(|_| !lost(entry) && outcome != Outcome::Lost) else { return };
         let seconds = ended.seconds_since(entry.started);
-        self.store.observe_in(Id::OperationDuration, &operation_and(entry, &error_type(entry)), seconds);
+        if !entry.shape {
+            self.store.observe_in(Id::OperationDuration, &operation_and(entry, &error_type(entry)), seconds);
+        }
         if entry.streaming && !failed(entry) {
             self.store.observe_in(Id::StreamDuration, &stream(entry), seconds);
             self.delivered(entry, &live.delivery);
@@ -260,6 +262,11 @@ impl Audience for Metrics {
             Happening::Lost { bytes, cause } => {
                 self.store.add_to(Id::EventsLost, &[cause.name()], 1.0);
                 self.store.add_to(Id::LostBytes, &[cause.name()], bytes.unwrap_or(0) as f64);
+            }
+            Happening::Record { entry, gap } => {
+                if let Some(gap) = gap.filter(|gap| *gap > 0.0) {
+                    self.store.observe_in(Id::RecordGap, &stream(entry), gap);
+                }
             }
             Happening::Link { link, news } => pressure::hear(link, news, &mut self.store),
             Happening::Odd(note) => self.store.add_to(Id::ParseErrors, &[note.protocol, note.reason], 1.0),

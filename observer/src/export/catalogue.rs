@@ -232,6 +232,10 @@ catalogue! {
         "1 while a service's calls in flight have risen by 30 % or more against the ten minutes before and its CPU time by less than 10 %: an autoscaler that looks at CPU does not see the load.";
     SocketsFollowed = "llm_observer_sockets_followed", Gauge, NONE, NONE,
         "TCP sockets that are followed now, those that carry no model calls included.";
+    RecordGap = "llm_shape_record_gap_seconds", Histogram(GAP), STREAM, NONE,
+        "Time between TLS records of an answer of which only the shape is seen (no probe enters its TLS). Records are no chunks: keep-alives and reasoning are among them.";
+    ShapesWithheld = "llm_observer_shapes_withheld_total", Counter, NONE, NONE,
+        "Calls of which only the shape was seen, on connections of processes whose plaintext is seen elsewhere: not shown, since they may be shown already.";
     // OpenTelemetry GenAI client metrics.
     OperationDuration = "gen_ai_client_operation_duration_seconds", Histogram(OTEL_SECONDS), OPERATION, &[open("error_type")],
         "GenAI operation duration (OpenTelemetry gen_ai.client.operation.duration).";

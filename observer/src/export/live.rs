@@ -71,7 +71,7 @@ impl Groups {
             let group = groups.entry(key(entry)).or_default();
             group.streams += 1;
             group.oldest = group.oldest.max(now.seconds_since(entry.started));
-            if entry.events > 0 {
+            if entry.events > 0 || entry.wire.records > 0 {
                 group.idle = Some(group.idle.unwrap_or(0.0).max(now.seconds_since(entry.last_activity)));
             }
         }

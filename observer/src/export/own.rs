@@ -50,6 +50,8 @@ pub fn pipeline(store: &mut Store, counters: &Counters, streams_overflow: u64) {
     for (kind, count) in counters.kinds() {
         store.set_to(Id::Events, &[kind], count as f64);
     }
+    store.set_to(Id::ShapesWithheld, &[], counters.shapes_withheld as f64);
+    store.set_to(Id::TableOverflow, &["sockets"], counters.sockets_evicted as f64);
     store.set_to(Id::TableOverflow, &["connections"], counters.evicted as f64);
     store.set_to(Id::TableOverflow, &["streams"], streams_overflow as f64);
 }

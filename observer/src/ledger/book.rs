@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 use super::conversation::Conversations;
 use super::timeline::Timeline;
-use super::{Audience, Entry, Firsts, Gaps, Happening, Point, Stream};
+use super::{Audience, Entry, Firsts, Gaps, Happening, Point, Stream, WireCounts};
 use crate::dialect::json::mix;
 use crate::dialect::prompt::Prompt;
 use crate::dialect::{RequestMarks, Row, ServerTimes, Usage};
@@ -60,6 +60,8 @@ pub struct Opening<'a> {
     pub row: &'a Row,
     /// First byte of the request.
     pub at: Ns,
+    /// Only its shape is seen.
+    pub shape: bool,
     /// Key of the hashes of texts.
     pub salt: &'a Salt,
 }
@@ -201,7 +203,7 @@ impl Book {
 }
 
 fn entry(opening: &Opening<'_>) -> Entry {
-    let Opening { conn, exchange, identity, remote, head, row, at, salt: _ } = *opening;
+    let Opening { conn, exchange, identity, remote, head, row, at, shape, salt: _ } = *opening;
     let asked = Box::new(RequestMarks::read(head));
     Entry {
         id: id(&conn, exchange),
@@ -212,7 +214,8 @@ fn entry(opening: &Opening<'_>) -> Entry {
         api: row.api,
         operation: row.operation,
         protocol: head.protocol,
-        shape: false,
+        shape,
+        wire: WireCounts::default(),
         server_address: head.host.clone(),
         remote,
         credential: head.credential_hash,
@@ -254,7 +257,7 @@ fn entry(opening: &Opening<'_>) -> Entry {
         head_burst_ratio: None,
         last_activity: at,
         lost: Vec::new(),
-        notes: Vec::new(),
+        notes: if shape { vec!["shape_only_sizes_unreliable"] } else { Vec::new() },
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Entry {
     pub protocol: &'static str,
     /// Only its shape was seen: times and sizes on the wire, no plaintext.
     pub shape: bool,
+    /// Of one whose shape alone was seen: what came of its answer.
+    pub wire: WireCounts,
     /// Host the request named.
     pub server_address: Option<String>,
     /// The peer's address, where the socket of this TLS object could be told.
@@ -125,6 +127,15 @@ pub struct Said {
     pub value: String,
     /// When it came.
     pub at: Ns,
+}
+
+/// The answer on the wire, where nothing else of it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WireCounts {
+    /// TLS records.
+    pub records: u64,
+    /// Bytes in them, what encryption adds left out. Padding is not: providers pad to hide how much they say.
+    pub bytes: u64,
 }
 
 /// Bytes lost for one cause.

@@ -18,7 +18,7 @@ mod stream;
 mod timeline;
 
 pub use book::{Book, Limits, Opening, StreamNo};
-pub use entry::{Entry, Loss, Said};
+pub use entry::{Entry, Loss, Said, WireCounts};
 pub use gaps::{GapStats, Gaps};
 pub use links::{Birth, Link, LinkEnd, Links, News};
 pub use stream::Stream;
@@ -214,6 +214,8 @@ pub enum Happening<'a> {
     Closed(&'a Entry),
     /// Bytes were lost on a connection that carries LLM traffic or is not decided yet. `None`: an unknown number.
     Lost { bytes: Option<u64>, cause: LossCause },
+    /// A TLS record of an answer whose shape alone is seen. `gap`: seconds since the one before it.
+    Record { entry: &'a Entry, gap: Option<f64> },
     /// Something became known of a connection that carries model calls.
     Link { link: &'a Link, news: News },
     /// A parser met something odd.

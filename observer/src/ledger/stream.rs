@@ -202,6 +202,32 @@ impl Stream {
         self.keepalive_point(at, 0, 0);
     }
 
+    /// A TLS record of an answer that nobody can look into. `first`: it may be taken for the first there was.
+    pub fn record(&mut self, bytes: u32, at: Moment, first: bool, path: Option<&Path>, audience: &mut dyn Audience) {
+        self.entry.streaming = true;
+        if first {
+            self.reach(Milestone::Byte, at.read, audience);
+        }
+        self.entry.wire.records += 1;
+        self.entry.wire.bytes += u64::from(bytes);
+        self.timeline.push(at, PointKind::Record, 0, 0, u64::from(bytes));
+        self.active(at.read);
+        let last = self.last_chunk.replace(at);
+        let gap = last.map(|last| at.read - last.read);
+        let mut stalls = Vec::new();
+        if let (Some(gap), Some(last)) = (gap, last) {
+            self.entry.arrival_gaps.add(gap);
+            stalls = self.stalls.gap(last, at, path, &self.entry.arrival_gaps);
+        }
+        audience.hear(Happening::Record { entry: &self.entry, gap: gap.map(|ns| ns as f64 / 1e9) });
+        self.tell_stalls(stalls, audience);
+    }
+
+    /// Several answers came at once and cannot be told apart.
+    pub fn several(&mut self) {
+        self.entry.note("several_answers_at_once");
+    }
+
     /// Some bytes of a body that is no stream came.
     pub fn body(&mut self, at: Moment, bytes: usize) {
         self.last_read = at.read;
@@ -240,7 +266,8 @@ impl Stream {
             self.reach(Milestone::Sentence, at, audience);
         }
         self.flush_read(audience);
-        let stalls = self.stalls.judge(&self.entry.gaps);
+        let gaps = if self.entry.shape { &self.entry.arrival_gaps } else { &self.entry.gaps };
+        let stalls = self.stalls.judge(gaps);
         self.tell_stalls(stalls, audience);
         self.entry.outcome = Some(outcome);
         self.entry.ended = Some(self.marker.filter(|_| outcome == Outcome::Complete).unwrap_or(at));
@@ -256,6 +283,9 @@ impl Stream {
     /// The taxonomy of interface.md. What the provider said goes before how the connection ended: SDKs close the
     /// socket right after the end marker.
     fn outcome(&self, how: End, at: Ns, idle_limit: u64) -> Outcome {
+        if self.entry.shape {
+            return shape_outcome(how);
+        }
         let whole_body = how == End::Complete && (self.media_body || !self.entry.streaming);
         match self.entry.status {
             Some(400..) => return Outcome::HttpError,
@@ -433,6 +463,17 @@ impl Stream {
         let seconds = at.seconds_since(self.entry.started);
         *self.entry.firsts.slot(milestone) = Some(seconds);
         audience.hear(Happening::First { entry: &self.entry, milestone, seconds });
+    }
+}
+
+/// Of a shape nothing is known but how its connection went on.
+fn shape_outcome(how: End) -> Outcome {
+    match how {
+        End::Complete => Outcome::Complete,
+        End::Reset => Outcome::Reset,
+        End::LocalClosed => Outcome::ClientCancel,
+        End::ProcessExit => Outcome::ProcessExit,
+        End::PeerClosed | End::Lost => Outcome::Lost,
     }
 }
 

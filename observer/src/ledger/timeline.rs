@@ -14,7 +14,7 @@ pub struct Point {
     pub t_arrival: Option<Ns>,
     /// On the read clock.
     pub t_read: Ns,
-    /// `visible`, `reasoning`, `tool`, `refusal`, `audio`, `keepalive`, `event`, `gap`. An event with several kinds of
+    /// `visible`, `reasoning`, `tool`, `refusal`, `audio`, `keepalive`, `event`, `gap`; `record` of a shape. An event with several kinds of
     /// delta shows as the first of this list.
     pub kind: &'static str,
     /// Characters of its deltas of that kind.
@@ -32,6 +32,7 @@ pub(super) enum PointKind {
     KeepAlive,
     Event,
     Gap,
+    Record,
 }
 
 impl PointKind {
@@ -45,6 +46,7 @@ impl PointKind {
             Self::KeepAlive => "keepalive",
             Self::Event => "event",
             Self::Gap => "gap",
+            Self::Record => "record",
         }
     }
 }

@@ -10,12 +10,13 @@
 mod calls;
 mod router;
 mod session;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod turns;
 mod wire;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
@@ -29,6 +30,7 @@ use crate::units::{Direction, Ns};
 
 pub use observer_common::record::Verdict;
 use session::{Env, Session};
+use shape::Shapes;
 
 /// What the operator may set.
 #[derive(Clone, Debug)]
@@ -77,6 +79,8 @@ pub struct Counters {
     pub evicted: u64,
     /// Sockets dropped because the table was full.
     pub sockets_evicted: u64,
+    /// Calls whose shape alone was seen, of processes whose plaintext is: not shown, since they may be shown already.
+    pub shapes_withheld: u64,
     /// Segments of a socket that is not followed (any more).
     pub stray_segments: u64,
     /// Connections found to carry LLM traffic.
@@ -118,6 +122,8 @@ pub struct Pipeline<A> {
     settings: Settings,
     conns: Conns<Session>,
     sockets: Sockets,
+    /// Calls of which only the shape is seen.
+    shapes: HashMap<Sock, Shapes, RandomState>,
     /// Sockets on which segments wait for their predecessors.
     unsettled: HashSet<Sock, RandomState>,
     /// Connections that carry model calls.
@@ -139,6 +145,7 @@ impl<A: Audience> Pipeline<A> {
         Pipeline {
             conns: Conns::new(settings.conns),
             sockets: Sockets::new(limits::SOCKETS),
+            shapes: HashMap::default(),
             unsettled: HashSet::default(),
             links: Links::default(),
             book: Book::new(settings.ledger),
@@ -211,6 +218,7 @@ impl<A: Audience> Pipeline<A> {
                 for conn in self.conns.exit(*tgid) {
                     self.end(conn, Closing::ProcessExit, *at, [None; 2]);
                 }
+                self.shapes_exit(*tgid, *at);
                 self.links.exit(*tgid, *at, &mut self.audience);
             }
         }
@@ -226,6 +234,7 @@ impl<A: Audience> Pipeline<A> {
             });
         }
         self.settle_sockets(now);
+        self.settle_shapes(now);
         self.book.tick(now, &mut self.audience);
         self.audience.tick(now);
     }

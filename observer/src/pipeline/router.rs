@@ -242,6 +242,7 @@ pub(super) fn begin(
         row,
         at: at.read,
         salt: &env.settings.salt,
+        shape: false,
     };
     let stream = env.book.begin(&opening, env.audience)?;
     if let Some(stream) = env.book.stream(stream) {

@@ -176,6 +176,9 @@ impl Session {
     /// The socket below became known.
     pub(super) fn joined(&mut self, joined: &Joined, env: &mut Env<'_>) {
         self.sock = Some(joined.sock);
+        if self.verdict == Verdict::Track {
+            env.verdicts.push((socket_of(&env.key, joined.sock), Verdict::Track));
+        }
         env.links.joined(&env.key, env.birth, joined.peer);
         self.remote(joined.peer, env);
     }
@@ -415,12 +418,20 @@ impl Session {
         }
         self.verdict = verdict;
         env.verdicts.push((env.key, verdict));
+        if let Some(sock) = self.sock.filter(|_| verdict == Verdict::Track) {
+            env.verdicts.push((socket_of(&env.key, sock), verdict));
+        }
         match verdict {
             Verdict::Track => env.counters.tracked += 1,
             Verdict::Ignore => env.counters.ignored += 1,
             Verdict::Unknown | Verdict::Heads | Verdict::Ends => {}
         }
     }
+}
+
+/// The socket below a TLS object, as the kernel's filter knows it: its ciphertext is wanted too.
+fn socket_of(conn: &ConnKey, sock: Sock) -> ConnKey {
+    sock.conn(conn.tgid, conn.start_ns)
 }
 
 impl Listening {

@@ -10,6 +10,7 @@ mod bodies;
 mod http2;
 mod joined;
 mod pressure;
+mod shape;
 mod sockets;
 mod timelines;
 mod unknown;
@@ -61,6 +62,7 @@ impl Audience for Ear {
             }
             Happening::Closed(entry) => self.said.push(entry.outcome.unwrap().name().into()),
             Happening::Lost { bytes, cause } => self.lost.push((bytes, cause)),
+            Happening::Record { .. } => self.said.push("record".into()),
             Happening::Link { news, .. } => self.news.push(news),
             Happening::Odd(note) => self.said.push(format!("odd {} {}", note.protocol, note.reason)),
         }

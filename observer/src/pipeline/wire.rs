@@ -37,6 +37,7 @@ impl<A: Audience> Pipeline<A> {
         if let Some((how, end)) = ending(&socket, segment, seen.reset) {
             self.closing(&socket.open.conn(), how, segment.at);
             self.links.ends(&socket.conn(), end, segment.at, &mut self.audience);
+            self.shape_closes(segment.sock, end, segment.at);
         }
         self.sockets.give_back(socket);
     }
@@ -70,6 +71,9 @@ impl<A: Audience> Pipeline<A> {
         if let Some(conn) = self.conns.remove(&socket.open.conn()) {
             self.end(conn, how, at, [None; 2]);
         }
+        if let Some(outside) = &socket.tls {
+            self.settle_shape(&socket.open, &socket.path, outside.tls.facts(), at, true);
+        }
         self.links.gone(&socket.conn(), LinkEnd::Lost, at, Some(&socket.path), &mut self.audience);
     }
 
@@ -99,6 +103,7 @@ impl<A: Audience> Pipeline<A> {
         if let Some(socket) = self.sockets.get_mut(joined.sock) {
             socket.joined = Some(*joined);
         }
+        self.shape_forget(joined.sock, self.now);
         self.with(&joined.conn, |conn, env| conn.state.joined(joined, env));
     }
 
@@ -136,7 +141,7 @@ fn on_way<A: Audience, R>(
     direction: Direction,
     act: impl FnOnce(&mut crate::conn::tcp::Tcp, &mut dyn FnMut(Chunk<'_>, Moment)) -> R,
 ) -> R {
-    let Socket { open, carries, read, write, sniffed, path, tls, .. } = socket;
+    let Socket { open, carries, read, write, sniffed, path, tls, joined, .. } = socket;
     let tcp = match direction {
         Direction::Read => read,
         Direction::Write => write,
@@ -147,7 +152,13 @@ fn on_way<A: Audience, R>(
         }
         match carries {
             Carries::Plain => pipeline.plain(open, path, direction, chunk, at),
-            Carries::Tls => tls.get_or_insert_default().push(direction, chunk, at),
+            Carries::Tls => {
+                let outside = tls.get_or_insert_default();
+                let seen = outside.push(direction, chunk, at);
+                if joined.is_none() {
+                    seen.into_iter().for_each(|seen| pipeline.shape(open, path, outside.tls.facts(), seen));
+                }
+            }
             Carries::Unknown => {}
         }
     })

@@ -22,12 +22,19 @@ pub struct Ledger {
     pub started: Option<String>,
     pub duration_seconds: Option<f64>,
     pub first_seconds: Firsts,
+    #[serde(deserialize_with = "count")]
     pub events: u64,
+    #[serde(deserialize_with = "count")]
     pub keepalives: u64,
+    #[serde(deserialize_with = "count")]
     pub chunks: u64,
+    #[serde(deserialize_with = "count")]
     pub visible_chars: u64,
+    #[serde(deserialize_with = "count")]
     pub reasoning_chars: u64,
+    #[serde(deserialize_with = "count")]
     pub tool_chars: u64,
+    #[serde(deserialize_with = "count")]
     pub refusal_chars: u64,
     pub gaps: Gaps,
     pub stalls: Vec<Stall>,
@@ -41,6 +48,11 @@ pub struct Ledger {
     /// Only from `inspect stream ID`.
     #[serde(default)]
     pub timeline: Vec<Point>,
+}
+
+/// What was not seen (of a stream whose shape alone is) counts as nothing here.
+fn count<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(0))
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]

@@ -56,8 +56,8 @@ pub const STREAMS: Set<Stream> = &[
     usual(13, &text("OUTCOME", outcome)),
     usual(6, &number("TIME", |s| seconds(s.duration_seconds))),
     usual(7, &number("VISIBLE", |s| seconds(s.first_seconds.visible))),
-    usual(6, &number("CHUNKS", |s| s.chunks.to_string().into())),
-    usual(6, &number("CHARS", |s| s.visible_chars.to_string().into())),
+    usual(6, &number("CHUNKS", |s| count(s.chunks))),
+    usual(6, &number("CHARS", |s| count(s.visible_chars))),
     usual(6, &number("GAP50", |s| seconds(s.gaps.p50))),
     usual(6, &number("MAXGAP", |s| seconds(s.gaps.max))),
     wide(&text("PROVIDER", |s| s.provider.as_str().into())),
@@ -70,11 +70,12 @@ pub const STREAMS: Set<Stream> = &[
     wide(&number("STATUS", |s| or_dash(s.status, |status| status.to_string()))),
     wide(&number("BYTE", |s| seconds(s.first_seconds.byte))),
     wide(&number("EMITTED", |s| seconds(s.first_seconds.emitted))),
-    wide(&number("REASONING", |s| s.reasoning_chars.to_string().into())),
+    wide(&number("REASONING", |s| count(s.reasoning_chars))),
     wide(&number("STALLS", |s| s.stalls.len().to_string().into())),
     wide(&number("IN", |s| count(s.tokens.input))),
     wide(&number("OUT", |s| count(s.tokens.output))),
     wide(&text("FINISH", |s| words(s.finish_reason.as_ref()))),
+    wide(&text("VISIBILITY", |s| s.visibility.as_str().into())),
     wide(&text("LOST", |s| words(s.lost.cause.as_ref()))),
     wide(&text("STARTED", |s| words(s.started.as_ref()))),
 ];
@@ -82,7 +83,8 @@ pub const STREAMS: Set<Stream> = &[
 /// What a stream does now, or how it ended.
 fn outcome(stream: &Stream) -> Cell {
     let Some(outcome) = &stream.outcome else {
-        let state = if stream.first_seconds.event.is_some() { "streaming" } else { "waiting" };
+        let begun = stream.first_seconds.event.is_some() || stream.wire.as_ref().is_some_and(|wire| wire.records > 0);
+        let state = if begun { "streaming" } else { "waiting" };
         return Cell { text: state.into(), tint: Tint::Good };
     };
     let tint = if outcome == "complete" { Tint::None } else { Tint::Bad };
@@ -238,12 +240,23 @@ fn facts(stream: &Stream, style: Style) -> String {
             )
             .into(),
         ),
-        row("chunks", format!("{} of {} events in {} reads", stream.chunks, stream.events, stream.reads).into()),
+        row(
+            "chunks",
+            format!(
+                "{} of {} events in {} reads",
+                count(stream.chunks).text,
+                count(stream.events).text,
+                count(stream.reads).text
+            )
+            .into(),
+        ),
         row(
             "characters",
             format!(
                 "{} visible, {} reasoning, {} tool",
-                stream.visible_chars, stream.reasoning_chars, stream.tool_chars
+                count(stream.visible_chars).text,
+                count(stream.reasoning_chars).text,
+                count(stream.tool_chars).text
             )
             .into(),
         ),
@@ -264,6 +277,12 @@ fn facts(stream: &Stream, style: Style) -> String {
         row(
             "lost",
             or_dash(stream.lost.cause.as_ref(), |cause| format!("{} bytes ({cause})", count(stream.lost.bytes).text)),
+        ),
+        row(
+            "wire",
+            or_dash(stream.wire.as_ref(), |wire| {
+                format!("{} TLS records, {} bytes (padding makes sizes unreliable)", wire.records, wire.bytes)
+            }),
         ),
         row("notes", if stream.notes.is_empty() { "-".into() } else { stream.notes.join(", ").into() }),
     ];

@@ -197,7 +197,14 @@ type State = (u64, bool, bool);
 
 fn state(row: &Row) -> Option<(String, State)> {
     let Row::Stream(stream) = row else { return None };
-    Some((stream.id.clone(), (stream.events, stream.status.is_some(), stream.outcome.is_some())))
+    Some((
+        stream.id.clone(),
+        (
+            stream.events.or(stream.wire.as_ref().map(|wire| wire.records)).unwrap_or(0),
+            stream.status.is_some(),
+            stream.outcome.is_some(),
+        ),
+    ))
 }
 
 fn open(sent: &HashMap<String, State>) -> Vec<String> {

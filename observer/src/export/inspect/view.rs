@@ -42,14 +42,14 @@ pub struct Stream {
     /// Since the last sign of progress; `null` once ended.
     pub idle_seconds: Option<f64>,
     pub first_seconds: Firsts,
-    pub events: u64,
-    pub keepalives: u64,
-    pub reads: u64,
-    pub chunks: u64,
-    pub visible_chars: u64,
-    pub reasoning_chars: u64,
-    pub tool_chars: u64,
-    pub refusal_chars: u64,
+    pub events: Option<u64>,
+    pub keepalives: Option<u64>,
+    pub reads: Option<u64>,
+    pub chunks: Option<u64>,
+    pub visible_chars: Option<u64>,
+    pub reasoning_chars: Option<u64>,
+    pub tool_chars: Option<u64>,
+    pub refusal_chars: Option<u64>,
     /// Bytes of the response's body, decoded.
     pub body_bytes: u64,
     /// Bytes of sound among them.
@@ -65,6 +65,8 @@ pub struct Stream {
     pub attempt: Option<u32>,
     pub hop_of: Option<String>,
     pub visibility: String,
+    /// Of a shape: what came of the answer. Sizes are unreliable: providers pad.
+    pub wire: Option<Wire>,
     pub lost: Lost,
     pub notes: Vec<String>,
 }
@@ -128,6 +130,14 @@ pub struct Tokens {
     pub reasoning: Option<u64>,
 }
 
+/// An answer on the wire.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Wire {
+    /// TLS records.
+    pub records: u64,
+    pub bytes: u64,
+}
+
 /// Bytes of the response that the observer lost: 0 and `null` when nothing was lost, `bytes` `null` when some of the
 /// losses are of unknown size. `cause`: the first one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -181,6 +191,8 @@ impl Stream {
     pub fn new(entry: &Entry, now: Ns, wall: &Wall) -> Stream {
         let owned = |text: &str| text.to_owned();
         let began = !entry.joined;
+        // Of a shape nothing inside is known.
+        let seen = |count: u64| (!entry.shape).then_some(count);
         Stream {
             id: entry.id.clone(),
             conversation: entry.conversation.map(|hash| format!("{:012x}", hash & 0xffff_ffff_ffff)),
@@ -206,14 +218,14 @@ impl Stream {
             duration_seconds: began.then(|| entry.duration_seconds(now)),
             idle_seconds: entry.idle_seconds(now),
             first_seconds: Firsts::new(&entry.firsts),
-            events: entry.events,
-            keepalives: entry.keepalives,
-            reads: entry.reads,
-            chunks: entry.chunks,
-            visible_chars: entry.visible_chars,
-            reasoning_chars: entry.reasoning_chars,
-            tool_chars: entry.tool_chars,
-            refusal_chars: entry.refusal_chars,
+            events: seen(entry.events),
+            keepalives: seen(entry.keepalives),
+            reads: seen(entry.reads),
+            chunks: seen(entry.chunks),
+            visible_chars: seen(entry.visible_chars),
+            reasoning_chars: seen(entry.reasoning_chars),
+            tool_chars: seen(entry.tool_chars),
+            refusal_chars: seen(entry.refusal_chars),
             body_bytes: entry.body_bytes,
             media_bytes: entry.media_bytes,
             gaps: Gaps::new(entry.gap_stats()),
@@ -224,7 +236,8 @@ impl Stream {
             error_kind: entry.error_kind.clone(),
             attempt: entry.attempt,
             hop_of: None,
-            visibility: owned("plaintext"),
+            visibility: owned(if entry.shape { "shape" } else { "plaintext" }),
+            wire: entry.shape.then_some(Wire { records: entry.wire.records, bytes: entry.wire.bytes }),
             lost: Lost::new(entry),
             notes: entry.notes.iter().map(|note| owned(note)).collect(),
         }

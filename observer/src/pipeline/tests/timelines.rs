@@ -16,14 +16,14 @@ struct Pair {
 
 const MS_NS: u64 = 1_000_000;
 
-fn hello(which: &str) -> Vec<u8> {
+pub(super) fn hello(which: &str) -> Vec<u8> {
     let text = include_str!("../../../../tests/vectors/tls/tls13.txt");
     let hex = text.lines().find_map(|line| line.strip_prefix(which)).unwrap();
     (0..hex.len()).step_by(2).map(|n| u8::from_str_radix(&hex[n..n + 2], 16).unwrap()).collect()
 }
 
 /// A record of application data that carries `plain` bytes.
-fn record(plain: usize) -> Vec<u8> {
+pub(super) fn record(plain: usize) -> Vec<u8> {
     let len = u16::try_from(plain + 17).unwrap();
     let mut bytes = vec![23, 3, 3];
     bytes.extend(len.to_be_bytes());
