@@ -92,6 +92,7 @@ static ANSWER: Parts = &[
     at(&["stop_reason"], Part::Finish),
     at(&["usage", "input_tokens"], Part::Tokens(Tokens::Input)),
     at(&["usage", "output_tokens"], Part::Tokens(Tokens::Output)),
+    at(&["usage", "output_tokens_details", "thinking_tokens"], Part::Tokens(Tokens::Reasoning)),
     at(&["usage", "cache_read_input_tokens"], Part::Tokens(Tokens::Cached)),
     at(&["usage", "cache_creation_input_tokens"], Part::Tokens(Tokens::CacheWrite)),
     // OpenAI, Mistral, DeepSeek, Qwen.
