@@ -16,6 +16,9 @@ const say = (line) => process.stdout.write(JSON.stringify(line) + "\n");
 // Unicode scalar values, not UTF-16 units.
 export const count = (text) => [...(text ?? "")].length;
 
+// A call that never ends must not hold a whole test run up; no scenario lasts longer than a minute.
+setTimeout(() => process.exit(1), 180_000).unref();
+
 export async function run(call) {
   if (env.CLIENT_GO === "1") {
     say({ ready: true, pid: process.pid });

@@ -15,6 +15,7 @@ Arguments: one model name a call. Output: one JSON line as each call begins, and
 
 import asyncio
 import concurrent.futures
+import faulthandler
 import json
 import os
 import sys
@@ -29,6 +30,8 @@ SECRET = os.environ.get("CLIENT_SECRET", "sk-test-not-a-secret")
 WARM = [model for model in [os.environ.get("CLIENT_WARM")] if model]
 MODELS = sys.argv[1:]
 
+# A call that never ends must not hold a whole test run up; no scenario lasts longer than a minute.
+faulthandler.dump_traceback_later(180, exit=True)
 
 
 def url(path):

@@ -1,6 +1,6 @@
 #!/bin/sh
 # curl -N, one process a call: `curl.sh MODEL...`; environment as in common.py, and CLIENT_CURL (the command to run,
-# with what it trusts). CLIENT_API may also be `messages`.
+# with what it trusts). CLIENT_API may also be `messages`. CLIENT_HTTP: `1.1` (default) or `2`, which curl would take by itself.
 case "${CLIENT_API:-chat}" in
   responses) path=/v1/responses ;;
   messages) path=/v1/messages ;;
@@ -16,7 +16,7 @@ for model in "$@"; do
     \"input\": \"${CLIENT_PROMPT:-Tell me about rivers.}\",
     \"messages\": [{\"role\": \"user\", \"content\": \"${CLIENT_PROMPT:-Tell me about rivers.}\"}]}"
   # shellcheck disable=SC2086 # options are words
-  ${CLIENT_CURL:-curl ${SSL_CERT_FILE:+--cacert $SSL_CERT_FILE}} -sSN \
+  ${CLIENT_CURL:-curl ${SSL_CERT_FILE:+--cacert $SSL_CERT_FILE}} -sSN --http${CLIENT_HTTP:-1.1} \
     -H 'content-type: application/json' -H "authorization: Bearer ${CLIENT_SECRET:-sk-test-not-a-secret}" \
     -d "$body" "$BASE_URL$path" >/dev/null &
   echo "{\"begin\": \"$model\", \"pid\": $!}"

@@ -7,76 +7,16 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use anyhow::{Context, Result, bail};
 use provider::Provider;
 use serde::Deserialize;
+use tempfile::NamedTempFile;
 
+use crate::kinds::Program;
+pub use crate::kinds::{ALL, Kind, SDKS, hosts};
 use crate::places;
-
-/// A program with the API it calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
-    /// Unique short name, part of the model names it asks for.
-    pub name: &'static str,
-    program: Program,
-    api: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Program {
-    /// A script on the venv's interpreter.
-    Python(&'static str),
-    /// The same on Debian's own interpreter.
-    SystemPython(&'static str),
-    Node(&'static str),
-    Curl,
-}
-
-const fn kind(name: &'static str, program: Program, api: &'static str) -> Kind {
-    Kind { name, program, api }
-}
-
-/// Every client.
-pub const ALL: [Kind; 14] = [
-    kind("openai-sync-chat", Program::Python("openai_sync.py"), "chat"),
-    kind("openai-sync-responses", Program::Python("openai_sync.py"), "responses"),
-    kind("openai-async-chat", Program::Python("openai_async.py"), "chat"),
-    kind("openai-async-responses", Program::Python("openai_async.py"), "responses"),
-    kind("anthropic-sync", Program::Python("anthropic_sync.py"), "messages"),
-    kind("anthropic-async", Program::Python("anthropic_async.py"), "messages"),
-    kind("openai-node-chat", Program::Node("openai_node.mjs"), "chat"),
-    kind("openai-node-responses", Program::Node("openai_node.mjs"), "responses"),
-    kind("anthropic-node", Program::Node("anthropic_node.mjs"), "messages"),
-    kind("curl-chat", Program::Curl, "chat"),
-    kind("curl-responses", Program::Curl, "responses"),
-    kind("curl-messages", Program::Curl, "messages"),
-    kind("debian-python", Program::SystemPython("openai_sync.py"), "chat"),
-    // No SDK, and TLS loaded late.
-    kind("stdlib", Program::Python("stdlib.py"), "chat"),
-];
-
-impl Kind {
-    /// The client of this name.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn named(name: &str) -> Result<Self> {
-        ALL.into_iter().find(|kind| kind.name == name).with_context(|| format!("no client is named {name}"))
-    }
-
-    /// Whether it is an SDK: that retries by itself, and asks for encodings and whole answers.
-    #[must_use]
-    pub fn is_sdk(&self) -> bool {
-        self.program != Program::Curl && self.program != Program::Python("stdlib.py")
-    }
-
-    /// The model name by which it asks for a scenario.
-    #[must_use]
-    pub fn model(&self, scenario: &str) -> String {
-        format!("{}{scenario}#{}", provider::PREFIX, self.name)
-    }
-}
 
 /// The installed SDKs.
 pub struct Clients {
     sdks: PathBuf,
+    hosts: NamedTempFile,
 }
 
 impl Clients {
@@ -85,15 +25,21 @@ impl Clients {
     /// # Errors
     /// If they cannot be installed.
     pub fn set_up() -> Result<Self> {
-        Ok(Self { sdks: places::sdks()? })
+        Ok(Self { sdks: places::sdks()?, hosts: hosts_file()? })
     }
 
     /// The clients of [`ALL`] that this machine can run; why not, for the others.
     #[must_use]
     pub fn available(&self) -> (Vec<Kind>, Vec<String>) {
+        self.available_of(&ALL)
+    }
+
+    /// Those of `kinds` that this machine can run; why not, for the others.
+    #[must_use]
+    pub fn available_of(&self, kinds: &[Kind]) -> (Vec<Kind>, Vec<String>) {
         let mut absent = Vec::new();
         let mut can = Vec::new();
-        for kind in ALL {
+        for kind in kinds.iter().copied() {
             match self.obstacle(kind) {
                 None => can.push(kind),
                 Some(reason) => absent.push(format!("{}: {reason}", kind.name)),
@@ -130,19 +76,30 @@ impl Clients {
         self.sdks.join("venv/bin/python")
     }
 
-    /// A run of `kind`, to be shaped and started.
+    /// A run of `kind`, to be shaped and started. Where the hosts file may not be changed for it (without root), it goes to this
+    /// host by its own name, and the vendor is the first segment of its path.
     #[must_use]
     pub fn run(&self, kind: Kind, provider: &Provider) -> Run {
-        self.run_at(kind, &provider.url(), provider.ca().map(PathBuf::as_path))
+        let url = match kind.host.filter(|_| rustix::process::geteuid().is_root()) {
+            Some(host) => provider.url().replace("localhost", host),
+            None => kind.host.map_or_else(|| provider.url(), |host| format!("{}/{host}", provider.url())),
+        };
+        self.run_at(kind, &url, provider.ca().map(PathBuf::as_path))
     }
 
     /// The same against any address.
     #[must_use]
     pub fn run_at(&self, kind: Kind, url: &str, ca: Option<&Path>) -> Run {
-        let mut command = self.command(kind.program);
+        let named = kind.host.is_some_and(|host| url.contains(&format!("//{host}")));
+        let mut command =
+            if named { with_hosts(&self.command(kind.program), self.hosts.path()) } else { self.command(kind.program) };
         command.env("BASE_URL", url).env("CLIENT_API", kind.api).env_remove("CLIENT_GO");
+        command.envs(kind.settings.iter().copied());
         if let Some(ca) = ca {
-            command.env("SSL_CERT_FILE", ca).env("NODE_EXTRA_CA_CERTS", ca);
+            // OpenSSL's and httpx's, requests', botocore's, Node's.
+            for name in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"] {
+                command.env(name, ca);
+            }
         }
         Run { kind, command }
     }
@@ -160,6 +117,26 @@ impl Clients {
             Program::Curl => with_argument(PathBuf::from("sh"), &source("curl.sh")),
         }
     }
+}
+
+/// The machine's own hosts file, with the vendors' hosts on this one.
+fn hosts_file() -> Result<NamedTempFile> {
+    let mut text = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    for host in hosts() {
+        text.push_str(&format!("\n127.0.0.1 {host}"));
+    }
+    let file = NamedTempFile::new()?;
+    std::fs::write(file.path(), text + "\n")?;
+    Ok(file)
+}
+
+/// The command in a mount namespace of its own, where `hosts` is the hosts file.
+fn with_hosts(inner: &Command, hosts: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", r#"mount --bind "$0" /etc/hosts && exec "$@""#]).arg(hosts);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.envs(inner.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
+    command
 }
 
 fn with_argument(program: PathBuf, script: &Path) -> Command {

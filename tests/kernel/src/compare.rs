@@ -2,6 +2,8 @@
 
 use std::fmt::{Debug, Display};
 
+use provider::dialect::Api;
+use provider::log::{Protocol, Reported};
 use provider::script::Kind;
 
 use crate::ledger::{Ledger, Tokens};
@@ -38,23 +40,25 @@ impl Report {
         if let Some(outcome) = truth.outcome() {
             self.same(model, "outcome", ledger.outcome.as_deref(), Some(outcome));
         }
-        self.same(model, "status", ledger.status, truth.request.status);
+        // A turn on a WebSocket has no status but its upgrade's.
+        let socket = truth.request.protocol == Protocol::Websocket;
+        let status = if socket { Some(101) } else { truth.request.status };
+        self.same(model, "status", ledger.status, status);
         self.same(model, "attempt", ledger.attempt.unwrap_or(0), truth.request.attempt.unwrap_or(0));
-        self.same(model, "api", ledger.api.as_str(), api(&truth.request.path));
+        self.same(model, "api", ledger.api.as_str(), truth.request.api.map_or("", api));
+        self.same(model, "protocol", ledger.protocol.as_str(), protocol(truth.request.protocol));
+        self.tokens(model, ledger, truth);
         self.same(model, "lost bytes", ledger.lost.bytes, Some(0));
         self.firsts(model, ledger, truth);
         self.timeline(model, ledger, truth);
     }
 
-    /// Compares the tokens of an answer that reported its usage.
-    pub fn tokens(&mut self, model: &str, ledger: &Ledger, usage: provider::script::Tokens) {
-        let expected = Tokens {
-            input: Some(usage.input),
-            output: Some(usage.output),
-            cached: Some(usage.cached),
-            reasoning: Some(usage.reasoning),
-        };
-        self.same(model, "tokens", ledger.tokens, expected);
+    /// Compares the tokens that the answer reported, if it came to its end.
+    pub fn tokens(&mut self, model: &str, ledger: &Ledger, truth: &Exchange) {
+        let Reported { input, output, cached, reasoning } = truth.request.tokens;
+        if truth.outcome() == Some("complete") {
+            self.same(model, "tokens", ledger.tokens, Tokens { input, output, cached, reasoning });
+        }
     }
 
     fn counts(&mut self, model: &str, ledger: &Ledger, truth: &Exchange) {
@@ -105,11 +109,29 @@ impl Report {
     }
 }
 
-fn api(path: &str) -> &'static str {
-    match path.rsplit('/').next().unwrap_or_default() {
-        "responses" => "openai.responses",
-        "messages" => "anthropic.messages",
-        _ => "openai.chat",
+/// The ledger's word.
+fn api(api: Api) -> &'static str {
+    match api {
+        Api::Chat => "openai.chat",
+        Api::Completions => "openai.completions",
+        Api::Responses => "openai.responses",
+        Api::Messages => "anthropic.messages",
+        Api::Gemini => "gemini.generate_content",
+        Api::Converse => "bedrock.converse",
+        Api::Invoke => "bedrock.invoke_model",
+        Api::Cohere => "cohere.chat",
+        Api::OllamaChat => "ollama.chat",
+        Api::OllamaGenerate => "ollama.generate",
+        Api::Speech => "openai.speech",
+        Api::Realtime => "openai.realtime",
+    }
+}
+
+/// The ledger's word.
+fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http1 | Protocol::Websocket => "http/1.1",
+        Protocol::Http2 => "h2",
     }
 }
 

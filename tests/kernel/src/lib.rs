@@ -11,7 +11,9 @@
 pub mod clients;
 pub mod compare;
 pub mod daemon;
+pub mod kinds;
 pub mod ledger;
+pub mod matrix;
 pub mod places;
 pub mod rig;
 pub mod truth;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use provider::{Options, Provider};
 use tempfile::TempDir;
 
-use crate::clients::{Clients, Kind, Run};
+use crate::clients::{self, Clients, Kind, Run};
 use crate::daemon::Daemon;
 use crate::ledger::Ledger;
 use crate::truth::{self, Exchange};
@@ -46,7 +46,8 @@ impl Rig {
     /// As `new`.
     pub fn with(options: impl FnOnce(Options) -> Options) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let provider = Provider::start(&options(Options::in_memory(dir.path().to_owned())))?;
+        let own = Options { names: clients::hosts(), ..Options::in_memory(dir.path().to_owned()) };
+        let provider = Provider::start(&options(own))?;
         let clients = Clients::set_up()?;
         Ok(Self { provider, clients, daemon: Daemon::start()?, dir })
     }

@@ -1,7 +1,7 @@
 //! What really happened, from the provider's log: one `Exchange` per request.
 
 use provider::clock::Stamp;
-use provider::log::{Line, Part, Request, WriteLine};
+use provider::log::{Line, Part, Protocol, Request, WriteLine};
 use provider::script::Kind;
 
 use crate::ledger::Firsts;
@@ -14,6 +14,8 @@ pub struct Exchange {
     pub parts: Vec<(Part, Stamp)>,
     /// The scripted fault, if one was played.
     pub fault: Option<String>,
+    /// The client gave it up, and kept its connection.
+    pub cancelled: bool,
     /// How the connection ended, if it ended.
     pub close: Option<String>,
 }
@@ -44,14 +46,22 @@ fn exchange(lines: &[Line], request: Request) -> Exchange {
         Line::Close { conn, how, .. } if *conn == request.conn => Some(how.clone()),
         _ => None,
     });
-    Exchange { request, parts, fault, close }
+    let cancelled = lines.iter().any(|line| {
+        matches!(line, Line::Cancel { conn, request: ordinal, .. }
+            if (*conn, *ordinal) == (request.conn, request.request))
+    });
+    Exchange { request, parts, fault, cancelled, close }
 }
 
 impl Exchange {
     /// Whether it is over: answered to the end, or broken.
     #[must_use]
     pub fn over(&self) -> bool {
-        self.close.is_some() || self.fault.is_some() || self.has(Kind::Trailer) || self.has(Kind::Body)
+        self.close.is_some()
+            || self.fault.is_some()
+            || self.cancelled
+            || self.has(Kind::Trailer)
+            || self.has(Kind::Body)
     }
 
     /// The answer was a stream of events.
@@ -93,13 +103,18 @@ impl Exchange {
             self.parts.iter().find(|(part, _)| wanted(part)).map(|(_, at)| self.seconds(*at))
         };
         Firsts {
-            byte: first(|part| part.kind == Kind::Head),
+            // A turn on a WebSocket has no head: its first message brings its first byte.
+            byte: if self.request.protocol == Protocol::Websocket {
+                first(|_| true)
+            } else {
+                first(|part| part.kind == Kind::Head)
+            },
             event: first(|part| is_event(part.kind)),
-            emitted: first(|part| is_delta(part.kind) && part.chars > 0),
+            emitted: first(|part| is_sound(part) || is_delta(part.kind) && part.chars > 0),
             reasoning: first(|part| part.kind == Kind::Reasoning),
             visible: first(|part| part.kind == Kind::Visible),
             tool: first(|part| part.kind == Kind::Tool),
-            audio: None,
+            audio: first(is_sound),
             sentence: first(|part| part.kind == Kind::Visible && part.full_stop),
         }
     }
@@ -132,6 +147,8 @@ impl Exchange {
             Some("reset") => Some("reset"),
             Some("stall") => None,
             Some(_) => Some("truncated"),
+            // Sound has no end marker but its body's.
+            None if self.has(Kind::Sound) => self.has(Kind::Trailer).then_some("complete"),
             None => self.has(Kind::Trailer).then_some("truncated"),
         }
     }
@@ -149,8 +166,13 @@ impl Exchange {
     }
 }
 
+/// As an event, or as it is.
+fn is_sound(part: &Part) -> bool {
+    matches!(part.kind, Kind::Audio | Kind::Sound)
+}
+
 fn is_delta(kind: Kind) -> bool {
-    matches!(kind, Kind::Visible | Kind::Reasoning | Kind::Tool | Kind::Refusal)
+    matches!(kind, Kind::Visible | Kind::Reasoning | Kind::Tool | Kind::Refusal | Kind::Audio)
 }
 
 fn is_event(kind: Kind) -> bool {

@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic, its helpers too")]
 
-use kernel_tests::clients::{Clients, Kind};
+use kernel_tests::clients::{self, Clients, Kind, SDKS};
 use kernel_tests::truth;
+use provider::script::Kind as LogKind;
 use provider::{Options, Provider};
 
 #[test]
@@ -21,6 +22,46 @@ fn every_client_hears_what_the_provider_says() {
         let (said, status) = client.finish().unwrap();
         assert!(status.success(), "{}", kind.name);
         check(kind, &said, &provider);
+    }
+}
+
+/// Every dialect, protocol and SDK: what is said is what is heard, and the provider knows it as what it is.
+#[test]
+fn every_sdk_hears_what_the_provider_says_in_its_own_transport() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { names: clients::hosts(), ..Options::in_memory(dir.path().to_owned()) };
+    let provider = Provider::start(&options).unwrap();
+    let clients = Clients::set_up().unwrap();
+    let (available, absent) = clients.available_of(&SDKS);
+    for reason in absent {
+        println!("not run here: {reason}");
+    }
+    // Some at a time: two cores, and half of each SDK's time is its start.
+    for some in available.chunks(4) {
+        let models = |kind: Kind| ["text", "tools", "large"].map(|scenario| kind.model(scenario));
+        let start = |kind: &Kind| {
+            let parallel = if kind.takes_turns() { "1" } else { "3" };
+            clients.run(*kind, &provider).env("CLIENT_PARALLEL", parallel).start(&models(*kind)).unwrap()
+        };
+        let running: Vec<_> = some.iter().map(start).collect();
+        for (kind, client) in some.iter().zip(running) {
+            let (said, status) = client.finish().unwrap();
+            assert!(status.success(), "{}", kind.name);
+            for (model, chars) in models(*kind).iter().zip([240, 30, 40_000]) {
+                let line = said.iter().find(|line| line.end.as_ref() == Some(model)).unwrap();
+                assert_eq!(line.error, None, "{model}");
+                let exchanges = truth::exchanges(&provider.lines(), model);
+                assert_eq!(exchanges.len(), 1, "{model}");
+                let exchange = &exchanges[0];
+                assert!(exchange.over() && exchange.firsts().emitted.is_some(), "{model}: {exchange:?}");
+                if kind.speaks() {
+                    assert!(exchange.firsts().audio.is_some(), "{model}");
+                } else if kind.is_sdk() {
+                    assert_eq!((line.chars, exchange.chars(LogKind::Visible)), (Some(chars), chars), "{model}");
+                }
+                assert_eq!(exchange.request.protocol, kind.protocol(), "{model}");
+            }
+        }
     }
 }
 

@@ -38,7 +38,6 @@ pub fn make(dir: &Path, names: &[String]) -> Result<(PathBuf, Arc<ServerConfig>)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)?;
-    // HTTP/1.1 alone: clients that offer HTTP/2 fall back.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok((dir.join("ca.pem"), Arc::new(config)))
 }

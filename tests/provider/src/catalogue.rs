@@ -1,6 +1,6 @@
 //! The scenarios that every provider knows by name.
 
-use crate::script::{Encoding, Fault, Framing, Reply, Say, Scenario, Shape, Step, Tokens, answer, deltas};
+use crate::script::{Encoding, Fault, Framing, Quota, Reply, Say, Scenario, Shape, Step, Tokens, answer, deltas};
 
 /// Tokens that the catalogue's answers report.
 pub const USAGE: Tokens = Tokens { input: 120, output: 64, cached: 32, reasoning: 8 };
@@ -20,6 +20,7 @@ fn plain() -> Vec<(&'static str, Scenario)> {
     vec![
         ("text", text()),
         ("tools", tools()),
+        ("calls", calls()),
         ("reasoning", reasoning()),
         ("refusal", always(vec![Step::new(20_000, Say::Refusal(10)).times(5)], "filter")),
         ("length", always(vec![deltas(5, 8, 10_000)], "length")),
@@ -28,7 +29,22 @@ fn plain() -> Vec<(&'static str, Scenario)> {
         // Long enough to be cancelled or killed in the middle; ends by itself after a minute.
         ("long", always(vec![deltas(1_200, 12, 50_000)], "stop")),
         ("demo", demo()),
+        ("speech", always(vec![Step::new(15_000, Say::Audio(2_400)).times(10)], "stop")),
+        ("spoken", spoken()),
+        ("quota", quota()),
     ]
+}
+
+/// Sound with its words.
+fn spoken() -> Scenario {
+    let word = |_| [Step::new(15_000, Say::Audio(1_200)), Step::new(5_000, Say::Text(9))];
+    always((0..8).flat_map(word).collect(), "stop")
+}
+
+/// An account that six requests use up, for ten seconds.
+fn quota() -> Scenario {
+    let reply = Reply::of(answer(vec![deltas(3, 8, 5_000)], "stop")).usage(USAGE);
+    Scenario::always(reply.quota(Quota { requests: 6, tokens: 100_000, window_us: 10_000_000 }))
 }
 
 fn always(middle: Vec<Step>, finish: &str) -> Scenario {
@@ -48,6 +64,14 @@ fn tools() -> Scenario {
         Step::new(15_000, Say::ToolArgs(8)).times(6),
     ];
     always(call, "tool")
+}
+
+/// Two calls, one after the other.
+fn calls() -> Scenario {
+    let call = |name: &str| {
+        [Step::new(20_000, Say::Tool { name: name.to_owned() }), Step::new(10_000, Say::ToolArgs(7)).times(3)]
+    };
+    always([call("lookup"), call("weather_report")].concat(), "tool")
 }
 
 fn reasoning() -> Scenario {

@@ -10,6 +10,10 @@ pub struct Head {
     pub content_length: usize,
     pub keep_alive: bool,
     pub attempt: Option<u32>,
+    pub host: String,
+    /// `Upgrade: websocket`'s key and the extensions offered.
+    pub websocket: Option<String>,
+    pub extensions: String,
     /// `Expect: 100-continue`: the client waits before it sends the body (curl, from 1 MiB on).
     pub expects: bool,
     /// Bytes of the head itself.
@@ -33,16 +37,33 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<Head>> {
     };
     for header in request.headers.iter() {
         let value = String::from_utf8_lossy(header.value);
-        match header.name.to_ascii_lowercase().as_str() {
+        let name = header.name.to_ascii_lowercase();
+        match name.as_str() {
             "content-length" => head.content_length = value.trim().parse()?,
             "transfer-encoding" => bail!("chunked request bodies are not supported"),
             "connection" if value.eq_ignore_ascii_case("close") => head.keep_alive = false,
+            "host" => head.host = value.into_owned(),
+            "sec-websocket-key" => head.websocket = Some(value.trim().to_owned()),
+            "sec-websocket-extensions" => head.extensions = value.into_owned(),
             "expect" => head.expects = true,
-            "x-stainless-retry-count" => head.attempt = value.trim().parse().ok(),
+            _ if attempt(&name, &value).is_some() => head.attempt = attempt(&name, &value),
             _ => {}
         }
     }
     Ok(Some(head))
+}
+
+/// How many attempts came before, if this header tells: Stainless SDKs count from 0, AWS's from 1 (`attempt=2; max=3`).
+#[must_use]
+pub fn attempt(name: &str, value: &str) -> Option<u32> {
+    match name {
+        "x-stainless-retry-count" => value.trim().parse().ok(),
+        "amz-sdk-request" => {
+            let number = value.split(';').find_map(|pair| pair.trim().strip_prefix("attempt="))?;
+            number.parse::<u32>().ok()?.checked_sub(1)
+        }
+        _ => None,
+    }
 }
 
 /// A response head.
@@ -76,6 +97,7 @@ pub fn cut(bytes: &[u8], count: u32) -> impl Iterator<Item = &[u8]> {
 
 fn reason(status: u16) -> &'static str {
     match status {
+        101 => "Switching Protocols",
         200 => "OK",
         400 => "Bad Request",
         401 => "Unauthorized",

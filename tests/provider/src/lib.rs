@@ -1,15 +1,25 @@
 //! The scriptable LLM provider: a TLS server driven by scenarios. Its write log is the tests' ground truth.
 //!
-//! A request's model name chooses the scenario: `scenario:NAME`, optionally with `#TAG` behind it, which sets requests
-//! of one client apart (replies that change with the attempt are counted per whole model name).
+//! A request's model name chooses the scenario: `scenario:NAME`, optionally with `#TAG` behind it (`~TAG` where the model
+//! stands in a URL), which sets requests of one client apart (replies that change with the attempt are counted per whole
+//! model name).
+//!
+//! ```text
+//! Scenario ─ play ─ dialect: words → Event ─ form: Event → bytes ─ encode ─ carry: HTTP/1.1, HTTP/2, WebSocket ─ wire
+//! ```
 
 mod authority;
+mod carry;
 pub mod catalogue;
 pub mod clock;
 pub mod dialect;
 mod encode;
+mod form;
+mod headers;
 mod http;
 pub mod log;
+mod play;
+mod quota;
 pub mod script;
 mod serve;
 mod wire;
@@ -18,6 +28,7 @@ mod words;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +37,9 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use headers::Left;
 use log::{Line, Log};
+use quota::Windows;
 use script::{Reply, Scenario};
 
 /// What a model name begins with to name its scenario.
@@ -37,7 +50,7 @@ pub const PREFIX: &str = "scenario:";
 pub struct Options {
     /// Where to listen; port 0: any free one.
     pub listen: SocketAddr,
-    /// Plain HTTP instead of TLS.
+    /// Plain HTTP instead of TLS; with TLS, a second listener without it is there too.
     pub plain: bool,
     /// Where `ca.pem` is written.
     pub dir: PathBuf,
@@ -68,6 +81,7 @@ impl Options {
 pub struct Provider {
     shared: Arc<Shared>,
     address: SocketAddr,
+    plain: SocketAddr,
     ca: Option<PathBuf>,
     /// Dropping it ends every connection.
     _runtime: Runtime,
@@ -83,11 +97,11 @@ pub fn make_authority(dir: &Path) -> Result<()> {
 
 /// What connections share.
 struct Shared {
-    tls: Option<Arc<ServerConfig>>,
     log: Log,
     scenarios: Mutex<HashMap<String, Scenario>>,
     /// Requests seen, by whole model name.
     seen: Mutex<HashMap<String, usize>>,
+    windows: Mutex<Windows>,
 }
 
 impl Provider {
@@ -104,19 +118,26 @@ impl Provider {
         };
         let scenarios = catalogue::all().into_iter().map(|(name, scenario)| (name.to_owned(), scenario)).collect();
         let shared = Arc::new(Shared {
-            tls,
             log: Log::new(options.keep, options.log.as_deref())?,
             scenarios: Mutex::new(scenarios),
             seen: Mutex::default(),
+            windows: Mutex::default(),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let listener = runtime
-            .block_on(TcpListener::bind(options.listen))
-            .with_context(|| format!("cannot listen on {}", options.listen))?;
-        let address = listener.local_addr()?;
-        runtime.spawn(accept(listener, shared.clone()));
+        let numbers = Arc::new(AtomicU64::new(0));
+        let listen = |at: SocketAddr, tls: Option<Arc<ServerConfig>>| -> Result<SocketAddr> {
+            let listener = runtime.block_on(TcpListener::bind(at)).with_context(|| format!("cannot listen on {at}"))?;
+            let address = listener.local_addr()?;
+            runtime.spawn(accept(listener, shared.clone(), tls, numbers.clone()));
+            Ok(address)
+        };
+        let address = listen(options.listen, tls.clone())?;
+        let plain = match tls {
+            Some(_) => listen(SocketAddr::new(options.listen.ip(), 0), None)?,
+            None => address,
+        };
         runtime.spawn(flush_often(shared.clone()));
-        Ok(Self { shared, address, ca, _runtime: runtime })
+        Ok(Self { shared, address, plain, ca, _runtime: runtime })
     }
 
     /// Where it listens.
@@ -130,6 +151,12 @@ impl Provider {
     pub fn url(&self) -> String {
         let scheme = if self.ca.is_some() { "https" } else { "http" };
         format!("{scheme}://localhost:{}", self.address.port())
+    }
+
+    /// `http://localhost:PORT`, of the listener without TLS.
+    #[must_use]
+    pub fn plain_url(&self) -> String {
+        format!("http://localhost:{}", self.plain.port())
     }
 
     /// The authority's certificate; `None` without TLS.
@@ -156,23 +183,30 @@ impl Provider {
 }
 
 impl Shared {
-    /// The scenario's name and the reply for the next request that names `model`.
-    fn choose(&self, model: &str) -> Option<(String, Reply)> {
-        let name = model.strip_prefix(PREFIX)?.split('#').next()?;
+    /// The scenario's name and the reply for the next request that names `model`, and what is left of its account.
+    fn choose(&self, model: &str) -> Option<(String, Reply, Option<Left>)> {
+        let name = model.strip_prefix(PREFIX)?.split(['#', '~']).next()?;
         let scenarios = lock(&self.scenarios);
         let scenario = scenarios.get(name)?;
         let mut seen = lock(&self.seen);
         let nth = seen.entry(model.to_owned()).or_default();
-        let reply = scenario.replies.get(*nth).or(scenario.replies.last())?;
+        let mut reply = scenario.replies.get(*nth).or(scenario.replies.last())?.clone();
         *nth += 1;
-        Some((name.to_owned(), reply.clone()))
+        let left = reply.quota.map(|quota| lock(&self.windows).take(name, quota, reply.usage.unwrap_or_default()));
+        if left.is_some_and(|left| left.exceeded) {
+            reply = Reply { headers: reply.headers, ..Reply::status(429) };
+        }
+        Some((name.to_owned(), reply, left))
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    for conn in 0.. {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, tls: Option<Arc<ServerConfig>>, numbers: Arc<AtomicU64>) {
+    loop {
         match listener.accept().await {
-            Ok((socket, _)) => drop(tokio::spawn(serve::connection(shared.clone(), socket, conn))),
+            Ok((socket, _)) => {
+                let conn = numbers.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(serve::connection(shared.clone(), socket, tls.clone(), conn));
+            }
             // Out of descriptors: a pause lets connections end.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }

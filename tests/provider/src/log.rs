@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Stamp;
+use crate::dialect::Api;
 use crate::script::Kind;
 
 /// One line of the log.
@@ -23,6 +24,8 @@ pub enum Line {
     Write(WriteLine),
     /// A fault was played.
     Fault { conn: u64, request: u64, scenario: String, model: String, fault: String, at: Stamp },
+    /// The client gave a request up, but not its connection (RST_STREAM, `response.cancel`).
+    Cancel { conn: u64, request: u64, at: Stamp },
     /// A connection ended; `how`: `peer_fin`, `peer_reset`, `fin`, `reset`, `tls_failed`.
     Close { conn: u64, how: String, at: Stamp },
 }
@@ -31,8 +34,11 @@ pub enum Line {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Request {
     pub conn: u64,
-    /// Ordinal of the request on its connection, from 0.
+    /// Ordinal of the request on its connection, from 0; on a WebSocket that of the turn.
     pub request: u64,
+    pub protocol: Protocol,
+    /// `None`: not a model call.
+    pub api: Option<Api>,
     pub method: String,
     pub path: String,
     /// The scenario that answers; `None`: no such scenario, or not a model call.
@@ -46,13 +52,34 @@ pub struct Request {
     /// The SDK's retry mark (`x-stainless-retry-count`).
     pub attempt: Option<u32>,
     pub body_bytes: u64,
+    /// What the answer reports of tokens if it comes to its end.
+    pub tokens: Reported,
     /// After the read that brought the request's first byte.
     pub first_byte: Stamp,
     /// After the read that brought its last byte.
     pub end: Stamp,
 }
 
-/// One write.
+/// How a connection carries its requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    #[default]
+    Http1,
+    Http2,
+    Websocket,
+}
+
+/// Token counts that an answer's dialect reports; `None`: it has no such field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    pub input: Option<u64>,
+    pub output: Option<u64>,
+    pub cached: Option<u64>,
+    pub reasoning: Option<u64>,
+}
+
+/// One write. On HTTP/2 it may have carried parts of several streams: then each has a line, with the bytes of all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WriteLine {
     pub conn: u64,

@@ -62,7 +62,7 @@ fn more_scenarios(file: Option<&PathBuf>) -> Result<std::collections::BTreeMap<S
 
 /// One line of JSON: where it listens and whom to trust.
 fn announce(provider: &Provider) -> Result<()> {
-    let line = serde_json::json!({"url": provider.url(), "address": provider.address(), "ca": provider.ca()});
+    let line = serde_json::json!({"url": provider.url(), "plain_url": provider.plain_url(), "address": provider.address(), "ca": provider.ca()});
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush().context("cannot tell where it listens")

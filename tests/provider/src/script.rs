@@ -25,6 +25,8 @@ pub struct Reply {
     pub padding: bool,
     /// Tokens that the answer reports; `None`: it reports none.
     pub usage: Option<Tokens>,
+    /// The limits of the account, in the headers of each vendor; a request beyond them is answered with 429.
+    pub quota: Option<Quota>,
     /// The head goes out with the first step's bytes instead of in a write of its own.
     pub hold_head: bool,
     pub steps: Vec<Step>,
@@ -40,6 +42,7 @@ impl Default for Reply {
             encoding: Encoding::Identity,
             padding: false,
             usage: None,
+            quota: None,
             hold_head: false,
             steps: Vec::new(),
         }
@@ -78,6 +81,17 @@ pub struct Tokens {
     pub output: u64,
     pub cached: u64,
     pub reasoning: u64,
+}
+
+/// Limits shared by all requests of one scenario: windows of fixed length begin with the first request after the last one
+/// ended, so a script's clock needs no wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    pub requests: u64,
+    /// Each answered request uses up its reported tokens.
+    pub tokens: u64,
+    pub window_us: u64,
 }
 
 /// One step, played `repeat` times.
@@ -135,12 +149,14 @@ pub enum Say {
     Tool { name: String },
     /// So many characters of the tool call's arguments.
     ToolArgs(u32),
+    /// Audio of so many bytes, where the dialect has any.
+    Audio(u32),
     /// The finish reason, in the dialect-neutral words `stop`, `length`, `tool`, `filter`; with the usage where the
     /// dialect sends it there.
     Finish(String),
     /// The dialect's end marker.
     End,
-    /// A keep-alive event (a comment in dialects without one).
+    /// A keep-alive event (a comment in dialects without one; nothing where a body has no comments either).
     Ping,
     /// An SSE comment.
     Comment(String),
@@ -152,7 +168,8 @@ pub enum Say {
     Fault(Fault),
 }
 
-/// What breaks.
+/// What breaks. On HTTP/2 `reset` is RST_STREAM, and the others end the connection with all its streams; on a WebSocket
+/// `close` and `truncated_chunk` are close frames (1011).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
@@ -170,7 +187,7 @@ pub enum Fault {
     TruncatedChunk,
 }
 
-/// What a written piece is. The first six are the kinds of `inspect stream`'s timeline.
+/// What a written piece is. The first seven are the kinds of `inspect stream`'s timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -178,6 +195,7 @@ pub enum Kind {
     Reasoning,
     Tool,
     Refusal,
+    Audio,
     Keepalive,
     /// An event that carries no delta.
     Event,
@@ -189,6 +207,8 @@ pub enum Kind {
     Head,
     /// A whole (non-stream) body.
     Body,
+    /// Bytes of sound that are no event.
+    Sound,
     /// An SSE comment or raw bytes.
     Raw,
     /// The last chunk (`0`), or what ends the body.
@@ -226,6 +246,13 @@ impl Reply {
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Under these limits.
+    #[must_use]
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quota = Some(quota);
         self
     }
 

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::task::{Context as Tasks, Poll, ready};
 
 use anyhow::{Context, Result, bail};
 use rustls::{ServerConfig, ServerConnection};
@@ -45,6 +46,9 @@ pub struct Wire {
     corked: Vec<u8>,
     /// Plaintext bytes in `corked`.
     corked_plain: usize,
+    /// How much of `corked` the kernel has taken, and when it was first offered.
+    sent: usize,
+    offered: Option<Stamp>,
     /// Plaintext read and not consumed yet.
     pub input: Vec<u8>,
     /// When the read returned that brought the first byte of `input`.
@@ -67,6 +71,8 @@ impl Wire {
             held: Vec::new(),
             corked: Vec::new(),
             corked_plain: 0,
+            sent: 0,
+            offered: None,
             input: Vec::new(),
             input_since: Stamp::default(),
             last_read: Stamp::default(),
@@ -75,6 +81,7 @@ impl Wire {
             if wire.read_some().await?.is_some() {
                 bail!("the client went away during the handshake");
             }
+            wire.flush().await?;
         }
         Ok(wire)
     }
@@ -109,18 +116,31 @@ impl Wire {
     /// # Errors
     /// If the peer is gone.
     pub async fn flush(&mut self) -> io::Result<Written> {
-        let out = std::mem::take(&mut self.corked);
-        let plain = std::mem::take(&mut self.corked_plain);
-        let before = Stamp::now();
-        let mut rest = out.as_slice();
-        while !rest.is_empty() {
-            match self.socket.try_write(rest) {
-                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
-                Err(error) => return Err(error),
+        std::future::poll_fn(|tasks| self.poll_flush(tasks)).await
+    }
+
+    /// The same, for callers that poll.
+    pub fn poll_flush(&mut self, tasks: &mut Tasks<'_>) -> Poll<io::Result<Written>> {
+        let before = *self.offered.get_or_insert_with(Stamp::now);
+        while self.sent < self.corked.len() {
+            match self.socket.try_write(self.corked.get(self.sent..).unwrap_or_default()) {
+                Ok(n) => self.sent += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.socket.poll_write_ready(tasks))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
-        Ok(Written { bytes: out.len(), plain, before, after: Stamp::now() })
+        let written = Written { bytes: self.corked.len(), plain: self.corked_plain, before, after: Stamp::now() };
+        self.corked.clear();
+        (self.sent, self.corked_plain, self.offered) = (0, 0, None);
+        Poll::Ready(Ok(written))
+    }
+
+    /// Something waits for its write.
+    #[must_use]
+    pub fn corked(&self) -> bool {
+        !self.corked.is_empty()
     }
 
     /// Waits for bytes and takes them in; `Some`: the peer is gone.
@@ -128,32 +148,37 @@ impl Wire {
     /// # Errors
     /// If the peer breaks the TLS protocol.
     pub async fn read_some(&mut self) -> Result<Option<Gone>> {
+        std::future::poll_fn(|tasks| self.poll_some(tasks)).await
+    }
+
+    /// The same, for callers that poll.
+    pub fn poll_some(&mut self, tasks: &mut Tasks<'_>) -> Poll<Result<Option<Gone>>> {
         let mut buffer = [0_u8; 16 * 1024];
         loop {
-            if self.socket.readable().await.is_err() {
-                return Ok(Some(Gone::Reset));
+            if ready!(self.socket.poll_read_ready(tasks)).is_err() {
+                return Poll::Ready(Ok(Some(Gone::Reset)));
             }
             let read = self.socket.try_read(&mut buffer);
             let now = Stamp::now();
             match read {
-                Ok(0) => return Ok(Some(Gone::Fin)),
+                Ok(0) => return Poll::Ready(Ok(Some(Gone::Fin))),
                 Ok(n) => {
                     self.last_read = now;
                     let fresh = self.input.is_empty();
-                    let clean_end = self.take_in(buffer.get(..n).unwrap_or_default()).await?;
+                    let clean_end = self.take_in(buffer.get(..n).unwrap_or_default(), tasks)?;
                     if fresh && !self.input.is_empty() {
                         self.input_since = now;
                     }
-                    return Ok(clean_end.then_some(Gone::Fin));
+                    return Poll::Ready(Ok(clean_end.then_some(Gone::Fin)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Ok(Some(Gone::Reset)),
+                Err(_) => return Poll::Ready(Ok(Some(Gone::Reset))),
             }
         }
     }
 
     /// Feeds TLS; true: the peer sent close_notify.
-    async fn take_in(&mut self, mut bytes: &[u8]) -> Result<bool> {
+    fn take_in(&mut self, mut bytes: &[u8], tasks: &mut Tasks<'_>) -> Result<bool> {
         let Some(tls) = &mut self.tls else {
             self.input.extend_from_slice(bytes);
             return Ok(false);
@@ -167,12 +192,13 @@ impl Wire {
             tls.reader().read_exact(&mut plain)?;
             self.input.extend_from_slice(&plain);
         }
-        // Handshake answers and key updates.
+        // Handshake answers and key updates; what the socket does not take now goes with the next write.
+        let quiet = self.corked.is_empty();
         while tls.wants_write() {
             tls.write_tls(&mut self.corked)?;
         }
-        if !self.corked.is_empty() && self.corked_plain == 0 {
-            self.flush().await?;
+        if quiet && !self.corked.is_empty() {
+            let _ = self.poll_flush(tasks);
         }
         Ok(ended)
     }

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use provider::log::{Line, WriteLine};
+use provider::log::{Line, Protocol, WriteLine};
 use provider::script::{Encoding, Kind, Reply, Say, Scenario, Shape, Step, answer, deltas};
 use provider::{Options, Provider};
 use rustls::pki_types::pem::PemObject;
@@ -15,6 +15,19 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/responses", "/prefix/v1/messages"];
+/// Paths of the other APIs with text; `{}` is the model.
+const MORE: [&str; 10] = [
+    "/v1/completions",
+    "/mistral/v1/chat/completions",
+    "/groq/openai/v1/chat/completions",
+    "/v2/chat",
+    "/api/chat",
+    "/api/generate",
+    "/v1beta/models/{}:streamGenerateContent?alt=sse",
+    "/v1beta/models/{}:streamGenerateContent",
+    "/model/{}/converse-stream",
+    "/model/{}/invoke-with-response-stream",
+];
 
 #[test]
 fn every_dialect_says_the_same_characters() {
@@ -27,6 +40,120 @@ fn every_dialect_says_the_same_characters() {
         let (chunks, chars) = visible(&writes(&provider, &model));
         assert_eq!((chunks, chars), (20, 240), "{path}");
     }
+}
+
+#[test]
+fn every_other_api_logs_the_same_characters() {
+    let (provider, _dir) = start(true);
+    for (at, path) in MORE.iter().enumerate() {
+        let model = format!("scenario:text~{at}");
+        let answer = ask(&provider, &path.replace("{}", &model), &model, true);
+        assert!(answer.ends_with(b"0\r\n\r\n"), "{path}");
+        assert_eq!(visible(&writes(&provider, &model)), (20, 240), "{path}");
+    }
+}
+
+#[test]
+fn frames_of_the_event_stream_are_whole_and_checked() {
+    let (provider, _dir) = start(true);
+    let model = "scenario:text~frames";
+    let body = dechunk(&body(&ask(&provider, &format!("/model/{model}/converse-stream"), model, true)));
+    let (mut rest, mut names) = (body.as_slice(), Vec::new());
+    while !rest.is_empty() {
+        let number = |at: usize| u32::from_be_bytes(rest[at..at + 4].try_into().unwrap());
+        let (total, headers) = (number(0) as usize, number(4) as usize);
+        assert_eq!((number(8), number(total - 4)), (crc32fast::hash(&rest[..8]), crc32fast::hash(&rest[..total - 4])));
+        assert_eq!(&rest[13..24], b":event-type");
+        names.push(String::from_utf8_lossy(&rest[27..27 + usize::from(rest[26])]).into_owned());
+        let _: serde_json::Value = serde_json::from_slice(&rest[12 + headers..total - 4]).unwrap();
+        rest = &rest[total..];
+    }
+    assert_eq!((names.len(), names[0].as_str()), (24, "messageStart"));
+    assert_eq!(names[1], "contentBlockDelta");
+    assert_eq!(names[21..], ["contentBlockStop", "messageStop", "metadata"]);
+}
+
+/// Twenty streams of one connection, by the `h2` crate's own client: each log line belongs to its stream, and every part was
+/// written before the client had it.
+#[test]
+fn streams_of_one_http2_connection_are_told_apart() {
+    let (provider, _dir) = start(false);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let plain = provider.plain_url().replace("http://", "");
+    let received = runtime.block_on(async {
+        let socket = tokio::net::TcpStream::connect(plain).await.unwrap();
+        let (client, connection) = h2::client::handshake(socket).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let streams = (0..20).map(|stream| h2_stream(client.clone(), format!("scenario:text#h2-{stream}")));
+        let mut running: Vec<_> = streams.map(tokio::spawn).collect();
+        let cancelled = tokio::spawn(h2_cancelled(client.clone(), "scenario:long#h2".to_owned()));
+        let mut received = Vec::new();
+        for stream in &mut running {
+            received.push(stream.await.unwrap());
+        }
+        cancelled.await.unwrap();
+        drop(client);
+        connection.abort();
+        received
+    });
+    for (stream, text) in received.iter().enumerate() {
+        let model = format!("scenario:text#h2-{stream}");
+        assert_eq!(deltas_in(text).chars().count(), 240);
+        let writes = writes(&provider, &model);
+        assert_eq!(visible(&writes), (20, 240), "{stream}");
+        let kinds: Vec<Kind> = writes.iter().flat_map(|write| &write.parts).map(|part| part.kind).collect();
+        assert_eq!((kinds.first(), kinds.last()), (Some(&Kind::Head), Some(&Kind::Trailer)));
+    }
+    let lines = provider.lines();
+    let requests = lines.iter().filter_map(|line| if let Line::Request(request) = line { Some(request) } else { None });
+    assert!(requests.clone().all(|request| request.protocol == Protocol::Http2 && request.first_byte.boot > 0));
+    assert_eq!(requests.clone().map(|request| request.conn).collect::<std::collections::BTreeSet<_>>().len(), 1);
+    wait_for(|| provider.lines().iter().any(|line| matches!(line, Line::Cancel { .. })));
+}
+
+async fn h2_request(client: h2::client::SendRequest<bytes::Bytes>, model: &str) -> h2::RecvStream {
+    let body = serde_json::json!({"model": model, "stream": true}).to_string();
+    let request = http::Request::post("http://localhost/v1/chat/completions").body(()).unwrap();
+    let (answer, mut stream) = client.ready().await.unwrap().send_request(request, false).unwrap();
+    stream.send_data(body.into(), true).unwrap();
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.into_body()
+}
+
+async fn h2_stream(client: h2::client::SendRequest<bytes::Bytes>, model: String) -> String {
+    let mut body = h2_request(client, &model).await;
+    let mut text = Vec::new();
+    while let Some(piece) = body.data().await {
+        let piece = piece.unwrap();
+        text.extend_from_slice(&piece);
+        body.flow_control().release_capacity(piece.len()).unwrap();
+    }
+    String::from_utf8(text).unwrap()
+}
+
+/// Dropping the body resets the stream.
+async fn h2_cancelled(client: h2::client::SendRequest<bytes::Bytes>, model: String) {
+    let mut body = h2_request(client, &model).await;
+    assert!(!body.data().await.unwrap().unwrap().is_empty());
+}
+
+#[test]
+fn an_account_is_used_up_in_its_vendors_words() {
+    let (provider, _dir) = start(true);
+    let head = |path: &str| {
+        let answer = ask(&provider, path, "scenario:quota", true);
+        String::from_utf8_lossy(&answer[..answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap()]).into_owned()
+    };
+    let first = head(PATHS[0]);
+    assert!(first.contains("x-ratelimit-remaining-requests: 5\r\n"), "{first}");
+    assert!(first.contains("x-ratelimit-reset-tokens: 10s"), "{first}");
+    let second = head(PATHS[2]);
+    assert!(second.contains("anthropic-ratelimit-requests-remaining: 4\r\n"), "{second}");
+    assert!(second.contains("anthropic-ratelimit-tokens-limit: 100000\r\n"), "{second}");
+    (0..4).for_each(|_| drop(head(PATHS[0])));
+    let last = head(PATHS[0]);
+    assert!(last.starts_with("HTTP/1.1 429 ") && last.contains("retry-after: "), "{last}");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Asked, Piece, Stream, Whole, Word};
+use super::{Asked, Stream, Whole, Word};
+use crate::form::Event;
 use crate::script::{Kind, Reply, Tokens};
 
 const ID: &str = "msg_scripted";
@@ -24,17 +25,17 @@ impl Messages {
         Self { model: asked.model.clone(), padding: reply.padding, usage, open: None, blocks: 0 }
     }
 
-    fn named(&self, kind: Kind, text: &str, data: &Value) -> Piece {
+    fn named(&self, kind: Kind, text: &str, data: &Value) -> Event {
         let mut json = data.to_string();
         if self.padding && json.pop() == Some('}') {
             json.push_str(&" ".repeat(16_usize.saturating_sub(text.len())));
             json.push('}');
         }
         let name = data.get("type").and_then(Value::as_str).unwrap_or_default();
-        Piece::named(kind, text, name, &json)
+        Event::named(kind, text, name, &json)
     }
 
-    fn start(&self) -> Piece {
+    fn start(&self) -> Event {
         let usage = json!({"input_tokens": self.usage.input - self.usage.cached, "output_tokens": 1,
                            "cache_read_input_tokens": self.usage.cached, "cache_creation_input_tokens": 0});
         let message = json!({"id": ID, "type": "message", "role": "assistant", "model": self.model, "content": [],
@@ -43,65 +44,65 @@ impl Messages {
     }
 
     /// A delta, in a block of its type: one is begun (and the one before ended) if need be.
-    fn delta(&mut self, block: &'static str, start: &Value, kind: Kind, text: &str, delta: &Value) -> Vec<Piece> {
-        let mut pieces = Vec::new();
+    fn delta(&mut self, block: &'static str, start: &Value, kind: Kind, text: &str, delta: &Value) -> Vec<Event> {
+        let mut events = Vec::new();
         if self.open != Some(block) {
-            pieces.extend(self.close());
-            pieces.push(self.begin(block, start, Kind::Event, ""));
+            events.extend(self.close());
+            events.push(self.begin(block, start, Kind::Event, ""));
         }
         let index = self.blocks.saturating_sub(1);
         let data = json!({"type": "content_block_delta", "index": index, "delta": delta});
-        pieces.push(self.named(kind, text, &data));
-        pieces
+        events.push(self.named(kind, text, &data));
+        events
     }
 
-    fn begin(&mut self, block: &'static str, start: &Value, kind: Kind, text: &str) -> Piece {
+    fn begin(&mut self, block: &'static str, start: &Value, kind: Kind, text: &str) -> Event {
         let index = self.blocks;
         self.blocks += 1;
         self.open = Some(block);
         self.named(kind, text, &json!({"type": "content_block_start", "index": index, "content_block": start}))
     }
 
-    fn close(&mut self) -> Option<Piece> {
+    fn close(&mut self) -> Option<Event> {
         self.open.take()?;
         let index = self.blocks.saturating_sub(1);
         Some(self.named(Kind::Event, "", &json!({"type": "content_block_stop", "index": index})))
     }
 
-    fn text(&mut self, text: &str) -> Vec<Piece> {
+    fn text(&mut self, text: &str) -> Vec<Event> {
         let start = json!({"type": "text", "text": ""});
         self.delta("text", &start, Kind::Visible, text, &json!({"type": "text_delta", "text": text}))
     }
 
-    fn reasoning(&mut self, text: &str) -> Vec<Piece> {
+    fn reasoning(&mut self, text: &str) -> Vec<Event> {
         let start = json!({"type": "thinking", "thinking": "", "signature": ""});
         self.delta("thinking", &start, Kind::Reasoning, text, &json!({"type": "thinking_delta", "thinking": text}))
     }
 
-    fn tool(&mut self, name: &str) -> Vec<Piece> {
-        let mut pieces: Vec<Piece> = self.close().into_iter().collect();
+    fn tool(&mut self, name: &str) -> Vec<Event> {
+        let mut events: Vec<Event> = self.close().into_iter().collect();
         // A tool's name travels in its block's start: that event is output of the tool kind.
         let start = json!({"type": "tool_use", "id": "toolu_scripted", "name": name, "input": {}});
-        pieces.push(self.begin("tool_use", &start, Kind::Tool, name));
-        pieces
+        events.push(self.begin("tool_use", &start, Kind::Tool, name));
+        events
     }
 
-    fn args(&mut self, text: &str) -> Vec<Piece> {
+    fn args(&mut self, text: &str) -> Vec<Event> {
         let delta = json!({"type": "input_json_delta", "partial_json": text});
         self.delta("tool_use", &json!({"type": "tool_use"}), Kind::Tool, text, &delta)
     }
 
-    fn finish(&mut self, reason: &str) -> Vec<Piece> {
-        let mut pieces: Vec<Piece> = self.close().into_iter().collect();
+    fn finish(&mut self, reason: &str) -> Vec<Event> {
+        let mut events: Vec<Event> = self.close().into_iter().collect();
         let data = json!({"type": "message_delta", "usage": usage_json(self.usage),
                           "delta": {"stop_reason": finish_word(reason), "stop_sequence": null}});
-        pieces.push(self.named(Kind::Event, "", &data));
-        pieces
+        events.push(self.named(Kind::Event, "", &data));
+        events
     }
 }
 
 impl Stream for Messages {
-    fn say(&mut self, word: &Word<'_>) -> Vec<Piece> {
+    fn say(&mut self, word: &Word<'_>) -> Vec<Event> {
         match word {
             Word::Start => vec![self.start()],
             Word::Text(text) | Word::Refusal(text) => self.text(text),
@@ -109,6 +110,7 @@ impl Stream for Messages {
             Word::Tool(name) => self.tool(name),
             Word::ToolArgs(text) => self.args(text),
             Word::Finish(reason) => self.finish(reason),
+            Word::Audio(_) => Vec::new(),
             Word::End => vec![self.named(Kind::End, "", &json!({"type": "message_stop"}))],
             Word::Ping => vec![self.named(Kind::Keepalive, "", &json!({"type": "ping"}))],
             Word::Error { kind, message } => {
@@ -146,7 +148,7 @@ pub fn whole(said: &Whole) -> Value {
     if !text.is_empty() {
         content.push(json!({"type": "text", "text": text}));
     }
-    if let Some((name, args)) = &said.tool {
+    for (name, args) in &said.tools {
         content.push(json!({"type": "tool_use", "id": "toolu_scripted", "name": name, "input": {"q": args}}));
     }
     json!({"id": ID, "type": "message", "role": "assistant", "model": said.model, "content": content,

@@ -1,73 +1,30 @@
-//! How the three dialects put a script into events and into whole JSON answers.
+//! How each dialect puts a script into events and into whole JSON answers.
 
 #![expect(
     clippy::indexing_slicing,
     reason = "assigning to a key of a JSON object made here: that inserts, never panics"
 )]
 
+mod asked;
 mod chat;
+mod cohere;
+mod completions;
+mod converse;
+mod gemini;
 mod messages;
+mod ollama;
+mod realtime;
 mod responses;
+mod speech;
+mod usage;
 
 use serde_json::{Value, json};
 
+pub use self::asked::{Api, Asked, Flavour};
+pub use self::usage::reported;
+use crate::form::{Event, Former, Piece, What};
 use crate::script::{Kind, Reply, Say, Tokens};
 use crate::words::Words;
-
-/// Which API a request speaks, by its path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Api {
-    Chat,
-    Responses,
-    Messages,
-}
-
-impl Api {
-    /// The API of a path, query excluded; any prefix is allowed, as gateways do.
-    #[must_use]
-    pub fn of_path(path: &str) -> Option<Self> {
-        let path = path.split('?').next().unwrap_or_default();
-        [("/chat/completions", Self::Chat), ("/responses", Self::Responses), ("/messages", Self::Messages)]
-            .into_iter()
-            .find_map(|(end, api)| path.ends_with(end).then_some(api))
-    }
-}
-
-/// What the request asked for, as far as the answer depends on it.
-#[derive(Clone, Debug, Default)]
-pub struct Asked {
-    pub model: String,
-    pub stream: bool,
-    /// OpenAI chat: `stream_options.include_usage`.
-    pub include_usage: bool,
-}
-
-/// Bytes of one event, and what they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
-    pub bytes: Vec<u8>,
-    pub kind: Kind,
-    pub chars: u32,
-    pub full_stop: bool,
-}
-
-impl Piece {
-    fn event(kind: Kind, text: &str, data: &str) -> Self {
-        Self::new(format!("data: {data}\n\n"), kind, text)
-    }
-
-    fn named(kind: Kind, text: &str, name: &str, data: &str) -> Self {
-        Self::new(format!("event: {name}\ndata: {data}\n\n"), kind, text)
-    }
-
-    fn comment(kind: Kind, text: &str) -> Self {
-        Self::new(format!(": {text}\n\n"), kind, "")
-    }
-
-    fn new(bytes: String, kind: Kind, text: &str) -> Self {
-        Self { bytes: bytes.into_bytes(), kind, chars: count(text), full_stop: text.contains('.') }
-    }
-}
 
 /// A step's words with made-up texts filled in.
 enum Word<'a> {
@@ -77,6 +34,7 @@ enum Word<'a> {
     Refusal(&'a str),
     Tool(&'a str),
     ToolArgs(&'a str),
+    Audio(&'a [u8]),
     Finish(&'a str),
     End,
     Ping,
@@ -85,7 +43,7 @@ enum Word<'a> {
 
 /// One dialect's way of streaming.
 trait Stream: Send {
-    fn say(&mut self, word: &Word<'_>) -> Vec<Piece>;
+    fn say(&mut self, word: &Word<'_>) -> Vec<Event>;
 }
 
 /// Everything an answer says, collected for dialects' whole JSON bodies.
@@ -95,32 +53,43 @@ struct Whole {
     text: String,
     reasoning: String,
     refusal: String,
-    tool: Option<(String, String)>,
+    /// Name and arguments of each call.
+    tools: Vec<(String, String)>,
     finish: String,
+    audio: Vec<u8>,
     usage: Option<Tokens>,
 }
 
 /// Turns steps into pieces for one reply.
 pub struct Renderer {
     stream: Box<dyn Stream>,
+    former: Former,
     words: Words,
 }
 
 impl Renderer {
     /// A renderer for a streamed reply.
     #[must_use]
-    pub fn new(api: Api, asked: &Asked, reply: &Reply) -> Self {
-        let stream: Box<dyn Stream> = match api {
+    pub fn new(asked: &Asked, reply: &Reply) -> Self {
+        let stream: Box<dyn Stream> = match asked.api {
             Api::Chat => Box::new(chat::Chat::new(asked, reply)),
+            Api::Completions => Box::new(completions::Completions::new(asked, reply)),
             Api::Responses => Box::new(responses::Responses::new(asked, reply)),
-            Api::Messages => Box::new(messages::Messages::new(asked, reply)),
+            Api::Messages | Api::Invoke => Box::new(messages::Messages::new(asked, reply)),
+            Api::Gemini => Box::new(gemini::Gemini::new(asked, reply)),
+            Api::Converse => Box::new(converse::Converse::new(reply)),
+            Api::Cohere => Box::new(cohere::Cohere::new(reply)),
+            Api::OllamaChat | Api::OllamaGenerate => Box::new(ollama::Ollama::new(asked, reply)),
+            Api::Speech => Box::new(speech::Speech::new(asked, reply)),
+            Api::Realtime => Box::new(realtime::Realtime::new(reply)),
         };
-        Self { stream, words: Words::default() }
+        Self { stream, former: Former::new(asked.form), words: Words::default() }
     }
 
     /// The events of one step; none for faults.
     pub fn say(&mut self, say: &Say) -> Vec<Piece> {
         let made_up = self.made_up(say);
+        let audio = if let Say::Audio(bytes) = say { sound(*bytes) } else { Vec::new() };
         let word = match say {
             Say::Start => Word::Start,
             Say::Text(_) => Word::Text(&made_up),
@@ -129,15 +98,27 @@ impl Renderer {
             Say::Refusal(_) => Word::Refusal(&made_up),
             Say::Tool { name } => Word::Tool(name),
             Say::ToolArgs(_) => Word::ToolArgs(&made_up),
+            Say::Audio(_) => Word::Audio(&audio),
             Say::Finish(reason) => Word::Finish(reason),
             Say::End => Word::End,
             Say::Ping => Word::Ping,
             Say::Error { kind, message } => Word::Error { kind, message },
-            Say::Comment(text) => return vec![Piece::comment(Kind::Keepalive, text)],
-            Say::Raw(text) => return vec![Piece::new(text.clone(), Kind::Raw, "")],
+            Say::Comment(text) => return self.pieces(&[Event::comment(Kind::Keepalive, text)]),
+            Say::Raw(text) => return self.pieces(&[Event::new(Kind::Raw, "", What::Bytes(text.clone().into()))]),
             Say::Fault(_) => return Vec::new(),
         };
-        self.stream.say(&word)
+        let events = self.stream.say(&word);
+        self.pieces(&events)
+    }
+
+    /// What ends the body.
+    #[must_use]
+    pub fn finish(&self) -> &'static [u8] {
+        self.former.finish()
+    }
+
+    fn pieces(&mut self, events: &[Event]) -> Vec<Piece> {
+        events.iter().filter_map(|event| self.former.piece(event)).collect()
     }
 
     fn made_up(&mut self, say: &Say) -> String {
@@ -149,10 +130,16 @@ impl Renderer {
     }
 }
 
+/// So many bytes that no text parser should take for text.
+fn sound(bytes: u32) -> Vec<u8> {
+    (0..=255).rev().cycle().take(bytes as usize).collect()
+}
+
 /// The body of a whole (non-stream) answer, and the number of visible characters in it.
 #[must_use]
-pub fn whole(api: Api, asked: &Asked, reply: &Reply) -> (Value, u32) {
-    let mut whole = Whole { model: asked.model.clone(), usage: reply.usage, ..Whole::default() };
+pub fn whole(asked: &Asked, reply: &Reply) -> (Vec<u8>, u32) {
+    let finish = "stop".to_owned();
+    let mut whole = Whole { model: asked.model.clone(), usage: reply.usage, finish, ..Whole::default() };
     let mut words = Words::default();
     for step in &reply.steps {
         for _ in 0..step.repeat {
@@ -160,23 +147,33 @@ pub fn whole(api: Api, asked: &Asked, reply: &Reply) -> (Value, u32) {
         }
     }
     let visible = count(&whole.text);
-    let body = match api {
-        Api::Chat => chat::whole(&whole),
-        Api::Responses => responses::whole(&whole),
-        Api::Messages => messages::whole(&whole),
+    let body = match asked.api {
+        Api::Chat => chat::whole(&whole, asked.flavour),
+        Api::Completions => completions::whole(&whole),
+        Api::Responses | Api::Realtime => responses::whole(&whole),
+        Api::Messages | Api::Invoke => messages::whole(&whole),
+        Api::Gemini => gemini::whole(&whole),
+        Api::Converse => converse::whole(&whole),
+        Api::Cohere => cohere::whole(&whole),
+        Api::OllamaChat | Api::OllamaGenerate => ollama::whole(&whole, asked.api),
+        Api::Speech => return (whole.audio, 0),
     };
-    (body, visible)
+    (body.to_string().into_bytes(), visible)
 }
 
 fn collect(whole: &mut Whole, words: &mut Words, say: &Say) {
     match say {
-        Say::Text(chars) => whole.text.push_str(&words.take(*chars)),
+        Say::Text(chars) => {
+            whole.text.push_str(&words.take(*chars));
+            whole.audio.extend(sound(chars * speech::BYTES_PER_CHAR));
+        }
         Say::Words(text) => whole.text.push_str(text),
+        Say::Audio(bytes) => whole.audio.extend(sound(*bytes)),
         Say::Reasoning(chars) => whole.reasoning.push_str(&words.take(*chars)),
         Say::Refusal(chars) => whole.refusal.push_str(&words.take(*chars)),
-        Say::Tool { name } => whole.tool = Some((name.clone(), String::new())),
+        Say::Tool { name } => whole.tools.push((name.clone(), String::new())),
         Say::ToolArgs(chars) => {
-            if let Some((_, args)) = &mut whole.tool {
+            if let Some((_, args)) = whole.tools.last_mut() {
                 args.extend("0123456789".chars().cycle().take(*chars as usize));
             }
         }
@@ -185,11 +182,19 @@ fn collect(whole: &mut Whole, words: &mut Words, say: &Say) {
     }
 }
 
-/// The body of an error status.
+/// The body of an error status, and the name by which AWS's header calls it.
 #[must_use]
-pub fn error_body(api: Api, status: u16) -> Value {
+pub fn error_body(api: Api, status: u16) -> (Value, Option<&'static str>) {
     let message = "scripted failure";
     let kind = match (api, status) {
+        (Api::Gemini, 400) => "INVALID_ARGUMENT",
+        (Api::Gemini, 429) => "RESOURCE_EXHAUSTED",
+        (Api::Gemini, 503 | 529) => "UNAVAILABLE",
+        (Api::Gemini, _) => "INTERNAL",
+        (Api::Converse | Api::Invoke, 400) => "ValidationException",
+        (Api::Converse | Api::Invoke, 429) => "ThrottlingException",
+        (Api::Converse | Api::Invoke, 503 | 529) => "ServiceUnavailableException",
+        (Api::Converse | Api::Invoke, _) => "InternalServerException",
         (_, 400) => "invalid_request_error",
         (_, 401) => "authentication_error",
         (_, 404) => "not_found_error",
@@ -200,8 +205,12 @@ pub fn error_body(api: Api, status: u16) -> Value {
         _ => "server_error",
     };
     match api {
-        Api::Messages => json!({"type": "error", "error": {"type": kind, "message": message}}),
-        _ => json!({"error": {"message": message, "type": kind, "param": null, "code": kind}}),
+        Api::Messages => (json!({"type": "error", "error": {"type": kind, "message": message}}), None),
+        Api::Gemini => (json!({"error": {"code": status, "message": message, "status": kind}}), None),
+        Api::Converse | Api::Invoke => (json!({"message": message}), Some(kind)),
+        Api::Cohere => (json!({"id": "scripted", "message": message}), None),
+        Api::OllamaChat | Api::OllamaGenerate => (json!({"error": message}), None),
+        _ => (json!({"error": {"message": message, "type": kind, "param": null, "code": kind}}), None),
     }
 }
 

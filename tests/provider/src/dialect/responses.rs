@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Asked, Piece, Stream, Whole, Word};
+use super::{Asked, Stream, Whole, Word};
+use crate::form::Event;
 use crate::script::{Kind, Reply, Tokens};
 
 const ID: &str = "resp_scripted";
@@ -41,14 +42,14 @@ impl Responses {
         }
     }
 
-    fn event(&mut self, kind: Kind, text: &str, name: &str, mut data: Value) -> Piece {
+    fn event(&mut self, kind: Kind, text: &str, name: &str, mut data: Value) -> Event {
         data["type"] = json!(name);
         data["sequence_number"] = json!(self.next);
         self.next += 1;
-        Piece::named(kind, text, name, &data.to_string())
+        Event::named(kind, text, name, &data.to_string())
     }
 
-    fn lifecycle(&mut self, kind: Kind, name: &str, status: &str) -> Piece {
+    fn lifecycle(&mut self, kind: Kind, name: &str, status: &str) -> Event {
         let said =
             Whole { model: self.model.clone(), usage: self.usage, finish: self.finish.clone(), ..Whole::default() };
         let mut response = whole(&said);
@@ -59,8 +60,8 @@ impl Responses {
         self.event(kind, "", name, json!({"response": response}))
     }
 
-    fn delta(&mut self, item: Item, kind: Kind, text: &str, name: &str) -> Vec<Piece> {
-        let mut pieces = self.open(item, "");
+    fn delta(&mut self, item: Item, kind: Kind, text: &str, name: &str) -> Vec<Event> {
+        let mut events = self.open(item, "");
         let mut data = json!({"item_id": self.item_id(), "output_index": self.items.saturating_sub(1), "delta": text});
         match item {
             Item::Message => data["content_index"] = json!(0),
@@ -73,16 +74,16 @@ impl Responses {
         if self.padding {
             data["obfuscation"] = json!("x".repeat(16_usize.saturating_sub(text.len())));
         }
-        pieces.push(self.event(kind, text, name, data));
-        pieces
+        events.push(self.event(kind, text, name, data));
+        events
     }
 
-    /// Begins an item of this kind unless one is open; ends the other that is.
-    fn open(&mut self, item: Item, tool: &str) -> Vec<Piece> {
-        if self.open == Some(item) {
+    /// Begins an item of this kind unless one is open (every call is an item of its own); ends the other that is.
+    fn open(&mut self, item: Item, tool: &str) -> Vec<Event> {
+        if self.open == Some(item) && tool.is_empty() {
             return Vec::new();
         }
-        let mut pieces = self.close();
+        let mut events = self.close();
         self.open = Some(item);
         self.items += 1;
         let (index, id) = (self.items - 1, self.item_id());
@@ -95,7 +96,7 @@ impl Responses {
                                  "arguments": "", "status": "in_progress"}),
         };
         let kind = if item == Item::Call { Kind::Tool } else { Kind::Event };
-        pieces.push(self.event(kind, tool, "response.output_item.added", json!({"output_index": index, "item": body})));
+        events.push(self.event(kind, tool, "response.output_item.added", json!({"output_index": index, "item": body})));
         let part = match item {
             Item::Message => Some((
                 "response.content_part.added",
@@ -109,11 +110,11 @@ impl Responses {
             )),
             Item::Call => None,
         };
-        pieces.extend(part.map(|(name, data)| self.event(Kind::Event, "", name, data)));
-        pieces
+        events.extend(part.map(|(name, data)| self.event(Kind::Event, "", name, data)));
+        events
     }
 
-    fn close(&mut self) -> Vec<Piece> {
+    fn close(&mut self) -> Vec<Event> {
         let Some(item) = self.open.take() else { return Vec::new() };
         let id = self.item_id();
         let body = match item {
@@ -132,7 +133,7 @@ impl Responses {
         format!("item_{}", self.items)
     }
 
-    fn end(&mut self) -> Piece {
+    fn end(&mut self) -> Event {
         let incomplete = matches!(self.finish.as_str(), "length" | "filter");
         let (name, status) =
             if incomplete { ("response.incomplete", "incomplete") } else { ("response.completed", "completed") };
@@ -141,7 +142,7 @@ impl Responses {
 }
 
 impl Stream for Responses {
-    fn say(&mut self, word: &Word<'_>) -> Vec<Piece> {
+    fn say(&mut self, word: &Word<'_>) -> Vec<Event> {
         match word {
             Word::Start => vec![
                 self.lifecycle(Kind::Event, "response.created", "in_progress"),
@@ -158,8 +159,9 @@ impl Stream for Responses {
                 self.finish = (*reason).to_owned();
                 self.close()
             }
+            Word::Audio(_) => Vec::new(),
             Word::End => vec![self.end()],
-            Word::Ping => vec![Piece::comment(Kind::Keepalive, "keep-alive")],
+            Word::Ping => vec![Event::comment(Kind::Keepalive, "keep-alive")],
             Word::Error { kind, message } => {
                 vec![self.event(Kind::Error, "", "error", json!({"code": kind, "message": message, "param": null}))]
             }
@@ -193,7 +195,7 @@ pub fn whole(said: &Whole) -> Value {
             json!({"type": "message", "id": "item_m", "role": "assistant", "status": "completed", "content": content}),
         );
     }
-    if let Some((name, args)) = &said.tool {
+    for (name, args) in &said.tools {
         output.push(json!({"type": "function_call", "id": "item_c", "call_id": "call_scripted", "name": name,
                            "arguments": args, "status": "completed"}));
     }

@@ -53,7 +53,7 @@ pub fn run(table: &mut Table) -> Result<()> {
 fn curl(rig: &Rig, model: &str) -> Result<Child> {
     let body = format!("{{\"model\": \"{model}\", \"stream\": true, \"messages\": []}}");
     let mut curl = Command::new("curl");
-    curl.args(["-sSN", "-o", "/dev/null", "-d", &body]).arg("--cacert").args(rig.provider.ca());
+    curl.args(["-sSN", "--http1.1", "-o", "/dev/null", "-d", &body]).arg("--cacert").args(rig.provider.ca());
     curl.arg(format!("{}/v1/chat/completions", rig.provider.url())).stdin(Stdio::null());
     curl.spawn().context("cannot start curl")
 }

@@ -1,0 +1,69 @@
+"""A WebSocket client with permessage-deflate, as the library offers it by default: `websocket_client.py MODEL...`.
+
+CLIENT_API: `realtime` (the model is in the URL, so each has a socket) or `responses` (all turns on one socket: CLIENT_PARALLEL must
+be 1). CLIENT_COMPRESSION: `deflate` (default), `no-takeover` (both windows forgotten after every message) or `none`.
+"""
+
+import contextlib
+import json
+import os
+import ssl
+
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.sync.client import connect
+
+import common
+
+DONE = {"response.done", "response.completed", "response.incomplete", "response.failed", "error"}
+
+
+def open_socket(path):
+    kind = os.environ.get("CLIENT_COMPRESSION", "deflate")
+    extensions = None
+    if kind == "no-takeover":
+        factory = ClientPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
+        extensions = [factory]
+    url = common.url(path).replace("http", "ws", 1)
+    trust = ssl.create_default_context() if url.startswith("wss") else None
+    headers = {"Authorization": "Bearer " + common.SECRET}
+    compression = "deflate" if kind == "deflate" else None
+    return connect(url, ssl=trust, additional_headers=headers, compression=compression, extensions=extensions)
+
+
+def hear(socket):
+    chars = 0
+    for message in socket:
+        event = json.loads(message)
+        if event["type"] == "response.output_text.delta":
+            chars += len(event["delta"])
+        if event["type"] == "error":
+            raise RuntimeError(event.get("error", event).get("code"))
+        if event["type"] in DONE or common.enough(chars):
+            break
+    return chars
+
+
+def realtime(model, _stream):
+    common.say_begin(model)
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": common.PROMPT}]}
+    with open_socket("/v1/realtime?model=" + model.replace("#", "%23")) as socket:
+        socket.send(json.dumps({"type": "session.update", "session": {"type": "realtime", "output_modalities": ["text"]}}))
+        socket.send(json.dumps({"type": "conversation.item.create", "item": item}))
+        socket.send(json.dumps({"type": "response.create"}))
+        return hear(socket)
+
+
+USED = contextlib.ExitStack()
+SOCKETS = []
+
+
+def responses(model, _stream):
+    if not SOCKETS:
+        SOCKETS.append(USED.enter_context(open_socket("/v1/responses")))
+    common.say_begin(model)
+    SOCKETS[0].send(json.dumps({"type": "response.create", "model": model, "input": common.PROMPT}))
+    return hear(SOCKETS[0])
+
+
+with USED:
+    common.run_sync(responses if common.API == "responses" else realtime)
