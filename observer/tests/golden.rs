@@ -163,3 +163,9 @@ fn deepgram_socket() {
 fn openai_responses_socket() {
     split::run("openai_responses_socket", || Box::<Utterances>::default());
 }
+
+#[cfg(debug_assertions)]
+#[test]
+fn template() {
+    split::run("template", || Box::<Utterances>::default());
+}

@@ -1,4 +1,4 @@
-//! `cargo xtask`: set-up, demo, tests, kernel matrix and benchmarks. One file per verb.
+//! `cargo xtask`: set-up, demo, tests, kernel matrix, benchmarks, new dialects. One file per verb.
 
 mod apt;
 mod bench;
@@ -6,6 +6,7 @@ mod bench;
 mod bpf_build;
 mod debs;
 mod demo;
+mod dialect;
 mod kernels;
 mod programs;
 mod progress;
@@ -17,7 +18,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Set-up, demo, tests, kernel matrix and benchmarks of llm-observer")]
+#[command(
+    name = "cargo xtask",
+    about = "Set-up, demo, tests, kernel matrix and benchmarks of llm-observer, new dialects"
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -38,6 +42,11 @@ enum Verb {
     },
     /// Run the benchmarks; prints a table, writes JSON
     Bench,
+    /// Write a new dialect from the living template: folder, vectors, fuzz target, tables
+    NewDialect {
+        /// Of its module: small letters, digits and `_`, as in `acme_chat`
+        name: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -47,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Demo => demo::run().map(|()| true),
         Verb::Kernels { versions } => kernels::run(&versions),
         Verb::Bench => bench::run().map(|()| true),
+        Verb::NewDialect { name } => dialect::run(&name).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -370,6 +370,8 @@ mod tests {
         fn no_bytes_make_a_dialect_panic(mode in any::<u8>(), documents in prop::collection::vec(documents(), 0..4)) {
             let mut data = vec![mode];
             data.extend(documents.join(&b'\n'));
+            #[cfg(debug_assertions)]
+            crate::dialect::template::fuzz(&data);
             anthropic_messages::fuzz(&data);
             bedrock_converse::fuzz(&data);
             bedrock_invoke::fuzz(&data);

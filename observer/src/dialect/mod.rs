@@ -37,6 +37,8 @@ mod running;
 pub mod sglang_generate;
 pub mod socket;
 mod table;
+#[cfg(debug_assertions)]
+pub mod template;
 #[cfg(test)]
 mod testing;
 pub mod tgi_generate;

@@ -46,6 +46,9 @@ pub static DIALECTS: &[&Row] = &[
     &deepgram::SPEAK,
     &deepgram::LISTEN,
     &grpc::ROW,
+    // Not in a release: no server speaks it.
+    #[cfg(debug_assertions)]
+    &super::template::ROW,
 ];
 
 /// A path or host that the operator declares to speak a dialect (self-hosted gateways). What is absent is not judged; one
