@@ -155,6 +155,20 @@ pub enum Mark {
 impl Mark {
     /// How many there are.
     pub const COUNT: usize = 7;
+
+    /// Its name in `inspect`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Fingerprint => "fingerprint",
+            Self::Tier => "tier",
+            Self::Upstream => "upstream",
+            Self::Fallback => "fallback",
+            Self::Blocked => "blocked",
+            Self::Continuation => "continuation",
+        }
+    }
 }
 
 /// Token counts as the provider reported them, normalised: `input` includes cached, `output` includes reasoning.

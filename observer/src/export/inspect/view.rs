@@ -7,7 +7,7 @@ use crate::clock::Wall;
 use crate::coverage::{ProbeRow, ProcessRow};
 use crate::export::labels::{host, port_named};
 use crate::export::own::{probe_state, visibility};
-use crate::ledger::{Entry, Point, Stall};
+use crate::ledger::{Entry, Point, Said, Stall};
 use crate::units::Ns;
 
 /// One stream.
@@ -62,6 +62,13 @@ pub struct Stream {
     pub tokens: Tokens,
     pub finish_reason: Option<String>,
     pub error_kind: Option<String>,
+    /// The provider's id of the request (a header), and of the answer (in it).
+    pub request_id: Option<String>,
+    pub response_id: Option<String>,
+    /// What the provider said of itself, in order.
+    pub marks: Vec<MarkView>,
+    /// The server's account of its own work, milliseconds.
+    pub server_ms: ServerMs,
     pub attempt: Option<u32>,
     pub hop_of: Option<String>,
     pub visibility: String,
@@ -128,6 +135,29 @@ pub struct Tokens {
     pub cached: Option<u64>,
     pub cache_write: Option<u64>,
     pub reasoning: Option<u64>,
+    pub audio_input: Option<u64>,
+    pub audio_output: Option<u64>,
+}
+
+/// A word of the provider's: `fingerprint`, `tier`, `upstream`, `model` (where it changed), `fallback`, `blocked`,
+/// `continuation`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MarkView {
+    pub mark: String,
+    pub value: String,
+    pub at: String,
+}
+
+/// Times by the server's own clock.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerMs {
+    /// Until the response head.
+    pub head: Option<f64>,
+    pub queue: Option<f64>,
+    pub prompt: Option<f64>,
+    pub generation: Option<f64>,
+    pub first: Option<f64>,
+    pub total: Option<f64>,
 }
 
 /// An answer on the wire.
@@ -234,6 +264,10 @@ impl Stream {
             tokens: Tokens::new(entry),
             finish_reason: entry.finish_reason.clone(),
             error_kind: entry.error_kind.clone(),
+            request_id: entry.answered.as_ref().and_then(|answered| answered.request_id.clone()),
+            response_id: entry.response_id.clone(),
+            marks: entry.marks.iter().map(|said| MarkView::new(said, wall)).collect(),
+            server_ms: ServerMs::new(entry),
             attempt: entry.attempt,
             hop_of: None,
             visibility: owned(if entry.shape { "shape" } else { "plaintext" }),
@@ -299,6 +333,28 @@ impl Tokens {
             cached: usage.cached,
             cache_write: usage.cache_write,
             reasoning: usage.reasoning,
+            audio_input: usage.audio_input,
+            audio_output: usage.audio_output,
+        }
+    }
+}
+
+impl MarkView {
+    fn new(said: &Said, wall: &Wall) -> MarkView {
+        MarkView { mark: said.mark.name().to_owned(), value: said.value.clone(), at: wall.rfc3339(said.at) }
+    }
+}
+
+impl ServerMs {
+    fn new(entry: &Entry) -> ServerMs {
+        let times = entry.server_times;
+        ServerMs {
+            head: entry.answered.as_ref().and_then(|answered| answered.processing_ms),
+            queue: times.queue_ms,
+            prompt: times.prompt_ms,
+            generation: times.generation_ms,
+            first: times.first_ms,
+            total: times.total_ms,
         }
     }
 }
