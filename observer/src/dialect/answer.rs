@@ -39,6 +39,10 @@ pub enum Part {
     /// The same words beside `error`, not in it; they mean an error only where there is one.
     OuterType,
     OuterCode,
+    /// How long to wait, as Google writes it in an error's details (`34s`).
+    RetryDelay,
+    /// Which quota ran out.
+    QuotaId,
 }
 
 /// A token count, as the API means it.
@@ -136,6 +140,10 @@ static ERRORS: Parts = &[
     at(&["error", "status"], Part::OuterType),
     at(&["[]", "error", "status"], Part::OuterType),
     at(&["[]", "error", "code"], Part::ErrorCode),
+    at(&["error", "details", "[]", "retryDelay"], Part::RetryDelay),
+    at(&["[]", "error", "details", "[]", "retryDelay"], Part::RetryDelay),
+    at(&["error", "details", "[]", "violations", "[]", "quotaId"], Part::QuotaId),
+    at(&["[]", "error", "details", "[]", "violations", "[]", "quotaId"], Part::QuotaId),
     // AWS, ElevenLabs, Deepgram.
     at(&["__type"], Part::OuterType),
     at(&["detail", "status"], Part::OuterType),
@@ -263,6 +271,10 @@ impl Facts {
             (Part::Tokens(which), Found::Number(number)) => self.count(which, number.count()),
             (Part::Mark(what), Found::Text(value)) => self.named.mark(what, Some(value), out),
             (Part::Took(which, unit), Found::Number(number)) => self.times.took(which, unit, number.0.parse().ok()),
+            (Part::RetryDelay, Found::Text(delay)) => {
+                say_limit("retry-after", delay.strip_suffix('s').unwrap_or(delay), out);
+            }
+            (Part::QuotaId, Found::Text(id)) => say_limit("quota-id", id, out),
             _ => self.note_error(part, found),
         }
     }
@@ -333,6 +345,10 @@ impl Facts {
         error::kind(self.error_code.as_deref(), self.error_type.as_deref().or(outer_type))
             .or_else(|| error::kind(self.outer_code.as_deref(), outer_type))
     }
+}
+
+fn say_limit(name: &'static str, value: &str, out: &mut dyn FnMut(Utterance<'_>)) {
+    out(Utterance::Limit { name: Cow::Borrowed(name), value: Cow::Borrowed(value) });
 }
 
 impl ServerTimes {

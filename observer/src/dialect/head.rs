@@ -212,6 +212,10 @@ impl ResponseFacts {
 
     /// Takes over a limit that came later; the last value counts.
     pub fn limit(&mut self, name: &str, value: &str) {
+        if name == "retry-after" {
+            self.retry_after.get_or_insert_with(|| mark(value).to_owned());
+            return;
+        }
         if let Some((_, last)) = self.limits.iter_mut().find(|(known, _)| known == name) {
             *last = mark(value).to_owned();
         } else if self.limits.len() < limits::HEAD_MARKS {
@@ -393,6 +397,17 @@ mod tests {
             ("cf-aig-step", "1"),
         ];
         assert_eq!(got.gateway, owned(&expected));
+    }
+
+    #[test]
+    fn limits_that_come_later_count() {
+        let mut facts = response(&[("x-ratelimit-remaining-tokens", "5")]);
+        facts.limit("x-ratelimit-remaining-tokens", "3");
+        facts.limit("quota-id", "PerDay");
+        facts.limit("retry-after", "34");
+        facts.limit("retry-after", "99");
+        assert_eq!(facts.limits, owned(&[("x-ratelimit-remaining-tokens", "3"), ("quota-id", "PerDay")]));
+        assert_eq!(facts.retry_after.as_deref(), Some("34"));
     }
 
     #[test]

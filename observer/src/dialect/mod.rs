@@ -77,7 +77,8 @@ pub enum Utterance<'a> {
     Mark { what: Mark, value: Cow<'a, str> },
     /// How long the server says that its own work took.
     Took(ServerTimes),
-    /// A rate limit that came as an event, in the name of the header that says the same over HTTP.
+    /// A rate limit, or what an error says of one, that came outside the heads: in the name of the header that says the same
+    /// over HTTP (`x-ratelimit-…`, `retry-after`), or `quota-id`.
     Limit { name: Cow<'a, str>, value: Cow<'a, str> },
     /// Why the answer ended, in the provider's word (`finish::class` has the normal form).
     Finish { reason: Cow<'a, str> },

@@ -255,6 +255,7 @@ mod tests {
             ("localhost:8000", "/api/v1/users", false),
             ("localhost:8000", "/models", false),
             ("api.openai.com", "/anything", true),
+            ("api.cerebras.ai", "/v1/tcp_warming", true),
             ("a.corp.test", "/anything", true),
             ("other.test", "/ask/me", false),
         ] {

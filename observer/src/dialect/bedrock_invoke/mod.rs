@@ -68,9 +68,13 @@ impl Speech for Invoke {
         let chunk = loose::read::<Object<Chunk<'_>>>(data, &mut spare)?.0.unwrap_or_default();
         let Some(packed) = chunk.bytes.word() else { return Ok(()) };
         self.native.clear();
+        let said = base64::decode(packed.as_bytes(), &mut self.native)
+            .ok_or("base64")
+            .and_then(|()| loose::text(&self.native))
+            .and_then(|data| self.vendor.event(data, out));
+        self.native.clear();
         self.native.shrink_to(limits::SSE_IDLE);
-        base64::decode(packed.as_bytes(), &mut self.native).ok_or("base64")?;
-        self.vendor.event(loose::text(&self.native)?, out)
+        said
     }
 
     fn end(&mut self, how: End, out: &mut dyn FnMut(Utterance<'_>)) {

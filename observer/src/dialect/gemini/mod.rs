@@ -172,3 +172,21 @@ static ANSWER: Parts = &[
 pub fn fuzz(data: &[u8]) {
     super::exchange::fuzz::<Gemini>(data);
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::dialect::testing::Play;
+    use crate::proto::End;
+
+    #[test]
+    fn an_end_that_was_too_large_to_read_is_not_held_against_the_stream() {
+        let play = || {
+            let head = r#"{"candidates":[{"content":{"parts":[{"inlineData":{"mimeType":"image/png","data":"AAAA"#;
+            Play::new("gemini.generate_content").response(200, "text/event-stream").beginning(None, head.as_bytes())
+        };
+        assert_eq!(play().end(), ["other", "end"]);
+        assert_eq!(play().ended(End::PeerClosed), ["other"]);
+        let went_on = play().data(r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#);
+        assert_eq!(went_on.end(), ["other", "visible a"]);
+    }
+}

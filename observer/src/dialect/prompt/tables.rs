@@ -69,7 +69,8 @@ const fn at(path: &'static [&'static str], what: Ask) -> Want<Ask> {
 /// The table for a dialect. Most APIs speak like OpenAI's chat.
 pub(super) fn table(api: &str) -> Table {
     match api {
-        "anthropic.messages" => ANTHROPIC,
+        // Most bodies of InvokeModel are Anthropic's; of others the same fields are read.
+        "anthropic.messages" | "bedrock.invoke_model" => ANTHROPIC,
         "openai.responses" => RESPONSES,
         _ if api.starts_with("anthropic") => ANTHROPIC,
         _ if api.contains("converse") => CONVERSE,
