@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use aya::Ebpf;
+use super::uprobes::Uprobes;
 
 use super::join::{Join, SocketEnd, Write};
 use super::placement::Strategy;
@@ -63,8 +63,8 @@ impl Follow {
         }
     }
 
-    pub(super) fn mapped(&mut self, mapping: &Mapping, ebpf: &mut Ebpf) {
-        let Some(file) = self.targets.look(mapping, ebpf) else { return };
+    pub(super) fn mapped(&mut self, mapping: &Mapping, uprobes: &mut Uprobes) {
+        let Some(file) = self.targets.look(mapping, uprobes) else { return };
         if matches!(self.targets.get(file), Some(Found::Target(_))) {
             self.processes.mapped(mapping, file);
         }

@@ -12,6 +12,7 @@ use super::btf::{self, TaskOffsets};
 use super::cgroup;
 use super::probes::{Hook, PROGRAMS};
 use super::targets::chain;
+use super::uprobes::Uprobes;
 use crate::coverage::{ProbeRow, ProbeState};
 
 /// The kernel object that the build script made.
@@ -78,20 +79,21 @@ pub fn lockdown() -> Option<String> {
 ///
 /// # Errors
 /// A prerequisite is missing or the kernel refuses a program that cannot be done without.
-pub fn load(ring_bytes: u32) -> Result<Ebpf, Error> {
+pub fn load(ring_bytes: u32) -> Result<Uprobes, Error> {
     let offsets = prerequisites()?;
     let own = std::process::id();
-    let mut ebpf = EbpfLoader::new()
-        .override_global(names::GLOBAL_GROUP_LEADER, &offsets.group_leader, true)
-        .override_global(names::GLOBAL_START_BOOTTIME, &offsets.start_boottime, true)
-        .override_global(names::GLOBAL_SELF, &own, true)
-        .map_max_entries(names::MAP_RING, ring_bytes)
-        .load(OBJECT)
-        .map_err(|error| object_error(&error))?;
-    for entry in PROGRAMS.iter().filter(|p| p.hook == Hook::Uprobe) {
-        load_program(&mut ebpf, entry.name).map_err(|reason| Error::Refused { program: entry.name.into(), reason })?;
+    let globals = [
+        (names::GLOBAL_GROUP_LEADER, offsets.group_leader),
+        (names::GLOBAL_START_BOOTTIME, offsets.start_boottime),
+        (names::GLOBAL_SELF, own),
+    ];
+    let mut loader = EbpfLoader::new();
+    for (name, value) in &globals {
+        loader.override_global(name, value, true);
     }
-    Ok(ebpf)
+    loader.map_max_entries(names::MAP_RING, ring_bytes);
+    let ebpf = loader.load(OBJECT).map_err(|error| object_error(&error))?;
+    Uprobes::load(ebpf, &globals)
 }
 
 fn object_error(error: &EbpfError) -> Error {
@@ -104,7 +106,7 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_string()
 }
 
-fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
+pub(super) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
     let program = ebpf.program_mut(name).ok_or("the object has no such program")?;
     let loaded = match program {
         Program::UProbe(p) => p.load(),
@@ -145,13 +147,13 @@ pub fn attach_host(ebpf: &mut Ebpf) -> Vec<ProbeRow> {
 /// # Errors
 /// Nothing can be loaded at all.
 pub fn try_host() -> Result<Vec<(&'static str, String, &'static str)>, Error> {
-    let mut ebpf = load(DEFAULT_RING_BYTES)?;
+    let mut uprobes = load(DEFAULT_RING_BYTES)?;
     let refused = |row: ProbeRow| {
         let program = PROGRAMS.iter().find(|program| program.name == row.probe)?;
         let reason = row.reason.split("; lost: ").next().unwrap_or_default().to_owned();
         (row.state != ProbeState::Ok).then_some((program.name, reason, program.lost))
     };
-    Ok(attach_host(&mut ebpf).into_iter().filter_map(refused).collect())
+    Ok(attach_host(&mut uprobes.ebpf).into_iter().filter_map(refused).collect())
 }
 
 fn target_of(hook: Hook, cgroup: Option<&String>) -> String {

@@ -12,6 +12,7 @@ mod follow;
 mod join;
 mod load;
 mod mids;
+mod multi;
 pub mod placement;
 mod preflight;
 pub mod probes;
@@ -23,6 +24,7 @@ mod sock_diag;
 mod socks;
 mod sweep;
 mod targets;
+mod uprobes;
 mod watch;
 
 pub use load::{Error, OBJECT};

@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 
-use aya::Ebpf;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, RingBuf};
 use observer_common::programs as names;
 use observer_common::record::{ConnId, ConnState, Verdict, counter, verdict_slot, verdict_word};
@@ -12,6 +11,7 @@ use super::load::{self, Error};
 use super::mids::Mids;
 use super::placement::Strategy;
 use super::targets::Found;
+use super::uprobes::Uprobes;
 use super::watch::{Mapping, Seen, Watch};
 use super::{procmaps, ring, sweep};
 use crate::coverage::{Edge, KernelCounters, ProbeRow, ProbeState, ProcessRow};
@@ -36,7 +36,7 @@ impl Default for Settings {
 /// The running kernel side.
 #[expect(missing_debug_implementations, reason = "aya's types have none")]
 pub struct Session {
-    ebpf: Ebpf,
+    uprobes: Uprobes,
     ring: RingBuf<MapData>,
     verdicts: Array<MapData, u64>,
     sock_verdicts: Array<MapData, u64>,
@@ -76,29 +76,30 @@ impl Session {
     /// # Errors
     /// What is missing, in one sentence; nothing stays attached.
     pub fn start(settings: &Settings) -> Result<Self, Error> {
-        let mut ebpf = load::load(settings.ring_bytes)?;
+        let mut uprobes = load::load(settings.ring_bytes)?;
+        let ebpf = &mut uprobes.ebpf;
         if let Err(error) = rustix::process::setpriority_process(None, NICE) {
             tracing::debug!(%error, "the priority stays as it is");
         }
         let watch = Watch::open().map_err(Error::Watch)?;
-        let host_probes = load::attach_host(&mut ebpf);
+        let host_probes = load::attach_host(ebpf);
         let mut session = Self {
-            ring: take(&mut ebpf, names::MAP_RING)?,
-            verdicts: take(&mut ebpf, names::MAP_VERDICTS)?,
-            sock_verdicts: take(&mut ebpf, names::MAP_SOCK_VERDICTS)?,
-            mids: Mids::new(take(&mut ebpf, names::MAP_SOCKS)?, take(&mut ebpf, names::MAP_MID_MARKS)?),
-            conns: take(&mut ebpf, names::MAP_CONNS)?,
-            counters: take(&mut ebpf, names::MAP_COUNTERS)?,
-            sweeper: sweep::Sweeper::new(take(&mut ebpf, names::MAP_CALLS)?),
+            ring: take(ebpf, names::MAP_RING)?,
+            verdicts: take(ebpf, names::MAP_VERDICTS)?,
+            sock_verdicts: take(ebpf, names::MAP_SOCK_VERDICTS)?,
+            mids: Mids::new(take(ebpf, names::MAP_SOCKS)?, take(ebpf, names::MAP_MID_MARKS)?),
+            conns: take(ebpf, names::MAP_CONNS)?,
+            counters: take(ebpf, names::MAP_COUNTERS)?,
+            sweeper: sweep::Sweeper::new(take(ebpf, names::MAP_CALLS)?),
             watch,
             seen: Vec::new(),
             follow: Follow::new(settings.strategy),
             host_probes,
             discovery_lost: 0,
-            ebpf,
+            uprobes,
         };
         for mapping in procmaps::likely() {
-            session.follow.targets.look(&mapping, &mut session.ebpf);
+            session.follow.targets.look(&mapping, &mut session.uprobes);
         }
         session.scan();
         if session.wire_works() {
@@ -113,7 +114,7 @@ impl Session {
         let all: Vec<Mapping> = procmaps::pids().into_iter().flat_map(procmaps::executable).collect();
         let (likely, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|mapping| mapping.path.contains("ssl"));
         for mapping in likely.iter().chain(&others) {
-            self.follow.mapped(mapping, &mut self.ebpf);
+            self.follow.mapped(mapping, &mut self.uprobes);
         }
     }
 
@@ -122,7 +123,7 @@ impl Session {
         let mut rescan = false;
         for seen in std::mem::take(&mut self.seen) {
             match seen {
-                Seen::Mapped(mapping) => self.follow.mapped(&mapping, &mut self.ebpf),
+                Seen::Mapped(mapping) => self.follow.mapped(&mapping, &mut self.uprobes),
                 Seen::Exec { pid, comm } => self.follow.replaced(pid, comm),
                 Seen::Ended { pid } => self.follow.processes.ended(pid, self.follow.newest),
                 Seen::Lost(count) => {
@@ -139,13 +140,13 @@ impl Session {
     fn fall_back(&mut self) {
         for pid in std::mem::take(&mut self.follow.suspects) {
             for mapping in procmaps::executable(pid) {
-                let Some(file) = self.follow.targets.look(&mapping, &mut self.ebpf) else { continue };
+                let Some(file) = self.follow.targets.look(&mapping, &mut self.uprobes) else { continue };
                 if matches!(self.follow.targets.get(file), Some(Found::Target(t)) if t.can_fall_back()) {
                     tracing::warn!(
                         library = mapping.path,
                         "captured lengths cannot be right; falling back to the public symbols"
                     );
-                    self.follow.targets.fall_back(file, &mapping, &mut self.ebpf);
+                    self.follow.targets.fall_back(file, &mapping, &mut self.uprobes);
                 }
             }
         }
@@ -177,7 +178,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.follow.targets.detach_all(&mut self.ebpf);
+        self.follow.targets.detach_all();
     }
 }
 
@@ -259,13 +260,13 @@ impl Edge for Session {
             ignored_calls: self.count(counter::IGNORED),
             lost_calls,
             lost_bytes: lost(counter::LOST_BYTES),
-            seconds: sweep::program_seconds(&self.ebpf),
+            seconds: sweep::program_seconds(&self.uprobes),
             discovery_lost: self.discovery_lost,
         }
     }
 }
 
-fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T, Error> {
+fn take<T: TryFrom<Map>>(ebpf: &mut aya::Ebpf, name: &str) -> Result<T, Error> {
     let map = ebpf.take_map(name).ok_or_else(|| Error::Object(format!("it has no map {name}")))?;
     T::try_from(map).map_err(|_| Error::Object(format!("its map {name} is of another kind")))
 }

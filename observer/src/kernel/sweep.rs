@@ -1,11 +1,12 @@
 //! Housekeeping of the kernel's tables, and what the programs cost.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use aya::Ebpf;
 use aya::maps::{HashMap as BpfHashMap, MapData};
 use observer_common::record::Call;
 
+use super::uprobes::Uprobes;
 use crate::units::Ns;
 
 /// Removes calls that threads left behind that ended inside them (a killed thread never returns).
@@ -55,11 +56,8 @@ fn thread_lives(tgid: u32, tid: u64) -> bool {
 
 /// Time spent in each program, seconds; empty unless `kernel.bpf_stats_enabled` is set.
 #[must_use]
-pub fn program_seconds(ebpf: &Ebpf) -> Vec<(String, f64)> {
-    let spent = |(name, program): (&str, &aya::programs::Program)| {
-        let info = program.info().ok()?;
-        let seconds = info.run_time().as_secs_f64();
-        (seconds > 0.0).then(|| (name.to_string(), seconds))
-    };
-    ebpf.programs().filter_map(spent).collect()
+pub fn program_seconds(uprobes: &Uprobes) -> Vec<(String, f64)> {
+    let ours = uprobes.ebpf.programs().filter_map(|(name, program)| Some((name, program.info().ok()?.run_time())));
+    let all = ours.chain(uprobes.run_times().map(|(name, ns)| (name, Duration::from_nanos(ns))));
+    all.filter(|(_, time)| !time.is_zero()).map(|(name, time)| (name.to_string(), time.as_secs_f64())).collect()
 }

@@ -3,15 +3,12 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
-use aya::Ebpf;
-use aya::programs::uprobe::{UProbeLinkId, UProbeScope};
-use aya::programs::{Program, ProgramError, UProbe};
+use std::path::PathBuf;
 
 use super::elf::Image;
 use super::placement::{self, Place, Strategy};
 use super::probes::{FUNCTIONS, Function, LengthIn, Role, programs};
+use super::uprobes::{Link, Uprobes};
 use super::watch::Mapping;
 use crate::clock;
 use crate::coverage::{ProbeRow, ProbeState};
@@ -84,7 +81,7 @@ impl Calls {
 #[derive(Debug)]
 struct Placed {
     place: Place,
-    links: Vec<(&'static str, UProbeLinkId)>,
+    links: Vec<Link>,
     error: Option<String>,
 }
 
@@ -108,7 +105,7 @@ impl Targets {
     }
 
     /// Looks at a mapped file; probes it if it is new and carries TLS. `None`: the file is gone.
-    pub fn look(&mut self, mapping: &Mapping, ebpf: &mut Ebpf) -> Option<FileId> {
+    pub fn look(&mut self, mapping: &Mapping, uprobes: &mut Uprobes) -> Option<FileId> {
         let (via, id) = open_way(mapping)?;
         if self.files.contains_key(&id) {
             return Some(id);
@@ -120,7 +117,7 @@ impl Targets {
         let found = if image.functions.is_empty() {
             Found::Other
         } else {
-            Found::Target(Box::new(probe(image, mapping.path.clone(), self.strategy, ebpf)))
+            Found::Target(Box::new(probe(image, mapping.path.clone(), self.strategy, uprobes)))
         };
         self.files.insert(id, found);
         Some(id)
@@ -133,29 +130,24 @@ impl Targets {
     }
 
     /// What these probes captured cannot be right: detaches them and takes the public symbols instead.
-    pub fn fall_back(&mut self, id: FileId, mapping: &Mapping, ebpf: &mut Ebpf) {
+    pub fn fall_back(&mut self, id: FileId, mapping: &Mapping, uprobes: &mut Uprobes) {
         let Some((via, _)) = open_way(mapping).filter(|(_, found)| *found == id) else { return };
         let (Some(Found::Target(target)), Ok(Some(image))) = (self.files.get_mut(&id), Image::read(&via)) else {
             return;
         };
-        for (program, link) in target.placed.drain(..).flat_map(|placed| placed.links) {
-            if let Some(uprobe) = uprobe(ebpf, program) {
-                let _ = uprobe.detach(link);
-            }
-        }
-        **target = probe(image, mapping.path.clone(), Strategy::Symbol, ebpf);
+        target.placed.clear();
+        **target = probe(image, mapping.path.clone(), Strategy::Symbol, uprobes);
         for placed in &mut target.placed {
             placed.place.why = "the cheaper place captured what cannot be right; back at the public symbol".into();
         }
     }
 
     /// Detaches every probe. Each takes a grace period of the kernel (tens of milliseconds), so they are taken at the same time.
-    pub fn detach_all(&mut self, ebpf: &mut Ebpf) {
+    pub fn detach_all(&mut self) {
         let targets = self.files.values_mut().filter_map(|f| if let Found::Target(t) = f { Some(t) } else { None });
-        let ids = targets.flat_map(|target| target.placed.drain(..)).flat_map(|placed| placed.links);
-        let links: Vec<_> = ids.filter_map(|(program, id)| uprobe(ebpf, program)?.take_link(id).ok()).collect();
+        let links = targets.flat_map(|target| target.placed.drain(..)).flat_map(|placed| placed.links);
         let mut hands: Vec<Vec<_>> = (0..DETACHING).map(|_| Vec::new()).collect();
-        for (link, hand) in links.into_iter().zip((0..DETACHING).cycle()) {
+        for (link, hand) in links.zip((0..DETACHING).cycle()) {
             if let Some(hand) = hands.get_mut(hand) {
                 hand.push(link);
             }
@@ -229,16 +221,16 @@ impl Target {
     }
 }
 
-fn probe(mut image: Image, path: String, strategy: Strategy, ebpf: &mut Ebpf) -> Target {
+fn probe(mut image: Image, path: String, strategy: Strategy, uprobes: &mut Uprobes) -> Target {
     let began = clock::now();
     let places = placement::places(&image, strategy);
-    let placed: Vec<_> = places.into_iter().map(|place| attach(&image, place, ebpf)).collect();
+    let placed: Vec<_> = places.into_iter().map(|place| attach(&image, place, uprobes)).collect();
     image.close();
     tracing::info!(library = path, took_ms = (clock::now() - began) / 1_000_000, "probed");
     Target { path, build_id: image.build_id.clone(), image, placed, calls: Calls::default() }
 }
 
-fn attach(image: &Image, place: Place, ebpf: &mut Ebpf) -> Placed {
+fn attach(image: &Image, place: Place, uprobes: &mut Uprobes) -> Placed {
     let mut placed = Placed { place, links: Vec::new(), error: None };
     let Some(via) = image.open_path() else {
         placed.error = Some("the file is not open".into());
@@ -251,24 +243,12 @@ fn attach(image: &Image, place: Place, ebpf: &mut Ebpf) -> Placed {
     let (entry, done) = programs(placed.place.function.role, placed.place.length, placed.place.inner());
     // The return probe first: a call seen at entry alone would leave its entry behind.
     for name in [done, entry].into_iter().flatten() {
-        match attach_one(ebpf, name, &via, offset) {
-            Ok(link) => placed.links.push((name, link)),
-            Err(error) => placed.error = Some(chain(&error)),
+        match uprobes.attach(name, &via, offset) {
+            Ok(link) => placed.links.push(link),
+            Err(error) => placed.error = Some(error),
         }
     }
     placed
-}
-
-fn attach_one(ebpf: &mut Ebpf, program: &str, via: &Path, offset: u64) -> Result<UProbeLinkId, ProgramError> {
-    let program = uprobe(ebpf, program).ok_or(ProgramError::NotLoaded)?;
-    program.attach(offset, via, UProbeScope::AllProcesses)
-}
-
-fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &str) -> Option<&'a mut UProbe> {
-    match ebpf.program_mut(name)? {
-        Program::UProbe(program) => Some(program),
-        _ => None,
-    }
 }
 
 /// An error and its causes in one line.
