@@ -239,3 +239,22 @@ pub const SHAPES: usize = 64;
 
 /// Records of one of them that wait with it: at 50 a second, those of a few seconds.
 pub const SHAPE_PENDING: usize = 256;
+
+/// Services whose pressure is followed: a host runs tens.
+pub const PRESSURE_SERVICES: usize = 256;
+
+/// Connections whose last exchange is remembered, to tell how long a pool had kept one idle.
+pub const PRESSURE_POOL: usize = 16_384;
+
+/// Cases of one kind kept of one service.
+pub const PRESSURE_CASES: usize = 64;
+
+/// Idle limits judged.
+pub const PRESSURE_LIMITS: usize = 16;
+
+/// Quotas (provider, host, key, model) followed, and limits of each.
+pub const QUOTA_ACCOUNTS: usize = 1024;
+pub const QUOTA_DIMENSIONS: usize = 16;
+
+/// Logical calls remembered for their retries, and conversations whose repairs are counted.
+pub const RETRY_GROUPS: usize = 16_384;

@@ -294,7 +294,7 @@ fn mistakes_are_one_sentence_and_exit_2() {
         (&["run", "--web.telemetry-path", "metrics"], "must begin with /"),
         (&["inspect", "streams", "--inspect.socket", missing], "no daemon is listening on"),
         (&["inspect", "findings", "--inspect.socket", missing], "no daemon is listening on"),
-        (&["inspect", "quota"], "needs the quota detector"),
+        (&["inspect", "quota", "--inspect.socket", missing], "no daemon is listening on"),
     ] {
         let output = observer(args);
         let said = stderr(&output);

@@ -338,7 +338,6 @@ fn every_metric_of_the_catalogue_is_fed() {
         "gen_ai_client_inference_usage_reasoning_output_tokens_total",
         "llm_observer_kernel_seconds_total",
         "llm_observer_parse_errors_total",
-        "llm_autoscale_divergence_active",
         "llm_connection_retransmits_total",
         "llm_connection_reuse_idle_seconds",
         "llm_connection_rtt_seconds",

@@ -1,44 +1,46 @@
-//! CPU time of control groups: the daemon's own reading, data for the pressure metrics.
+//! CPU time of control groups: the daemon's own reading, data for the pressure detector.
 
 use std::collections::HashMap;
 use std::fs;
 
-use crate::export::divergence::{Sample, Service};
 use crate::ledger::{Book, Link};
+use crate::units::Ns;
 
 /// Where cgroup v2 may be mounted: alone, or beside v1.
 const ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
-/// Open calls and CPU seconds of every service that has a connection to a model.
-pub fn samples<'a>(book: &Book, links: impl Iterator<Item = &'a Link>) -> HashMap<Service, Sample> {
-    let mut groups: HashMap<Service, HashMap<String, f64>> = HashMap::new();
-    let mut samples: HashMap<Service, Sample> = HashMap::new();
-    for identity in links.map(|link| &link.identity).chain(book.open().map(|entry| &entry.identity)) {
-        let cpu = groups.entry(service(identity)).or_default();
-        if let Some(path) = cgroup(identity.pid)
-            && !cpu.contains_key(&path)
-            && let Some(seconds) = seconds(&path)
-        {
-            cpu.insert(path, seconds);
-        }
-    }
-    for (service, cpu) in groups {
-        let sum = (!cpu.is_empty()).then(|| cpu.values().sum());
-        samples.insert(service, Sample { open: 0, cpu: sum });
-    }
-    for entry in book.open() {
-        samples.entry(service(&entry.identity)).or_default().open += 1;
-    }
-    samples
+/// How often it is read.
+const EVERY_NS: u64 = 15_000_000_000;
+
+/// What each service's groups had used when they were read last.
+#[derive(Debug, Default)]
+pub struct Cpu {
+    read_at: Ns,
+    groups: HashMap<String, f64>,
 }
 
-fn service(identity: &crate::identity::Identity) -> Service {
-    let k8s = &identity.k8s;
-    [
-        identity.service.as_str().into(),
-        k8s.namespace.as_deref().unwrap_or_default().into(),
-        k8s.workload.as_deref().unwrap_or_default().into(),
-    ]
+impl Cpu {
+    /// It is time to look again.
+    pub fn due(&self, now: Ns) -> bool {
+        now - self.read_at >= EVERY_NS
+    }
+
+    /// CPU seconds that the control groups of each service with a connection to a model have used since the last look. A group
+    /// counts from its second look on.
+    pub fn used<'a>(&mut self, book: &Book, links: impl Iterator<Item = &'a Link>, now: Ns) -> HashMap<String, f64> {
+        self.read_at = now;
+        let (mut used, mut groups) = (HashMap::<String, f64>::new(), HashMap::new());
+        for identity in links.map(|link| &link.identity).chain(book.open().map(|entry| &entry.identity)) {
+            let Some(path) = cgroup(identity.pid).filter(|path| !groups.contains_key(path)) else { continue };
+            let Some(seconds) = seconds(&path) else { continue };
+            if let Some(before) = self.groups.get(&path) {
+                *used.entry(identity.service.clone()).or_default() += (seconds - before).max(0.0);
+            }
+            groups.insert(path, seconds);
+        }
+        self.groups = groups;
+        used
+    }
 }
 
 /// The process's group in the unified hierarchy. The root group is everybody's, so it says nothing of a service.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::Receiver;
 
+use super::cpu::Cpu;
 use super::state::State;
 use super::wake::{Signals, Sources, Wake};
 use crate::clock::{self, Wall};
@@ -14,7 +15,7 @@ use crate::export::audience::Metrics;
 use crate::export::http::Health;
 use crate::export::inspect::connection::Connection;
 use crate::export::inspect::view::{Detail, Probe, Process, Stream};
-use crate::export::inspect::{Answer, Question, Row, finding};
+use crate::export::inspect::{Answer, Question, Row, finding, quota};
 use crate::export::own;
 use crate::export::store::Snapshot;
 use crate::ledger::{Book, Entry};
@@ -32,6 +33,7 @@ pub struct Daemon {
     health: Arc<Health>,
     edge_ticked: Ns,
     state: Option<State>,
+    cpu: Cpu,
 }
 
 impl Daemon {
@@ -40,7 +42,7 @@ impl Daemon {
         own::start(&mut pipeline.audience_mut().store);
         let wall = Wall::read();
         pipeline.audience_mut().detectors.set_wall(wall.offset());
-        Daemon { edge, pipeline, wall, health, edge_ticked: Ns(0), state: None }
+        Daemon { edge, pipeline, wall, health, edge_ticked: Ns(0), state: None, cpu: Cpu::default() }
     }
 
     /// Takes up what detectors had learned, and keeps it up to date there.
@@ -110,9 +112,13 @@ impl Daemon {
 
     /// What the services' calls cost them, for the divergence of load and CPU.
     fn sample(&mut self, now: Ns) {
+        let cpu = &mut self.cpu;
+        if !cpu.due(now) {
+            return;
+        }
         self.pipeline.show(|book, links, _, metrics| {
-            if metrics.divergence.due(now) {
-                metrics.divergence.sample(now, super::cpu::samples(book, links.iter()));
+            for (service, seconds) in cpu.used(book, links.iter(), now) {
+                metrics.detectors.cpu(&service, seconds);
             }
         });
     }
@@ -170,6 +176,10 @@ impl Daemon {
             }
             Question::Findings { since_seconds, id } => {
                 findings(&self.pipeline.audience().detectors, *since_seconds, id.as_deref(), now, &self.wall)
+            }
+            Question::Quota => {
+                let rows = self.pipeline.audience().detectors.quota();
+                Ok(rows.iter().map(|row| Row::Quota(quota::Quota::new(row, now, &self.wall))).collect())
             }
             Question::Probes => Ok(self.edge.probes().iter().map(|row| Row::Probe(Probe::new(row))).collect()),
         }

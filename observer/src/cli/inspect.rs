@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -11,7 +10,7 @@ use super::{Socket, output};
 use crate::export::inspect::client::{ClientError, ask};
 use crate::export::inspect::table::{Cell, Column, Table};
 use crate::export::inspect::view::Detail;
-use crate::export::inspect::{Question, columns, finding};
+use crate::export::inspect::{Question, columns, finding, quota};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -64,9 +63,11 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
-    /// Not in this build
-    #[command(hide = true)]
-    Quota,
+    /// Limits of providers: what is left, when it is full again, when it will be used up
+    Quota {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -104,7 +105,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             list(common, &question, finding::FINDINGS, "no findings")
         }
         What::Findings { id: Some(id), since, common } => finding(common, id, since.as_secs_f64()),
-        What::Quota => bail!("`inspect quota` needs the quota detector, which this version does not have"),
+        What::Quota { common } => list(common, &Question::Quota, quota::QUOTA, "no provider has told of a limit yet"),
     };
     match shown {
         Ok(()) | Err(ClientError::OutputClosed) => Ok(ExitCode::SUCCESS),

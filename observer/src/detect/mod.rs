@@ -13,8 +13,12 @@ mod chunks;
 pub mod config;
 mod failover;
 mod finding;
+mod first_token;
 mod out;
+mod pressure;
+mod quota;
 mod recent;
+mod retry;
 mod runner;
 mod sketch;
 mod subject;
@@ -22,6 +26,7 @@ mod table;
 
 pub use finding::{Fact, Finding, Findings, Report, Severity, number};
 pub use out::{Change, Now, Out, Sample};
+pub use quota::QuotaRow;
 pub use recent::Recent;
 pub use runner::{Detectors, Saved};
 pub use sketch::Sketch;
@@ -38,6 +43,12 @@ pub trait Detector: Send {
     fn tick(&mut self, _out: &mut Out<'_>) {}
     /// A scrape: say what every gauge of the row is now. They were cleared before.
     fn publish(&mut self, _out: &mut Out<'_>) {}
+    /// The processes of a service that had streams used so many CPU seconds since the last word.
+    fn cpu(&mut self, _service: &str, _seconds: f64) {}
+    /// Quotas it knows, for `inspect quota`.
+    fn quota(&self, _now: crate::units::Ns) -> Vec<QuotaRow> {
+        Vec::new()
+    }
     /// What must outlive a restart. Times in it are wall-clock seconds: the boot clock starts anew.
     fn save(&self, _now: Now) -> Option<serde_json::Value> {
         None

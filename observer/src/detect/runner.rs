@@ -71,6 +71,17 @@ impl Detectors {
         self.each(samples, |detector, out| detector.hear(happening, out));
     }
 
+    /// The processes of a service that had streams used so many CPU seconds since the last word.
+    pub fn cpu(&mut self, service: &str, seconds: f64) {
+        self.running.iter_mut().for_each(|(_, detector)| detector.cpu(service, seconds));
+    }
+
+    /// Every quota known.
+    #[must_use]
+    pub fn quota(&self) -> Vec<super::QuotaRow> {
+        self.running.iter().flat_map(|(_, detector)| detector.quota(self.now.at)).collect()
+    }
+
     /// Time passed.
     pub fn tick(&mut self, at: Ns, samples: &mut dyn FnMut(Sample<'_>)) {
         self.now.at = self.now.at.max(at);

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::config::{Fault, Section};
-use super::{Detector, chunks, failover};
+use super::{Detector, chunks, failover, first_token, pressure, quota, retry};
 
 /// A row of the table.
 pub struct Row {
@@ -57,6 +57,19 @@ detectors! {
     failover: failover, "The same turn went on at another host or model after an attempt failed.",
         ["llm_failover_hops_total", "llm_failover_gap_seconds", "llm_failover_refusal_flips_total",
          "llm_failover_discarded_visible_chars_total"];
+    quota: quota, "Quotas that will run dry before they are full again, and when in the day they are.",
+        ["llm_ratelimit_remaining_ratio", "llm_ratelimit_reset_timestamp_seconds", "llm_ratelimit_exhaust_margin_seconds",
+         "llm_ratelimit_unexplained_ratio", "llm_rate_limited_total", "llm_quota_reset_offset_seconds",
+         "llm_quota_reset_offset_confidence"];
+    retry: retry, "Attempts in logical calls: storms, rejected bodies sent again, retry-after ignored, budgets overdrawn, agents that plan on retries.",
+        ["llm_attempts_total", "llm_logical_calls_total", "llm_retry_amplification", "llm_retry_budget_used_ratio",
+         "llm_retry_wasted_tokens_total", "llm_retry_backoff_violations_total", "llm_tool_arg_repairs_total",
+         "llm_tool_calls_per_task"];
+    first_token: first_token, "Users wait for visible text while the first chunk comes as early as ever.",
+        ["llm_first_token_definition_gap_ratio", "llm_silent_wait_seconds"];
+    pressure: pressure, "Silences near idle limits, dead pooled connections, streams killed by exits, concurrency that CPU does not show.",
+        ["llm_autoscale_divergence_active", "llm_stale_pool_requests_total",
+         "llm_stream_idle_gap_seconds"];
     chunk_regression: chunks, "Chunks became smaller, larger, bunched or stalled at an unchanged rate of text.",
         ["llm_chunk_regression_active", "llm_chunk_size_ratio"];
 }

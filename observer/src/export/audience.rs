@@ -8,7 +8,6 @@ use crate::conn::Sockets;
 use crate::detect::{self, Change, Detectors};
 use crate::export::catalogue::{Id, Kind, metric, metric_named};
 use crate::export::delivery::Delivery;
-use crate::export::divergence::Divergence;
 use crate::export::labels::{error_type, operation, operation_and, stream, stream_and};
 use crate::export::live::{Gauges, Groups};
 use crate::export::pressure;
@@ -26,7 +25,6 @@ pub struct Metrics {
     pub store: Store,
     gauges: Gauges,
     /// Load against CPU: sampled by whoever can read the latter.
-    pub divergence: Divergence,
     connections: pressure::Gauges,
     reader_rate: f64,
     streams: Streams,
@@ -67,7 +65,6 @@ impl Metrics {
     pub fn new(caps: Caps, reader_rate: f64) -> Metrics {
         Metrics {
             store: Store::new(caps),
-            divergence: Divergence::default(),
             detectors: Detectors::default(),
             gauges: Gauges::default(),
             connections: pressure::Gauges::default(),
@@ -89,11 +86,6 @@ impl Metrics {
         pressure::sockets(sockets, &mut self.store);
         for entry in book.open() {
             self.held(entry, entry.duration_seconds(now));
-        }
-        self.store.clear(Id::AutoscaleDivergence);
-        for (service, active) in self.divergence.verdicts() {
-            let labels = service.each_ref().map(AsRef::as_ref);
-            self.store.set_to(Id::AutoscaleDivergence, &labels, f64::from(u8::from(active)));
         }
         let Metrics { store, detectors, .. } = self;
         let own = detect::DETECTORS.iter().flat_map(|row| row.metrics).filter_map(|name| metric_named(name));

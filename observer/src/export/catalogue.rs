@@ -140,6 +140,8 @@ const COUNT: &[f64] = &[1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.
 /// One host, one rack, one region, across an ocean, and what is broken.
 const RTT: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.25, 0.5, 1.0, 2.5];
+/// SDKs make 3 attempts; an SDK in a gateway in a loop 27.
+const ATTEMPTS: &[f64] = &[1.0, 2.0, 3.0, 5.0, 9.0, 15.0, 27.0];
 const RATIO: &[f64] = &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0];
 /// The conventions' bounds for durations (0.01 to 81.92), with finer ones below for fast decoding and coarser ones
 /// above for agents.
@@ -228,8 +230,6 @@ catalogue! {
         "Requests on a connection idle for 55 s or more that were sent again and again without an answer, or answered by a reset: the peer, or a box on the way, had forgotten the connection.";
     Backpressure = "llm_stream_backpressure_seconds_total", Counter, CONNECTION, NONE,
         "Seconds in which an application left its peer no room to send (zero window): it did not read.";
-    AutoscaleDivergence = "llm_autoscale_divergence_active", Gauge, SERVICE, NONE,
-        "1 while a service's calls in flight have risen by 30 % or more against the ten minutes before and its CPU time by less than 10 %: an autoscaler that looks at CPU does not see the load.";
     SocketsFollowed = "llm_observer_sockets_followed", Gauge, NONE, NONE,
         "TCP sockets that are followed now, those that carry no model calls included.";
     RecordGap = "llm_shape_record_gap_seconds", Histogram(GAP), STREAM, NONE,
@@ -254,6 +254,46 @@ catalogue! {
     ReasoningTokens = "gen_ai_client_inference_usage_reasoning_output_tokens_total", Counter, OPERATION, MODALITY,
         "Output tokens spent on reasoning, as the provider reported them; a part of the output tokens.";
     // Detectors.
+    RatelimitRemaining = "llm_ratelimit_remaining_ratio", Gauge, STREAM, &[open("dimension"), closed("window")],
+        "What is left of a quota, by the provider's own headers. window: bucket fills within two minutes, window takes longer.";
+    RatelimitReset = "llm_ratelimit_reset_timestamp_seconds", Gauge, STREAM, &[open("dimension"), closed("window")],
+        "When a quota is full again, on this host's clock.";
+    RatelimitMargin = "llm_ratelimit_exhaust_margin_seconds", Gauge, STREAM, &[open("dimension"), closed("window")],
+        "Seconds from the moment a quota is full again to the moment it is used up at the present rate: negative, and it will run dry.";
+    RatelimitUnexplained = "llm_ratelimit_unexplained_ratio", Gauge, STREAM, &[open("dimension"), closed("window")],
+        "Share of what was used of a quota of requests that this host's own requests do not explain: others use the same key.";
+    RateLimited = "llm_rate_limited_total", Counter, STREAM, &[closed("kind"), closed("phase")],
+        "Calls that a limit refused. kind: bucket, window, spend, overload. phase: quarter of the quota's window (first, second, third, last), unknown where it is not known.";
+    QuotaOffset = "llm_quota_reset_offset_seconds", Gauge, STREAM, NONE,
+        "When in the day (seconds after midnight UTC) a quota is full again, inferred from traffic.";
+    QuotaConfidence = "llm_quota_reset_offset_confidence", Gauge, STREAM, NONE,
+        "How close together the inferred resets lie, 0 to 1.";
+    Attempts = "llm_attempts_total", Counter, STREAM, &[closed("class")],
+        "Attempts at calls: first, or a retry by what failed before it (transport, rate_limit, server, stream_cut, client_4xx; unknown where only the SDK's mark tells).";
+    LogicalCalls = "llm_logical_calls_total", Counter, STREAM, &[closed("outcome")],
+        "Calls with all their attempts: success, failed (nobody tried again), abandoned (the application or its process ended it).";
+    RetryAmplification = "llm_retry_amplification", Histogram(ATTEMPTS), STREAM, NONE,
+        "Attempts for one logical call.";
+    RetryBudget = "llm_retry_budget_used_ratio", Gauge, SERVICE, NONE,
+        "Retries of the last minute over those that the budget allows (a share of the calls, and some besides).";
+    RetryWasted = "llm_retry_wasted_tokens_total", Counter, STREAM, NONE,
+        "Input tokens of answers that were cut and begun anew, by the report of the attempt that succeeded.";
+    BackoffViolations = "llm_retry_backoff_violations_total", Counter, STREAM, NONE,
+        "Retries that came before the provider's retry-after was over.";
+    ToolRepairs = "llm_tool_arg_repairs_total", Counter, STREAM, &[open("tool")],
+        "Calls of a tool with other arguments after its result was an error.";
+    ToolCallsPerTask = "llm_tool_calls_per_task", Histogram(ATTEMPTS), STREAM, NONE,
+        "Calls of tools between what people said and the final answer.";
+    DefinitionGap = "llm_first_token_definition_gap_ratio", Gauge, STREAM, NONE,
+        "95th percentile of the time to the first visible text over that to the first chunk, of the newest streams.";
+    SilentWait = "llm_silent_wait_seconds", Histogram(FIRST), STREAM, NONE,
+        "Longest time without a byte before the first visible text.";
+    DivergenceActive = "llm_autoscale_divergence_active", Gauge, SERVICE, NONE,
+        "1 while more streams are open than an hour ago and the CPU of their processes has not grown; 0 where that was judged and is not so.";
+    StalePool = "llm_stale_pool_requests_total", Counter, STREAM, NONE,
+        "Requests on a connection that had been idle for long, which were never answered.";
+    IdleGap = "llm_stream_idle_gap_seconds", Histogram(GAP), STREAM, NONE,
+        "Longest silence of a stream, keep-alives being no silence and the wait for the head included: what idle limits on the way look at. One sample a stream.";
     FailoverHops = "llm_failover_hops_total", Counter, SERVICE, &[open("from"), open("to"), closed("phase"), closed("reason"), closed("continuation")],
         "Turns that went on at another place after an attempt failed: from and to are providers where they differ, else models or hosts. phase: pre_headers, pre_visible, mid_stream. reason: connect, timeout, rate_limit, 4xx, 5xx, in_stream_error, truncated, refusal; hidden for hops that a gateway made behind one stream. continuation: none, prefill, system, gateway.";
     FailoverGap = "llm_failover_gap_seconds", Histogram(FIRST), SERVICE, NONE,

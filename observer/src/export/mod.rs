@@ -6,7 +6,6 @@ pub mod audience;
 mod auth;
 pub mod catalogue;
 mod delivery;
-pub mod divergence;
 pub mod docs;
 pub mod http;
 pub mod inspect;

@@ -256,6 +256,8 @@ fn entry(opening: &Opening<'_>) -> Entry {
         arrival_gaps: Gaps::default(),
         head_burst_ratio: None,
         last_activity: at,
+        last_read: at,
+        longest_silence: 0,
         lost: Vec::new(),
         notes: if shape { vec!["shape_only_sizes_unreliable"] } else { Vec::new() },
     }

@@ -114,6 +114,11 @@ pub struct Entry {
     pub head_burst_ratio: Option<f64>,
     /// Last sign of progress: an event other than a keep-alive, else the response head, else the request.
     pub last_activity: Ns,
+    /// Last byte of the response, keep-alives included: what an application's read time-out, and a proxy's, looks at. Until
+    /// there was one: the request.
+    pub last_read: Ns,
+    /// Longest time without a byte from the end of the request on, nanoseconds.
+    pub longest_silence: u64,
     /// Bytes of the response that were lost, by cause.
     pub lost: Vec<Loss>,
     /// Oddities, by low-cardinality name; the first `limits::NOTES` different ones.

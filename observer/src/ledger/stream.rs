@@ -29,8 +29,6 @@ pub struct Stream {
     whole: bool,
     /// Bytes are missing since the last event: the end marker may have been among them.
     tail_lost: bool,
-    /// Last byte of the response, keep-alives included: what an application's read time-out looks at.
-    last_read: Ns,
     event: Option<Current>,
     read: Option<Batch>,
     sentence: Sentence<Ns>,
@@ -77,7 +75,6 @@ impl Stream {
             media_body: false,
             whole: true,
             tail_lost: false,
-            last_read: entry.started,
             event: None,
             read: None,
             sentence: Sentence::default(),
@@ -135,7 +132,7 @@ impl Stream {
     /// An event begins: the utterances up to `event_end` are its meaning.
     pub fn event_begin(&mut self, at: Moment, data_bytes: usize, wire_bytes: usize) {
         self.entry.streaming = true;
-        self.last_read = at.read;
+        self.heard(at.read);
         self.entry.body_bytes += wire_bytes as u64;
         self.event = Some(Current {
             at,
@@ -198,7 +195,7 @@ impl Stream {
 
     /// An SSE comment.
     pub fn comment(&mut self, at: Moment) {
-        self.last_read = at.read;
+        self.heard(at.read);
         self.keepalive_point(at, 0, 0);
     }
 
@@ -230,7 +227,7 @@ impl Stream {
 
     /// Some bytes of a body that is no stream came.
     pub fn body(&mut self, at: Moment, bytes: usize) {
-        self.last_read = at.read;
+        self.heard(at.read);
         self.entry.body_bytes += bytes as u64;
         self.active(at.read);
     }
@@ -298,7 +295,7 @@ impl Stream {
         match how {
             End::Complete | End::PeerClosed => Outcome::Truncated,
             End::Reset => Outcome::Reset,
-            End::LocalClosed if at - self.last_read >= idle_limit => Outcome::IdleTimeout,
+            End::LocalClosed if at - self.entry.last_read >= idle_limit => Outcome::IdleTimeout,
             End::LocalClosed => Outcome::ClientCancel,
             End::ProcessExit => Outcome::ProcessExit,
             End::Lost => Outcome::Lost,
@@ -451,8 +448,17 @@ impl Stream {
         self.timeline.push(at, PointKind::KeepAlive, 0, data_bytes, wire_bytes);
     }
 
+    /// Bytes came, keep-alives included.
+    fn heard(&mut self, at: Ns) {
+        let entry = &mut self.entry;
+        if entry.request_sent.is_some() {
+            entry.longest_silence = entry.longest_silence.max(at - entry.last_read);
+        }
+        entry.last_read = entry.last_read.max(at);
+    }
+
     fn active(&mut self, at: Ns) {
-        self.last_read = self.last_read.max(at);
+        self.heard(at);
         self.entry.last_activity = self.entry.last_activity.max(at);
     }
 

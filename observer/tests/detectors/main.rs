@@ -11,6 +11,10 @@
 
 mod chunk_regression;
 mod failover;
+mod first_token;
+mod pressure;
+mod quota;
+mod retry;
 mod traffic;
 
 use std::collections::BTreeSet;
@@ -42,7 +46,10 @@ pub enum Expected {
 }
 
 fn cases() -> Vec<&'static Case> {
-    [failover::CASES, chunk_regression::CASES].into_iter().flatten().collect()
+    [failover::CASES, quota::CASES, retry::CASES, pressure::CASES, chunk_regression::CASES, first_token::CASES]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[test]

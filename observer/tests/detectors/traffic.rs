@@ -17,6 +17,7 @@ pub const BOOT: i128 = 1_772_323_200_000_000_000;
 
 pub const SECOND: u64 = 1000;
 pub const MINUTE: u64 = 60 * SECOND;
+pub const HOUR: u64 = 60 * MINUTE;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
@@ -365,6 +366,12 @@ impl Call {
     fn records(&self, at_ms: u64, handle: u64) -> (Vec<Owned>, u64) {
         let mut script = Script::new(self.pid, handle);
         script.wait_ms(at_ms.saturating_sub(1000));
+        self.play(&mut script, true);
+        (self.of(&script), script.now().0 / 1_000_000)
+    }
+
+    /// The call on a connection; `last`: and the connection's end.
+    fn play(&self, script: &mut Script, last: bool) {
         let (head, body) = self.request();
         script.write(&head);
         match self.request_cut {
@@ -374,7 +381,10 @@ impl Call {
         script.wait_ms(self.think_ms);
         if self.status > 0 {
             script.read(self.head());
-            self.answer(&mut script);
+            self.answer(script);
+        }
+        if !last {
+            return;
         }
         match self.end {
             End::Done(_) => script.wait_ms(1).close(),
@@ -382,9 +392,12 @@ impl Call {
             End::Reset => script.read_end(false).close(),
             End::Cancel => script.close(),
             End::Exit => script.exit(),
-            End::Open => &mut script,
+            End::Open => script,
         };
-        let end = script.now().0 / 1_000_000;
+    }
+
+    /// The records of a script, in the name of this call's program.
+    fn of(&self, script: &Script) -> Vec<Owned> {
         let mut records = script.records().to_vec();
         for owned in &mut records {
             if let Record::Process { identity, .. } = &mut owned.record {
@@ -392,7 +405,7 @@ impl Call {
                 *identity = Arc::new(Identity { pid: self.pid, comm: "app".into(), service, ..Identity::default() });
             }
         }
-        (records, end)
+        records
     }
 
     fn answer(&self, script: &mut Script) {
@@ -450,11 +463,13 @@ pub struct Host {
     seed: u64,
     tick_ms: u64,
     pub wall: Option<i128>,
+    /// CPU seconds used by a service in the minute before.
+    cpu: Vec<(u64, &'static str, f64)>,
 }
 
 impl Host {
     pub fn new() -> Host {
-        Host { records: Vec::new(), next: 0x1000, seed: 7, tick_ms: 1000, wall: Some(BOOT) }
+        Host { records: Vec::new(), next: 0x1000, seed: 7, tick_ms: 1000, wall: Some(BOOT), cpu: Vec::new() }
     }
 
     /// A call that begins `at_ms` after the boot; when it ends.
@@ -463,6 +478,25 @@ impl Host {
         let (records, end) = call.records(at_ms.max(1000), self.next);
         self.records.extend(records);
         end
+    }
+
+    /// Calls on one connection, `idle_ms` between them.
+    pub fn calls_on_one(&mut self, at_ms: u64, idle_ms: u64, calls: &[Call]) {
+        self.next += 16;
+        let mut script = Script::new(calls[0].pid, self.next);
+        script.wait_ms(at_ms.saturating_sub(1000));
+        for (index, call) in calls.iter().enumerate() {
+            if index > 0 {
+                script.wait_ms(idle_ms);
+            }
+            call.play(&mut script, index + 1 == calls.len());
+        }
+        self.records.extend(calls[0].of(&script));
+    }
+
+    /// A service's processes use `cores` from one minute to another.
+    pub fn cpu(&mut self, service: &'static str, from: u64, to: u64, cores: f64) {
+        self.cpu.extend((from..to).map(|minute| (minute * MINUTE, service, cores * 60.0)));
     }
 
     /// A number below `below`, the same in every run.
@@ -479,7 +513,11 @@ impl Host {
             pipeline.audience_mut().detectors.set_wall(wall);
         }
         let mut ticked = Ns(0);
+        let mut cpu = self.cpu.iter().peekable();
         for owned in &self.records {
+            while let Some((_, service, seconds)) = cpu.next_if(|(at, ..)| at * 1_000_000 <= owned.at().0) {
+                pipeline.audience_mut().detectors.cpu(service, *seconds);
+            }
             pipeline.record(&owned.get());
             if pipeline.now() - ticked >= self.tick_ms * 1_000_000 {
                 ticked = pipeline.now();

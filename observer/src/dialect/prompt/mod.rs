@@ -106,6 +106,14 @@ pub struct ToolCall {
     pub message: u32,
 }
 
+impl ToolResult {
+    /// The tool says that the call went wrong.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.is_error || self.error_like
+    }
+}
+
 /// One result in the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolResult {
@@ -116,6 +124,8 @@ pub struct ToolResult {
     pub content: u64,
     /// The request marks it as an error. Text that only reads like one does not count.
     pub is_error: bool,
+    /// Its text begins like an error (`Error: …`, `{"error": …`): where the API has no mark.
+    pub error_like: bool,
     /// Which message of the body it stands in.
     pub message: u32,
     /// How far into the body it ends, bytes, to the piece that was written.

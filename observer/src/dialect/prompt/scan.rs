@@ -53,6 +53,7 @@ struct Part {
     result_name: Option<Box<str>>,
     content: Option<u64>,
     is_error: bool,
+    error_like: bool,
     reasoning: bool,
 }
 
@@ -135,6 +136,8 @@ impl Build {
             (Ask::ResultContent, Found::Hash(hash)) => part.content = Some(hash),
             (Ask::ResultError, Found::Bool(is)) => part.is_error = is,
             (Ask::ResultStatus, Found::Text(status)) => part.is_error = status == "error",
+            (Ask::Head, Found::Text(text)) => part.error_like = like_an_error(text),
+            (Ask::ErrorMember, Found::Hash(_)) => part.error_like = true,
             (Ask::ItemType, Found::Text("function_call_output")) => self.message.role = Role::Tool,
             (Ask::ItemType, Found::Text("function_call" | "reasoning")) => self.message.role = Role::Assistant,
             (Ask::Temperature, Found::Number(number)) => self.prompt.temperature = Some(number.0.into()),
@@ -159,7 +162,7 @@ impl Build {
     /// A call or a result ended, wherever it stood.
     fn call(&mut self) {
         let message = self.prompt.messages;
-        let Part { id, name, arguments, result_id, result_name, content, is_error, .. } =
+        let Part { id, name, arguments, result_id, result_name, content, is_error, error_like, .. } =
             std::mem::take(&mut self.part);
         if let Some(arguments) = arguments {
             let name = name.unwrap_or_default();
@@ -169,7 +172,16 @@ impl Build {
             self.message.others = mix(self.message.others, content);
             self.message.results += 1;
             let (id, offset) = (result_id.or(id), self.prompt.bytes);
-            let result = ToolResult { id, name: result_name, content, is_error, message, offset, before_user: false };
+            let result = ToolResult {
+                id,
+                name: result_name,
+                content,
+                is_error,
+                error_like,
+                message,
+                offset,
+                before_user: false,
+            };
             push(&mut self.prompt.results, result);
         }
     }
@@ -255,6 +267,27 @@ impl Message {
         self.has_text = true;
         self.last_text = Some(hash);
     }
+}
+
+/// How results begin that are errors, in lower case.
+const ERRORS: &[&str] = &[
+    "error",
+    "{\"error\"",
+    "{\"status\":\"error\"",
+    "{\"is_error\":true",
+    "{\"ok\":false",
+    "exception",
+    "traceback",
+    "validationerror",
+    "invalid ",
+    "failed ",
+];
+
+/// The text begins like an error.
+fn like_an_error(text: &str) -> bool {
+    let start: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).take(40).collect();
+    let dense = start.to_ascii_lowercase().replace(": ", ":").replace("{ ", "{");
+    ERRORS.iter().any(|beginning| dense.trim_start().starts_with(beginning))
 }
 
 /// Keeps the newest.

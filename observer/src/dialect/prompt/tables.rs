@@ -13,6 +13,8 @@ pub(super) enum Ask {
     /// Its content where that is a string.
     Content,
     ContentHash,
+    /// The beginning of a string that may be the result of a tool.
+    Head,
     /// One part of its content.
     Part,
     PartText,
@@ -28,6 +30,8 @@ pub(super) enum Ask {
     ResultContent,
     ResultError,
     ResultStatus,
+    /// A member of a result that only errors have.
+    ErrorMember,
     /// What an item of `input` is.
     ItemType,
     Reasoning,
@@ -51,6 +55,7 @@ const fn at(path: &'static [&'static str], what: Ask) -> Want<Ask> {
         Ask::Content | Ask::System | Ask::Reasoning => Take::Chars,
         Ask::Message | Ask::Call | Ask::Mark => Take::Close,
         Ask::Role
+        | Ask::Head
         | Ask::Prefix
         | Ask::CallName
         | Ask::ResultName
@@ -83,6 +88,7 @@ static CHAT: Table = &[
     at(&["messages", "[]", "role"], Ask::Role),
     at(&["messages", "[]", "content"], Ask::Content),
     at(&["messages", "[]", "content"], Ask::ContentHash),
+    at(&["messages", "[]", "content"], Ask::Head),
     at(&["messages", "[]", "content", "[]", "text"], Ask::PartText),
     at(&["messages", "[]", "content", "[]", "cache_control"], Ask::Mark),
     at(&["messages", "[]", "content", "[]"], Ask::Part),
@@ -124,6 +130,7 @@ static RESPONSES: Table = &[
     at(&["input", "[]", "name"], Ask::CallName),
     at(&["input", "[]", "arguments"], Ask::CallArguments),
     at(&["input", "[]", "output"], Ask::ResultContent),
+    at(&["input", "[]", "output"], Ask::Head),
     at(&["input", "[]", "encrypted_content"], Ask::Reasoning),
     at(&["input", "[]"], Ask::Message),
     at(&["instructions"], Ask::System),
@@ -152,6 +159,7 @@ static ANTHROPIC: Table = &[
     at(&["messages", "[]", "content", "[]", "input"], Ask::CallArguments),
     at(&["messages", "[]", "content", "[]", "tool_use_id"], Ask::ResultId),
     at(&["messages", "[]", "content", "[]", "content"], Ask::ResultContent),
+    at(&["messages", "[]", "content", "[]", "content"], Ask::Head),
     at(&["messages", "[]", "content", "[]", "is_error"], Ask::ResultError),
     at(&["messages", "[]", "content", "[]", "thinking"], Ask::Reasoning),
     at(&["messages", "[]", "content", "[]", "cache_control"], Ask::Mark),
@@ -177,6 +185,7 @@ static GEMINI: Table = &[
     at(&["contents", "[]", "parts", "[]", "functionResponse", "id"], Ask::ResultId),
     at(&["contents", "[]", "parts", "[]", "functionResponse", "name"], Ask::ResultName),
     at(&["contents", "[]", "parts", "[]", "functionResponse", "response"], Ask::ResultContent),
+    at(&["contents", "[]", "parts", "[]", "functionResponse", "response", "error"], Ask::ErrorMember),
     at(&["contents", "[]", "parts", "[]", "thoughtSignature"], Ask::Reasoning),
     at(&["contents", "[]", "parts", "[]"], Ask::Part),
     at(&["contents", "[]"], Ask::Message),

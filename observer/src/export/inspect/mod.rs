@@ -10,6 +10,7 @@ pub mod client;
 pub mod columns;
 pub mod connection;
 pub mod finding;
+pub mod quota;
 pub mod server;
 pub mod table;
 pub mod view;
@@ -36,6 +37,7 @@ pub enum Question {
     Connections,
     Processes,
     Probes,
+    Quota,
     /// Findings that last and those that were over within `since_seconds`; with `id`, those whose id begins with it.
     Findings {
         since_seconds: f64,
@@ -68,6 +70,7 @@ pub enum Row {
     Process(view::Process),
     Probe(view::Probe),
     Finding(Box<finding::Finding>),
+    Quota(quota::Quota),
 }
 
 /// Longest question, and longest line of an answer that a client accepts (a stream with its timeline is 100 KB).
