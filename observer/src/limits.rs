@@ -252,6 +252,9 @@ pub const PRESSURE_CASES: usize = 64;
 /// Idle limits judged.
 pub const PRESSURE_LIMITS: usize = 16;
 
+/// Hosts whose clocks are followed.
+pub const CLOCK_PEERS: usize = 256;
+
 /// Quotas (provider, host, key, model) followed, and limits of each.
 pub const QUOTA_ACCOUNTS: usize = 1024;
 pub const QUOTA_DIMENSIONS: usize = 16;

@@ -10,6 +10,7 @@
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 
 mod chunks;
+mod clocks;
 pub mod config;
 mod failover;
 mod finding;
@@ -17,6 +18,7 @@ mod first_token;
 mod out;
 mod pressure;
 mod quota;
+mod reasoning;
 mod recent;
 mod retry;
 mod runner;

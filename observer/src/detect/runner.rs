@@ -8,7 +8,7 @@ use super::finding::{Findings, Severity};
 use super::out::{Change, Now, Out, Sample};
 use super::table::{DETECTORS, Row, Settings};
 use super::{Detector, Finding};
-use crate::ledger::Happening;
+use crate::ledger::{Entry, Happening};
 use crate::units::Ns;
 
 /// What outlives a restart, by detector.
@@ -67,6 +67,10 @@ impl Detectors {
     pub fn hear(&mut self, happening: &Happening<'_>, samples: &mut dyn FnMut(Sample<'_>)) {
         if let Some(at) = stamp(happening) {
             self.now.at = self.now.at.max(at);
+        }
+        // Where only the shape of a call was seen, nothing of what detectors judge is known.
+        if entry(happening).is_some_and(|entry| entry.shape) {
+            return;
         }
         self.each(samples, |detector, out| detector.hear(happening, out));
     }
@@ -147,6 +151,23 @@ impl Detectors {
             let mut out = Out::new(self.now, row.name, &mut self.findings, samples);
             act(detector.as_mut(), &mut out);
         }
+    }
+}
+
+/// The call it is about.
+fn entry<'a>(happening: &Happening<'a>) -> Option<&'a Entry> {
+    match happening {
+        Happening::Opened(entry)
+        | Happening::Closed(entry)
+        | Happening::Requested(entry)
+        | Happening::Responded(entry)
+        | Happening::Prompt { entry, .. }
+        | Happening::First { entry, .. }
+        | Happening::Chunk { entry, .. }
+        | Happening::Read { entry, .. }
+        | Happening::Record { entry, .. }
+        | Happening::Stall { entry, .. } => Some(entry),
+        Happening::Lost { .. } | Happening::Link { .. } | Happening::Odd(_) => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::config::{Fault, Section};
-use super::{Detector, chunks, failover, first_token, pressure, quota, retry};
+use super::{Detector, chunks, clocks, failover, first_token, pressure, quota, reasoning, retry};
 
 /// A row of the table.
 pub struct Row {
@@ -72,4 +72,10 @@ detectors! {
          "llm_stream_idle_gap_seconds"];
     chunk_regression: chunks, "Chunks became smaller, larger, bunched or stalled at an unchanged rate of text.",
         ["llm_chunk_regression_active", "llm_chunk_size_ratio"];
+    reasoning: reasoning, "The share of output spent on reasoning grew, or answers are nothing but reasoning.",
+        ["llm_reasoning_tokens_total", "llm_reasoning_output_ratio", "llm_reasoning_phase_seconds",
+         "llm_reasoning_hidden_streams_total", "llm_reasoning_budget_used_ratio"];
+    clocks: clocks, "How far peers' clocks are off, with the uncertainty, and steps of this host's wall clock.",
+        ["llm_clock_offset_seconds", "llm_clock_offset_uncertainty_seconds", "llm_host_clock_steps_total",
+         "llm_network_queue_seconds"];
 }

@@ -254,6 +254,24 @@ catalogue! {
     ReasoningTokens = "gen_ai_client_inference_usage_reasoning_output_tokens_total", Counter, OPERATION, MODALITY,
         "Output tokens spent on reasoning, as the provider reported them; a part of the output tokens.";
     // Detectors.
+    DetectReasoningTokens = "llm_reasoning_tokens_total", Counter, STREAM, &[closed("mode")],
+        "Output tokens spent on reasoning, by how much of it came along: plain, summary, hidden.";
+    ReasoningRatio = "llm_reasoning_output_ratio", Histogram(RATIO), STREAM, NONE,
+        "Share of an answer's output tokens that went into reasoning, where the provider reports both.";
+    ReasoningPhase = "llm_reasoning_phase_seconds", Histogram(FIRST), STREAM, NONE,
+        "From the first reasoning (hidden: from the response head) to the first text or tool call.";
+    ReasoningHidden = "llm_reasoning_hidden_streams_total", Counter, STREAM, NONE,
+        "Answers whose reasoning was paid for and did not come along.";
+    ReasoningBudget = "llm_reasoning_budget_used_ratio", Histogram(RATIO), STREAM, NONE,
+        "Reasoning tokens over the budget that the request set.";
+    ClockOffset = "llm_clock_offset_seconds", Gauge, NONE, &[open("peer")],
+        "Clock of a peer (or of the edge that stamps its date header) minus this host's: the middle of what the last ten minutes allow.";
+    ClockUncertainty = "llm_clock_offset_uncertainty_seconds", Gauge, NONE, &[open("peer")],
+        "How far the offset may lie from that, either way.";
+    ClockSteps = "llm_host_clock_steps_total", Counter, NONE, NONE,
+        "Times that the wall clock of this host was set. Nothing measured here rests on it.";
+    NetworkQueue = "llm_network_queue_seconds", Histogram(FIRST), STREAM, NONE,
+        "Time to the response head minus the server's own account of its work: the way there and back, and queues.";
     RatelimitRemaining = "llm_ratelimit_remaining_ratio", Gauge, STREAM, &[open("dimension"), closed("window")],
         "What is left of a quota, by the provider's own headers. window: bucket fills within two minutes, window takes longer.";
     RatelimitReset = "llm_ratelimit_reset_timestamp_seconds", Gauge, STREAM, &[open("dimension"), closed("window")],

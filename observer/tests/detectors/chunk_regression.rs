@@ -1,6 +1,6 @@
 //! Detector 6.
 
-use super::traffic::{Call, End, Host, MINUTE, SECOND, Step};
+use super::traffic::{Call, End, HOUR, Host, MINUTE, SECOND, Step};
 use super::{Case, Expected};
 
 const fn case(name: &'static str, expected: Expected, traffic: fn(&mut Host)) -> Case {
@@ -33,6 +33,10 @@ pub const CASES: &[Case] = &[
     }),
     case("one pause of 2.5 s in every twelfth stream", Expected::Findings(&["stall"]), |host| {
         let end = learned(host, normal);
+        for n in 0..150 {
+            host.call(end + n * 20 * SECOND, &normal(n));
+        }
+        let end = end + HOUR;
         for n in 0..140 {
             host.call(end + n * 20 * SECOND, &if n % 12 == 0 { paused() } else { normal(n) });
         }

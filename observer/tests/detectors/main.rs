@@ -10,10 +10,13 @@
 )]
 
 mod chunk_regression;
+mod clocks;
 mod failover;
+mod false_alarms;
 mod first_token;
 mod pressure;
 mod quota;
+mod reasoning;
 mod retry;
 mod traffic;
 
@@ -46,10 +49,19 @@ pub enum Expected {
 }
 
 fn cases() -> Vec<&'static Case> {
-    [failover::CASES, quota::CASES, retry::CASES, pressure::CASES, chunk_regression::CASES, first_token::CASES]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        failover::CASES,
+        quota::CASES,
+        retry::CASES,
+        pressure::CASES,
+        chunk_regression::CASES,
+        first_token::CASES,
+        reasoning::CASES,
+        clocks::CASES,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 #[test]

@@ -465,11 +465,21 @@ pub struct Host {
     pub wall: Option<i128>,
     /// CPU seconds used by a service in the minute before.
     cpu: Vec<(u64, &'static str, f64)>,
+    /// When the wall clock is set, and by how much.
+    steps: Vec<(u64, i128)>,
 }
 
 impl Host {
     pub fn new() -> Host {
-        Host { records: Vec::new(), next: 0x1000, seed: 7, tick_ms: 1000, wall: Some(BOOT), cpu: Vec::new() }
+        Host {
+            records: Vec::new(),
+            next: 0x1000,
+            seed: 7,
+            tick_ms: 1000,
+            wall: Some(BOOT),
+            cpu: Vec::new(),
+            steps: Vec::new(),
+        }
     }
 
     /// A call that begins `at_ms` after the boot; when it ends.
@@ -499,6 +509,11 @@ impl Host {
         self.cpu.extend((from..to).map(|minute| (minute * MINUTE, service, cores * 60.0)));
     }
 
+    /// The wall clock is set.
+    pub fn step_wall(&mut self, at_ms: u64, by_ns: i128) {
+        self.steps.push((at_ms, by_ns));
+    }
+
     /// A number below `below`, the same in every run.
     pub fn random(&mut self, below: u64) -> u64 {
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -514,7 +529,12 @@ impl Host {
         }
         let mut ticked = Ns(0);
         let mut cpu = self.cpu.iter().peekable();
+        let mut steps = self.steps.iter().peekable();
         for owned in &self.records {
+            while let Some((_, by)) = steps.next_if(|(at, _)| at * 1_000_000 <= owned.at().0) {
+                self.wall = self.wall.map(|wall| wall + by);
+                pipeline.audience_mut().detectors.set_wall(self.wall.unwrap());
+            }
             while let Some((_, service, seconds)) = cpu.next_if(|(at, ..)| at * 1_000_000 <= owned.at().0) {
                 pipeline.audience_mut().detectors.cpu(service, *seconds);
             }
@@ -563,6 +583,11 @@ impl Ran {
             .sum()
     }
 
+    /// Series of all metrics.
+    pub fn series_count(&self) -> usize {
+        self.snapshot.families.iter().map(Vec::len).sum()
+    }
+
     /// Whether the metric has any series.
     pub fn fed(&self, metric: &str) -> bool {
         !self.series(metric, &[]).is_empty()
@@ -605,4 +630,10 @@ impl Ran {
             self.pipeline.book().ended().take(20).map(|e| format!("{} {:?} {:?}\n", e.id, e.outcome, e.notes));
         text + &outcomes.collect::<String>()
     }
+}
+
+/// `Sun, 01 Mar 2026 00:02:00 GMT`, cut to the second.
+pub fn http_date(ns: i128) -> String {
+    let time = jiff::Timestamp::from_nanosecond(ns).unwrap();
+    jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).unwrap()
 }

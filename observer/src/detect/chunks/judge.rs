@@ -14,8 +14,9 @@ const RELEASE: f64 = 0.7;
 /// How much bytes a character may differ for the script to count as the same.
 const WIDTH_TOLERANCE: f64 = 0.1;
 
-/// Stalled streams that a verdict needs besides the share: fewer happen by chance.
+/// Stalled streams that a verdict needs, and how many deviations the shares must differ by: fewer happen by chance.
 const STALLED: f64 = 6.0;
+const STALL_DEVIATIONS: f64 = 4.0;
 
 /// Slow drift: what a stream's log size may lie off without being summed, in spreads; where the sum is a verdict.
 const SLACK: f64 = 0.5;
@@ -97,11 +98,13 @@ fn change(kind: &str, track: &Track, base: &Summary, newest: &Newest, config: &C
         "larger" => resized(newest.size / base.size, 1.0, track, base, newest, config),
         "head_burst" => same_speed(base.speed, newest, config)?.then_some(newest.head / base.head / config.head_burst),
         "stall" => {
-            let streams = track.stalls.len() as f64;
-            let expected = base.stalled * streams;
-            let share = (newest.stalled / streams - base.stalled) / config.stalled_share;
-            let count = newest.stalled / (STALLED + 3.0 * expected);
-            Some(share.min(count))
+            let (streams, before) = (track.stalls.len() as f64, base.stall_streams.max(1) as f64);
+            let (now, then) = (newest.stalled / streams, base.stalled);
+            // Both shares rest on a few streams: how far apart they are in deviations of their difference.
+            let pooled = (newest.stalled + then * before) / (streams + before);
+            let deviation = (pooled * (1.0 - pooled) * (1.0 / streams + 1.0 / before)).sqrt().max(1e-9);
+            let apart = (now - then) / deviation / STALL_DEVIATIONS;
+            Some(((now - then) / config.stalled_share).min(apart).min(newest.stalled / STALLED))
         }
         "coalescing" => {
             let same_size = off(newest.size, base.size) < 0.25;

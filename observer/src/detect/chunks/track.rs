@@ -44,6 +44,8 @@ pub(super) struct Summary {
     pub per_read_spread: f64,
     pub head: f64,
     pub stalled: f64,
+    /// Streams that this share rests on.
+    pub stall_streams: u64,
 }
 
 #[derive(Debug, Default)]
@@ -181,6 +183,7 @@ impl Base {
             per_read_spread: self.per_read.spread()?,
             head: self.head.median()?,
             stalled: self.stalled as f64 / self.streams.max(1) as f64,
+            stall_streams: self.streams,
         })
     }
 }
