@@ -86,7 +86,7 @@ pub struct RequestScan {
 }
 
 enum Body {
-    Json(Scanner<Ask>),
+    Json(Box<Scanner<Ask>>),
     Form(Form),
     /// Sound, of which nothing is read.
     Media,
@@ -116,7 +116,7 @@ impl RequestScan {
             Some(media) if is_media(&media_type(media.as_bytes())) => Body::Media,
             media => match media.and_then(multipart::boundary) {
                 Some(mark) => Body::Form(Form::new(mark)),
-                None => Body::Json(Scanner::new(ASKS)),
+                None => Body::Json(Box::new(Scanner::new(ASKS))),
             },
         };
         Self { body, facts, stream_default }
@@ -152,7 +152,7 @@ impl RequestScan {
     #[must_use]
     pub fn held(&self) -> usize {
         let body = match &self.body {
-            Body::Json(scanner) => scanner.held(),
+            Body::Json(scanner) => size_of_val(&**scanner) + scanner.held(),
             Body::Form(form) => form.held(),
             Body::Media | Body::Over => 0,
         };

@@ -4,7 +4,7 @@
 use super::{
     Dialect, anthropic_messages, bedrock_converse, bedrock_invoke, cohere_chat, cohere_chat_v1, deepgram, elevenlabs,
     gemini, gemini_interactions, grpc, llama_cpp_completion, mistral_conversations, ollama, openai_audio, openai_chat,
-    openai_responses, path_ends, provider, sglang_generate, tgi_generate,
+    openai_responses, path, path_ends, provider, sglang_generate, tgi_generate,
 };
 use crate::proto::RequestHead;
 
@@ -67,10 +67,19 @@ pub struct Extra {
 #[must_use]
 pub fn find(head: &RequestHead, extras: &[Extra]) -> Option<&'static Row> {
     if head.method != "POST" {
-        return None;
+        return resumed(head);
     }
     let declared = extras.iter().find(|extra| extra.fits(head)).and_then(|extra| row(&extra.api));
     declared.or_else(|| DIALECTS.iter().copied().find(|row| (row.matches)(head)))
+}
+
+/// Taking up the stream of an answer that was begun by another request is a GET: its events are the same, and somebody waits
+/// for them. It asks for nothing itself.
+fn resumed(head: &RequestHead) -> Option<&'static Row> {
+    let stream = head.method == "GET" && path::parameter(head, "stream").as_deref() == Some("true");
+    let (front, _) = head.path.trim_end_matches('/').rsplit_once('/').filter(|(_, id)| stream && !id.is_empty())?;
+    let front = RequestHead { path: front.to_owned(), ..head.clone() };
+    [&openai_responses::ROW, &gemini_interactions::ROW].into_iter().find(|row| (row.matches)(&front))
 }
 
 /// Does this request, which is no model call, go where model calls go: to a provider's or a declared host, or to another resource of
@@ -197,6 +206,23 @@ mod tests {
         ] {
             assert_eq!(api("POST", "gateway.test", path, &[]), expected, "{path}");
             assert_eq!(api("GET", "api.openai.com", path, &[]), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_stream_taken_up_again_is_a_call() {
+        for (path, query, expected) in [
+            ("/v1/responses/resp_1", "stream=true&starting_after=7", Some("openai.responses")),
+            ("/openai/responses/resp_1", "api-version=x&stream=true", Some("openai.responses")),
+            ("/v1beta/interactions/i1", "stream=true&last_event_id=e", Some("gemini.interactions")),
+            ("/v1/responses/resp_1", "stream=false", None),
+            ("/v1/responses/resp_1/input_items", "stream=true", None),
+            ("/v1/responses", "stream=true", None),
+            ("/v1/files/f1", "stream=true", None),
+        ] {
+            let (method, query) = ("GET".into(), Some(query.into()));
+            let head = RequestHead { method, path: path.into(), query, ..RequestHead::default() };
+            assert_eq!(find(&head, &[]).map(|row| row.api), expected, "{path}");
         }
     }
 
