@@ -136,7 +136,7 @@ impl<'a, 'e> Router<'a, 'e> {
             // Refused: a call like any other, and this is its answer.
             Message::Response(_) => {
                 let socket = self.calls.sockets.swap_remove(index);
-                self.refused(socket, at);
+                self.refused(&socket, at);
                 self.tell(exchange, at, message);
             }
             Message::RequestEnd { .. } => socket.asked = Some(at),
@@ -145,7 +145,7 @@ impl<'a, 'e> Router<'a, 'e> {
     }
 
     /// An upgrade that led to no socket: a call that asked for nothing we know.
-    fn refused(&mut self, socket: Socket, at: Moment) {
+    fn refused(&mut self, socket: &Socket, at: Moment) {
         let row = socket.row.call;
         self.begin(socket.exchange, row, &socket.head, (row.make)(&socket.head), socket.at);
         self.tell(socket.exchange, socket.asked.unwrap_or(at), &Message::RequestEnd { lost: false });
@@ -216,7 +216,7 @@ impl<'a, 'e> Router<'a, 'e> {
             if socket.is_open() {
                 return socket.end(how, at, self.env);
             }
-            self.refused(socket, at);
+            self.refused(&socket, at);
             self.end(exchange, at, how);
         } else if let Some(index) = asked.iter().position(|asked| asked.exchange == exchange) {
             let asked = asked.swap_remove(index);

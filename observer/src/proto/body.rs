@@ -25,8 +25,11 @@ pub trait Cutter: Send {
     fn held(&self) -> usize;
 }
 
+/// Makes the cutter of one body.
+type MakeCutter = fn() -> Box<dyn Cutter>;
+
 /// Content types whose bodies are streams of events, and what cuts them. `*` stands for any end.
-const FRAMINGS: &[(&str, fn() -> Box<dyn Cutter>)] = &[
+const FRAMINGS: &[(&str, MakeCutter)] = &[
     ("text/event-stream", make::<Scanner>),
     ("application/x-ndjson", make::<Values>),
     ("application/ndjson", make::<Values>),

@@ -260,6 +260,9 @@ pub enum Sniff {
     NeedMore,
 }
 
+/// Makes a parser for a connection joined in the middle of an answer, if these bytes are from one.
+pub type Join = fn(&Salt, &[u8]) -> Option<Box<dyn Protocol>>;
+
 /// A row of the protocol table.
 pub struct Row {
     /// `http/1` …
@@ -272,7 +275,7 @@ pub struct Row {
     pub make: fn(&Salt) -> Box<dyn Protocol>,
     /// A parser for a connection whose first bytes read come from the middle of an answer; `None`: they do not, or cannot be
     /// told. The first thing it says is a request of which nothing is known.
-    pub join: fn(&Salt, &[u8]) -> Option<Box<dyn Protocol>>,
+    pub join: Join,
 }
 
 /// Every protocol we speak. A connection gets the first row that answers `Yes`.

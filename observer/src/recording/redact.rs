@@ -284,7 +284,7 @@ impl Tape {
         let mut lost = 0;
         match how {
             End::Complete if !self.bodiless && self.framing != Framing::Socket => {
-                self.say(Direction::Read, "0\r\n\r\n", at, out)
+                self.say(Direction::Read, "0\r\n\r\n", at, out);
             }
             End::PeerClosed => out.push(Line::Plain(Record::ReadEnd { conn, at: at.read, clean: true })),
             End::Reset => out.push(Line::Plain(Record::ReadEnd { conn, at: at.read, clean: false })),

@@ -1,4 +1,5 @@
 //! Round trips, damage, and what the modes keep out.
+#![expect(clippy::cast_possible_truncation, reason = "lengths of the tests' own making")]
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::table::{Cell, Column, Style, Table, Tint, or_dash, short_seconds};
-use super::view::{Detail, Gaps, PointView, Probe, Process, Stream};
+use super::view::{Detail, Firsts, Gaps, PointView, Probe, Process, Stream, Tokens};
 
 /// One column and how to fill it.
 pub struct Of<T: 'static> {
@@ -201,15 +201,38 @@ pub fn detail(detail: &Detail, wide: bool, style: Style) -> String {
     text
 }
 
+fn firsts(firsts: &Firsts) -> Cell {
+    let show = |value: Option<f64>| seconds(value).text;
+    format!(
+        "byte {}, event {}, emitted {}, reasoning {}, visible {}, tool {}, sentence {}",
+        show(firsts.byte),
+        show(firsts.event),
+        show(firsts.emitted),
+        show(firsts.reasoning),
+        show(firsts.visible),
+        show(firsts.tool),
+        show(firsts.sentence)
+    )
+    .into()
+}
+
+fn used(tokens: &Tokens) -> Cell {
+    format!(
+        "{} in, {} out, {} cached, {} reasoning",
+        count(tokens.input).text,
+        count(tokens.output).text,
+        count(tokens.cached).text,
+        count(tokens.reasoning).text
+    )
+    .into()
+}
+
 fn facts(stream: &Stream, style: Style) -> String {
     let columns = vec![
         Column { head: "STREAM", right: false, least: None, usual: 0 },
         Column { head: "", right: false, least: None, usual: 0 },
     ];
     let row = |name: &str, cell: Cell| vec![name.into(), cell];
-    let firsts = &stream.first_seconds;
-    let tokens = &stream.tokens;
-    let show = |value: Option<f64>| seconds(value).text;
     let rows = vec![
         row("id", stream.id.as_str().into()),
         row("service", format!("{} (pid {}, {})", stream.service, stream.pid, stream.comm).into()),
@@ -226,20 +249,7 @@ fn facts(stream: &Stream, style: Style) -> String {
         row("outcome", outcome(stream)),
         row("finish", words(stream.finish_reason.as_ref())),
         row("duration", seconds(stream.duration_seconds)),
-        row(
-            "first",
-            format!(
-                "byte {}, event {}, emitted {}, reasoning {}, visible {}, tool {}, sentence {}",
-                show(firsts.byte),
-                show(firsts.event),
-                show(firsts.emitted),
-                show(firsts.reasoning),
-                show(firsts.visible),
-                show(firsts.tool),
-                show(firsts.sentence)
-            )
-            .into(),
-        ),
+        row("first", firsts(&stream.first_seconds)),
         row(
             "chunks",
             format!(
@@ -263,17 +273,7 @@ fn facts(stream: &Stream, style: Style) -> String {
         row("gaps", gaps(&stream.gaps)),
         row("arrived", gaps(&stream.arrival_gaps)),
         row("stalls", stalls(stream)),
-        row(
-            "tokens",
-            format!(
-                "{} in, {} out, {} cached, {} reasoning",
-                count(tokens.input).text,
-                count(tokens.output).text,
-                count(tokens.cached).text,
-                count(tokens.reasoning).text
-            )
-            .into(),
-        ),
+        row("tokens", used(&stream.tokens)),
         row(
             "lost",
             or_dash(stream.lost.cause.as_ref(), |cause| format!("{} bytes ({cause})", count(stream.lost.bytes).text)),

@@ -104,9 +104,9 @@ fn the_place_is_kept_or_found_again_after_a_hole() {
             let mut out = |message: Message<'_>| got.push(line(&message));
             parser.push(&stream[..from], &mut out);
             if told {
-                parser.skip(u64::try_from(to - from).unwrap())
+                parser.skip(u64::try_from(to - from).unwrap());
             } else {
-                parser.gap()
+                parser.gap();
             }
             parser.push(&stream[to..], &mut out);
             parser.finish(&mut out);

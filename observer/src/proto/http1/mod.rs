@@ -101,7 +101,7 @@ impl Protocol for Http1 {
         if let Some(socket) = &mut self.socket {
             socket.push(direction, chunk, at, sink);
             return if socket.over() {
-                self.die()
+                self.die();
             };
         }
         self.say_joined(at, sink);

@@ -24,7 +24,7 @@ impl Http1 {
                     socket.push(Direction::Read, Chunk::Data(input), at, sink);
                 }
                 return if socket.over() {
-                    self.die()
+                    self.die();
                 };
             }
             match &mut self.responses.state {
