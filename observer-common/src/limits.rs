@@ -41,10 +41,11 @@ pub const SOCK_MARKS: u32 = 65_536;
 /// Verdict slots of sockets, a power of two: as many as sockets.
 pub const SOCK_VERDICT_SLOTS: u32 = 65_536;
 
-/// The most whole pieces of one segment, before its rest: the stack hands segments of up to 64 KiB through a socket's hooks before they
-/// are cut for the wire (and after they were put together from it). Where BIG TCP was switched on, what lies behind is a
-/// counted gap (`truncated`); each piece more costs the verifier of an old kernel a tenth of a second at each start.
-pub const SEGMENT_PIECES: usize = 5;
+/// The most whole pieces of one segment, before its rest. The stack hands segments through a socket's hooks before they are cut
+/// for the wire, and after they were put together from it: up to 64 KiB over a network; on loopback, whose own MTU is that, up to
+/// two of them (`tcp_min_tso_segs`), 131 KB. Where BIG TCP was switched on, what lies behind is a counted gap (`truncated`):
+/// each piece more costs the verifier of an old kernel a tenth of a second at each start.
+pub const SEGMENT_PIECES: usize = 8;
 
 /// Segments of a socket joined in the middle that began like nothing of ours before it is let go.
 pub const MID_MISSES: u32 = 64;

@@ -56,6 +56,8 @@ fn check(errors: &mut Vec<String>) -> Result<String> {
     daemon.wait_for_probe("libssl", PATIENCE)?;
     exchange(&provider)?;
     let seen = compare(&daemon, &provider, MODEL);
+    gather("plain HTTP over IPv4", plain(&daemon, "127.0.0.1:0"));
+    gather("plain HTTP over IPv6", plain(&daemon, "[::1]:0"));
     gather("probes", daemon.every_probe_is_well());
     gather("metrics", daemon.counts_a_complete_stream());
     gather("stop", daemon.stop(PATIENCE).and_then(|()| nothing_left(before)));
@@ -63,14 +65,38 @@ fn check(errors: &mut Vec<String>) -> Result<String> {
     seen
 }
 
+/// The socket layer: an exchange that no TLS library carries, counted once although both its ends are here.
+fn plain(daemon: &Daemon, listen: &str) -> Result<()> {
+    let options = Options { plain: true, listen: listen.parse()?, ..Options::in_memory(PathBuf::from("/tmp")) };
+    let provider = Provider::start(&options)?;
+    let model = format!("{MODEL}#{}", provider.address());
+    call(&provider, &model)?;
+    compare(daemon, &provider, &model)?;
+    let streams = daemon.inspect("streams")?;
+    let of = |stream: &&Value| stream.get("request_model").is_some_and(|had| *had == model);
+    let found: Vec<_> = streams.as_array().into_iter().flatten().filter(of).collect();
+    let [stream] = found.as_slice() else { bail!("{} streams of {model}, not one", found.len()) };
+    let port = stream.pointer("/remote/port").and_then(Value::as_u64);
+    ensure!(port == Some(provider.address().port().into()), "the other end is {:?}", stream.get("remote"));
+    Ok(())
+}
+
 /// One real exchange by the suite's own curl.
 fn exchange(provider: &Provider) -> Result<()> {
-    let ca = provider.ca().context("the provider has no certificate")?;
-    let body = format!(r#"{{"model":"{MODEL}","stream":true,"messages":[{{"role":"user","content":"hello"}}]}}"#);
+    call(provider, MODEL)
+}
+
+fn call(provider: &Provider, model: &str) -> Result<()> {
+    let body = format!(r#"{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"hello"}}]}}"#);
     let mut curl = Command::new("/usr/bin/curl");
     curl.args(["-sSN", "--http1.1", "--max-time", "60", "-H", "content-type: application/json", "-d", &body]);
-    curl.arg("--resolve").arg(format!("localhost:{}:127.0.0.1", provider.address().port()));
-    curl.arg("--cacert").arg(ca).arg(format!("{}/v1/chat/completions", provider.url()));
+    let ip = provider.address().ip();
+    let ip = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+    curl.arg("--resolve").arg(format!("localhost:{}:{ip}", provider.address().port()));
+    if let Some(ca) = provider.ca() {
+        curl.arg("--cacert").arg(ca);
+    }
+    curl.arg(format!("{}/v1/chat/completions", provider.url()));
     let out = curl.output().context("cannot start curl")?;
     let text = String::from_utf8_lossy(&out.stdout);
     ensure!(out.status.success(), "curl: {}", String::from_utf8_lossy(&out.stderr).trim());
@@ -103,8 +129,8 @@ fn compare(daemon: &Daemon, provider: &Provider, model: &str) -> Result<String> 
     ensure!(number("chunks") == Some(chunks), "{:?} chunks seen, {chunks} sent", number("chunks"));
     ensure!(number("visible_chars") == Some(chars), "{:?} characters seen, {chars} sent", number("visible_chars"));
     Ok(format!(
-        "loads, attaches, captures {chunks} of {chunks} chunks and {chars} of {chars} characters through {}, and \
-         leaves nothing after SIGTERM or SIGKILL",
+        "loads, attaches, captures {chunks} of {chunks} chunks and {chars} of {chars} characters through {} and over \
+         plain TCP (IPv4, IPv6), and leaves nothing after SIGTERM or SIGKILL",
         libssl()
     ))
 }

@@ -12,9 +12,11 @@ pub mod clients;
 pub mod compare;
 pub mod daemon;
 pub mod kinds;
+pub mod helper;
 pub mod ledger;
 pub mod matrix;
 pub mod places;
+pub mod raw;
 pub mod rig;
 pub mod truth;
 

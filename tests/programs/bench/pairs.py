@@ -1,8 +1,10 @@
-"""What a TLS write + read pair of 256 bytes costs in CPython: `pairs.py llm|ignored|tcp|cpu SECONDS`.
+"""What a TLS write + read pair of 256 bytes costs in CPython: `pairs.py llm|ignored|tcp|segment|cpu SECONDS`.
 
 `llm`      the connection looks like a model call, so its calls are captured
 `ignored`  the connection is of another kind, so its calls pass after one look-up
 `tcp`      no TLS at all: 256 bytes over a loopback TCP connection and back
+`segment`  256 bytes each way over a loopback TCP connection that looks like a model call over plain HTTP: both segments are captured
+`pingpong` the same on a connection of another kind
 `cpu`      no system calls at all
 
 Both TLS ends live in this process and talk through memory, so that nothing but TLS is timed. The answers that are read
@@ -24,7 +26,7 @@ HOST = "localhost"
 
 def main():
     mode, seconds = sys.argv[1], float(sys.argv[2])
-    batch, calls = {"llm": tls_batch, "ignored": tls_batch, "tcp": tcp_batch, "cpu": cpu_batch}[mode](mode)
+    batch, calls = {"llm": tls_batch, "ignored": tls_batch, "tcp": tcp_batch, "segment": ping_pong, "pingpong": ping_pong, "cpu": cpu_batch}[mode](mode)
     print(json.dumps({"ready": True, "pid": os.getpid()}), flush=True)
     if os.environ.get("CLIENT_GO") == "1":
         sys.stdin.readline()
@@ -129,6 +131,32 @@ def tcp_batch(_):
         for _ in range(BATCH):
             near.send(data)
             far.recv(SIZE)
+        return time.thread_time_ns() - began
+
+    return batch, {}
+
+
+def ping_pong(mode):
+    listener = socket.create_server(("127.0.0.1", 0))
+    near = socket.create_connection(listener.getsockname())
+    far, _ = listener.accept()
+    for end in (near, far):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # A connection of another kind says something that no client of HTTP begins with.
+    near.sendall(request_head("llm") if mode == "segment" else b"\x00 of another kind")
+    far.recv(4096)
+    time.sleep(0.5)
+    far.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    near.recv(4096)
+    piece, event = chunk(b"x" * (SIZE - 6)), chunk(delta())
+
+    def batch():
+        began = time.thread_time_ns()
+        for _ in range(BATCH):
+            near.send(piece)
+            far.recv(SIZE)
+            far.send(event)
+            near.recv(SIZE)
         return time.thread_time_ns() - began
 
     return batch, {}

@@ -32,6 +32,22 @@ pub fn tls(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
+/// A captured TCP segment, and one that is none of ours.
+pub fn segments(table: &mut Table) -> Result<()> {
+    let [none, watched] = medians("segment", [Watch::Nobody, Watch::Placed])?;
+    table.show("loopback TCP ping-pong of 256 bytes each way, no daemon", none / 1e3, "µs");
+    let added = (watched - none) / 1e3 / 2.0;
+    table.at_most("added per captured segment on that ping-pong (plain HTTP model call)", added, "µs", 1.0);
+    let [none, watched] = medians("pingpong", [Watch::Nobody, Watch::Placed])?;
+    table.show(
+        "added per segment on the ping-pong of a socket that is not tracked",
+        (watched - none) / 1e3 / 2.0,
+        "µs",
+    );
+    table.show("... relative", (watched / none - 1.0) * 100.0, "%");
+    Ok(())
+}
+
 /// Programs that make no model calls.
 pub fn others(table: &mut Table) -> Result<()> {
     let [none, ignored] = medians("ignored", [Watch::Nobody, Watch::Placed])?;

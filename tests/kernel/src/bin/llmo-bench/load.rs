@@ -101,7 +101,8 @@ fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(ticks.iter().sum::<f64>() / 100.0)
 }
 
-fn resident_kib(pid: u32) -> Result<f64> {
+/// Resident memory of a process.
+pub fn resident_kib(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     line.split_whitespace().next().and_then(|kib| kib.parse().ok()).context("no number")

@@ -1,12 +1,14 @@
 //! The benchmarks proper (`cargo xtask bench` sets up, builds and starts them). Every figure is a comparison within one
 //! run on one machine, because two shared cores make absolute times noisy. Arguments choose some of the parts:
-//! `llmo-bench [accuracy] [cost] [complete] [load] [others]`.
+//! `llmo-bench [accuracy] [cost] [segments] [stamps] [held] [complete] [load] [others]`.
 
 mod accuracy;
 mod complete;
 mod cost;
+mod held;
 mod load;
 mod pairs;
+mod stamps;
 mod table;
 
 use std::path::Path;
@@ -17,9 +19,12 @@ use table::Table;
 
 type Part = (&'static str, fn(&mut Table) -> Result<()>);
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 8] = [
     ("accuracy", accuracy::run),
     ("cost", cost::tls),
+    ("segments", cost::segments),
+    ("stamps", stamps::run),
+    ("held", held::run),
     ("complete", complete::run),
     ("load", load::run),
     ("others", cost::others),
