@@ -108,7 +108,7 @@ impl Processes {
     /// Rows for `inspect processes`. `wire`: the socket hooks work, so the number of ClientHellos is known.
     #[must_use]
     pub fn rows(&self, targets: &Targets, wire: bool) -> Vec<ProcessRow> {
-        let live = self.known.iter().filter(|(_, process)| process.ended.is_none());
+        let live = self.known.iter().filter(|(_, process)| process.ended.is_none() && process.uses_tls());
         live.map(|(pid, process)| process.row(*pid, targets, wire)).collect()
     }
 }
@@ -124,6 +124,11 @@ fn lives(pid: u32) -> bool {
 }
 
 impl Process {
+    /// A process that was only asked for its name (it speaks plain HTTP) has nothing here to be blind to.
+    fn uses_tls(&self) -> bool {
+        !self.libraries.is_empty() || self.hellos > 0
+    }
+
     fn row(&self, pid: u32, targets: &Targets, wire: bool) -> ProcessRow {
         let probed =
             self.libraries.iter().find(|(file, _)| matches!(targets.get(*file), Some(Found::Target(t)) if t.works()));
@@ -165,6 +170,17 @@ fn why_unseen(pid: u32) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_speaks_no_tls_is_no_row() {
+        let mut processes = Processes::default();
+        let own = std::process::id();
+        assert_eq!(processes.identify(own).pid, own);
+        let targets = Targets::new(super::super::placement::Strategy::default());
+        assert!(processes.rows(&targets, true).is_empty(), "it was asked for its name alone");
+        processes.hello(own);
+        assert_eq!(processes.rows(&targets, true).len(), 1);
+    }
 
     #[test]
     fn a_process_gone_at_once_keeps_the_name_of_its_exec() {
