@@ -11,8 +11,8 @@
 pub mod clients;
 pub mod compare;
 pub mod daemon;
-pub mod kinds;
 pub mod helper;
+pub mod kinds;
 pub mod ledger;
 pub mod matrix;
 pub mod places;
