@@ -18,6 +18,7 @@ const TARGETS: &[(&str, Fuzz)] = &[
     ("eventstream", proto::eventstream::fuzz),
     ("exchange", proto::http1::fuzz_exchange),
     ("gemini", dialect::gemini::fuzz),
+    ("gemini_live", dialect::gemini_live::fuzz),
     ("gemini_interactions", dialect::gemini_interactions::fuzz),
     ("grpc", proto::grpc::fuzz),
     ("hpack", proto::h2::fuzz_hpack),

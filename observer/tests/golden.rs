@@ -169,3 +169,8 @@ fn openai_responses_socket() {
 fn template() {
     split::run("template", || Box::<Utterances>::default());
 }
+
+#[test]
+fn gemini_live() {
+    split::run("gemini_live", || Box::<Utterances>::default());
+}

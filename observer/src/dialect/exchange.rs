@@ -21,6 +21,8 @@ pub trait Speech: Default + Send {
     const ANSWER: Parts;
     /// How this API's token counts become ours.
     const COUNTS: Counting = Counting::INCLUSIVE;
+    /// Events in binary frames are text all the same.
+    const BINARY_TEXT: bool = false;
     /// What the request's address says.
     fn preset(_head: &RequestHead) -> Preset {
         Preset::default()
@@ -159,6 +161,7 @@ fn spoken<S: Speech>(
 ) -> Result<(), &'static str> {
     match event.kind {
         EventKind::Text => {}
+        EventKind::Binary if S::BINARY_TEXT => {}
         EventKind::Exception => return exception(event, out),
         EventKind::Binary => {
             out(Utterance::Media { bytes: event.data.len() as u64 });
@@ -379,6 +382,7 @@ mod tests {
             cohere_chat_v1::fuzz(&data);
             deepgram::fuzz(&data);
             elevenlabs::fuzz(&data);
+            crate::dialect::gemini_live::fuzz(&data);
             gemini::fuzz(&data);
             gemini_interactions::fuzz(&data);
             llama_cpp_completion::fuzz(&data);

@@ -19,6 +19,7 @@ mod exchange;
 pub mod finish;
 pub mod gemini;
 pub mod gemini_interactions;
+pub mod gemini_live;
 pub mod grpc;
 mod head;
 pub mod json;

@@ -3,7 +3,7 @@
 //!
 //! A row here, beside the row of the calls' dialect, is all that a new one needs; most are a table of words (`Words`).
 
-use super::{Dialect, Row, deepgram, elevenlabs, openai_realtime, openai_responses, path_ends};
+use super::{Dialect, Row, deepgram, elevenlabs, gemini_live, openai_realtime, openai_responses, path_ends};
 use crate::dialect::json::member;
 use crate::proto::{Event, EventKind, RequestHead};
 
@@ -42,7 +42,8 @@ pub struct SocketRow {
 }
 
 /// The sockets. The first row that matches speaks.
-pub static SOCKETS: &[&SocketRow] = &[&RESPONSES, &openai_realtime::SOCKET, &elevenlabs::SOCKET, &deepgram::SOCKET];
+pub static SOCKETS: &[&SocketRow] =
+    &[&RESPONSES, &openai_realtime::SOCKET, &elevenlabs::SOCKET, &deepgram::SOCKET, &gemini_live::SOCKET];
 
 /// The row of an upgrade; `None`: it leads to no model, or is none.
 #[must_use]

@@ -8,7 +8,8 @@ mod types;
 
 use std::borrow::Cow;
 
-use self::types::{Candidate, Chunk, FunctionCall};
+pub(super) use self::types::{Blob, FunctionCall};
+use self::types::{Candidate, Chunk};
 use super::answer::{Counting, Part, Parts, Tokens, at};
 use super::exchange::{self, Exchange, Named, Speech, say};
 use super::finish::{self, Class};
