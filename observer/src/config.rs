@@ -116,6 +116,7 @@ pub struct Flags {
     pub telemetry_path: Option<String>,
     pub socket: Option<PathBuf>,
     pub targets: Vec<String>,
+    pub state: Option<PathBuf>,
 }
 
 /// Everything as meant.
@@ -173,7 +174,7 @@ impl Settings {
             caps: file.limits.caps()?,
             reader_rate: file.qoe.rate()?,
             ring_bytes: file.kernel.ring()?,
-            state: file.state.path(),
+            state: file.state.path(flags.state),
             detect: detect::Settings::new(&file.detect)
                 .map_err(|detect::config::Fault { key, problem }| ConfigError::Detect { key, problem })?,
         })
@@ -257,8 +258,8 @@ impl Kernel {
 
 impl State {
     /// An empty name is none.
-    fn path(self) -> Option<PathBuf> {
-        Some(self.file.unwrap_or_else(|| STATE.into())).filter(|path| !path.as_os_str().is_empty())
+    fn path(self, flag: Option<PathBuf>) -> Option<PathBuf> {
+        Some(flag.or(self.file).unwrap_or_else(|| STATE.into())).filter(|path| !path.as_os_str().is_empty())
     }
 }
 

@@ -108,6 +108,15 @@ pub const NOTES: usize = 16;
 /// Deepest nesting of a JSON document that is scanned: what serde_json reads, and far more than any API's bodies have.
 pub const JSON_DEPTH: usize = 128;
 
+/// Longest value of a request that is kept as written while the request is read: the schema of a tool, arguments of a call.
+pub const RAW_VALUE: usize = 8 * 1024;
+
+/// Bytes of such values of one request together.
+pub const RAW_VALUES: usize = 128 * 1024;
+
+/// Tools of services that are followed.
+pub const TOOLS: usize = 1024;
+
 /// Most items read of one list inside an event (choices, tool calls): requests may ask for 128 choices. The others are
 /// left out and counted.
 pub const EVENT_ITEMS: usize = 128;

@@ -46,6 +46,9 @@ pub struct Args {
     /// Socket for `inspect` [default: /run/llm-observer/inspect.sock]
     #[arg(long = "inspect.socket", env = "LLM_OBSERVER_INSPECT_SOCKET", value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Where baselines of detectors outlive a restart; empty for nowhere [default: /var/lib/llm-observer/baselines.json]
+    #[arg(long = "state.file", env = "LLM_OBSERVER_STATE_FILE", value_name = "PATH")]
+    state: Option<PathBuf>,
     /// Observe only this; may be given several times [default: everything on the host]
     #[arg(long = "target", env = "LLM_OBSERVER_TARGET", value_name = "PID|EXE|CGROUP", value_delimiter = ',')]
     targets: Vec<String>,
@@ -184,6 +187,7 @@ impl Args {
             telemetry_path: self.telemetry_path.clone(),
             socket: self.socket.clone(),
             targets: self.targets.clone(),
+            state: self.state.clone(),
         }
     }
 }

@@ -10,6 +10,7 @@
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 
 mod chunks;
+mod claims;
 mod clocks;
 pub mod config;
 mod failover;
@@ -23,8 +24,11 @@ mod recent;
 mod retry;
 mod runner;
 mod sketch;
+mod stale;
 mod subject;
 mod table;
+mod tool_rot;
+mod voice;
 
 pub use finding::{Fact, Finding, Findings, Report, Severity, number};
 pub use out::{Change, Now, Out, Sample};

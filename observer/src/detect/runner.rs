@@ -164,6 +164,7 @@ fn entry<'a>(happening: &Happening<'a>) -> Option<&'a Entry> {
         | Happening::Prompt { entry, .. }
         | Happening::First { entry, .. }
         | Happening::Chunk { entry, .. }
+        | Happening::Said { entry, .. }
         | Happening::Read { entry, .. }
         | Happening::Record { entry, .. }
         | Happening::Stall { entry, .. } => Some(entry),
@@ -181,6 +182,7 @@ fn stamp(happening: &Happening<'_>) -> Option<Ns> {
         | Happening::Prompt { entry, .. }
         | Happening::First { entry, .. }
         | Happening::Chunk { entry, .. }
+        | Happening::Said { entry, .. }
         | Happening::Read { entry, .. }
         | Happening::Record { entry, .. }
         | Happening::Stall { entry, .. } => Some(entry.last_activity),

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 
 use super::config::{Fault, Section};
-use super::{Detector, chunks, clocks, failover, first_token, pressure, quota, reasoning, retry};
+use super::{
+    Detector, chunks, claims, clocks, failover, first_token, pressure, quota, reasoning, retry, stale, tool_rot, voice,
+};
 
 /// A row of the table.
 pub struct Row {
@@ -78,4 +80,14 @@ detectors! {
     clocks: clocks, "How far peers' clocks are off, with the uncertainty, and steps of this host's wall clock.",
         ["llm_clock_offset_seconds", "llm_clock_offset_uncertainty_seconds", "llm_host_clock_steps_total",
          "llm_network_queue_seconds"];
+    tool_rot: tool_rot, "Calls that are valid by a tool's description are rejected by the tool.",
+        ["llm_tool_definition_age_seconds", "llm_tool_definition_changes_total", "llm_tool_errors_total",
+         "llm_tool_repeat_bad_call_total"];
+    stale_results: stale, "Answers rest on results of tools that are older than they stay true; prompt caches lost.",
+        ["llm_tool_result_age_seconds", "llm_tool_result_stale_reuse_total", "llm_tool_result_volatility_seconds",
+         "llm_prompt_cache_cliff_total"];
+    claims: claims, "Answers claim a verification of which no evidence was observed.",
+        ["llm_verification_claims_total", "llm_verification_claim_after_error_total"];
+    voice: voice, "The first audio comes late, and which stage it waits for.",
+        ["llm_voice_stage_seconds", "llm_voice_ttfa_host_seconds"];
 }

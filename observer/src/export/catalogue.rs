@@ -254,6 +254,30 @@ catalogue! {
     ReasoningTokens = "gen_ai_client_inference_usage_reasoning_output_tokens_total", Counter, OPERATION, MODALITY,
         "Output tokens spent on reasoning, as the provider reported them; a part of the output tokens.";
     // Detectors.
+    ToolAge = "llm_tool_definition_age_seconds", Gauge, STREAM, &[open("tool")],
+        "How long a tool's definition has been the same, at least: since this daemon saw it first.";
+    ToolChanges = "llm_tool_definition_changes_total", Counter, STREAM, &[open("tool")],
+        "Changes of a tool's definition (name, description or schema).";
+    ToolErrors = "llm_tool_errors_total", Counter, STREAM, &[open("tool"), closed("class")],
+        "Results of tools that are errors: contract_rot (valid arguments rejected), model_error (arguments that the schema does not allow), transient, other.";
+    ToolRepeats = "llm_tool_repeat_bad_call_total", Counter, STREAM, &[open("tool")],
+        "Calls with arguments that had been rejected before.";
+    ResultAge = "llm_tool_result_age_seconds", Histogram(DURATION), STREAM, &[open("tool"), closed("cache")],
+        "Age of results that an answer after another word of the user rests on, the tool not being called again. cache: whether the provider read any input from its cache (hit, miss, unknown).";
+    ResultStale = "llm_tool_result_stale_reuse_total", Counter, STREAM, &[open("tool")],
+        "Answers that rest on a result older than it stays fresh.";
+    ResultVolatility = "llm_tool_result_volatility_seconds", Histogram(DURATION), STREAM, &[open("tool")],
+        "Time between a result and another one of the same call.";
+    CacheCliff = "llm_prompt_cache_cliff_total", Counter, STREAM, &[closed("why")],
+        "Conversations that lost their cached prompt: prefix_changed, expired, evicted.";
+    Claims = "llm_verification_claims_total", Counter, STREAM, &[open("rule"), closed("evidence")],
+        "Answers that claim a verification, by the evidence observed since the user spoke: tool_call, server_tool, none.";
+    ClaimsAfterError = "llm_verification_claim_after_error_total", Counter, STREAM, &[open("rule")],
+        "Such answers although the last result of a tool was an error.";
+    VoiceStage = "llm_voice_stage_seconds", Histogram(FIRST), STREAM, &[closed("stage")],
+        "Stages of a spoken turn on this host: stt_final_to_llm_request, llm_request_to_first_visible, first_visible_to_first_sentence, first_sentence_to_tts_request, tts_request_to_first_audio.";
+    VoiceTtfa = "llm_voice_ttfa_host_seconds", Histogram(FIRST), STREAM, NONE,
+        "From the request to the model to the first bytes of audio of the speech that reads its answer.";
     DetectReasoningTokens = "llm_reasoning_tokens_total", Counter, STREAM, &[closed("mode")],
         "Output tokens spent on reasoning, by how much of it came along: plain, summary, hidden.";
     ReasoningRatio = "llm_reasoning_output_ratio", Histogram(RATIO), STREAM, NONE,

@@ -201,6 +201,8 @@ pub enum Happening<'a> {
     Responded(&'a Entry),
     /// A milestone was reached.
     First { entry: &'a Entry, milestone: Milestone, seconds: f64 },
+    /// A piece of visible text passes: detectors match it, nobody keeps it.
+    Said { entry: &'a Entry, text: Unprinted<'a> },
     /// A chunk came (an event with a non-empty visible delta). `gap`: seconds since the chunk before it, on the read
     /// clock (of plain text: as they arrived); `None` for the first one and where bytes were lost in between; 0 within one
     /// read. `arrival_gap`: the same on the arrival clock, where the socket layer could tell. `chars`: Unicode scalar values.
@@ -220,6 +222,16 @@ pub enum Happening<'a> {
     Link { link: &'a Link, news: News },
     /// A parser met something odd.
     Odd(Note),
+}
+
+/// Somebody's words: they never print.
+#[derive(Clone, Copy)]
+pub struct Unprinted<'a>(pub &'a str);
+
+impl std::fmt::Debug for Unprinted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 /// Who listens to the ledger.

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 use super::sentence::Sentence;
 use super::stalls::Stalls;
 use super::timeline::{PointKind, Timeline};
-use super::{Audience, Entry, Happening, Milestone, Outcome, Said, Stall};
+use super::{Audience, Entry, Happening, Milestone, Outcome, Said, Stall, Unprinted};
 use crate::conn::Path;
 use crate::dialect::{DeltaKind, Mark, RequestFacts, ResponseFacts, Usage, Utterance, unknown};
 use crate::limits;
@@ -369,6 +369,7 @@ impl Stream {
     fn visible(&mut self, text: &str, chars: u64, at: Ns, audience: &mut dyn Audience) {
         self.entry.visible_bytes += text.len() as u64;
         self.said.write(text.as_bytes());
+        audience.hear(Happening::Said { entry: &self.entry, text: Unprinted(text) });
         if !text.trim().is_empty() {
             self.reach(Milestone::Visible, at, audience);
         }

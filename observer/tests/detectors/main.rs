@@ -10,6 +10,7 @@
 )]
 
 mod chunk_regression;
+mod claims;
 mod clocks;
 mod failover;
 mod false_alarms;
@@ -18,7 +19,10 @@ mod pressure;
 mod quota;
 mod reasoning;
 mod retry;
+mod stale_results;
+mod tool_rot;
 mod traffic;
+mod voice;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -58,6 +62,10 @@ fn cases() -> Vec<&'static Case> {
         first_token::CASES,
         reasoning::CASES,
         clocks::CASES,
+        tool_rot::CASES,
+        stale_results::CASES,
+        claims::CASES,
+        voice::CASES,
     ]
     .into_iter()
     .flatten()
@@ -94,6 +102,7 @@ fn said(expected: Expected) -> String {
     match expected {
         Expected::Findings(kinds) => kinds.join(", "),
         Expected::Quiet => "quiet".into(),
+        Expected::Withheld("nothing") => "nothing to judge".into(),
         Expected::Withheld(reason) => format!("withheld: {reason}"),
     }
 }
@@ -114,7 +123,7 @@ fn got(case: &Case, ran: &Ran) -> String {
     match case.expected {
         Expected::Withheld(reason) if withheld(reason) > 0.0 => format!("withheld: {reason}"),
         _ if of("llm_detector_evaluated_total", &[("detector", case.detector)]) > 0.0 => "quiet".into(),
-        _ => "nothing judged".into(),
+        _ => "nothing to judge".into(),
     }
 }
 

@@ -89,6 +89,10 @@ pub struct Call {
     pub document: Option<String>,
     /// The request body is cut after so many bytes, and the rest lost.
     pub request_cut: Option<usize>,
+    /// Another path than that of the API.
+    pub path_override: Option<&'static str>,
+    /// The document is sound.
+    pub media: bool,
 }
 
 impl Call {
@@ -117,6 +121,8 @@ impl Call {
             end: End::Done("stop"),
             document: None,
             request_cut: None,
+            path_override: None,
+            media: false,
         }
     }
 
@@ -140,6 +146,12 @@ impl Call {
 
     pub fn message(mut self, role: &str, text: &str) -> Call {
         self.messages.push((role.into(), serde_json::to_string(text).unwrap()));
+        self
+    }
+
+    /// A message whose content is JSON.
+    pub fn message_json(mut self, role: &str, content: &str) -> Call {
+        self.messages.push((role.into(), content.into()));
         self
     }
 
@@ -195,6 +207,9 @@ impl Call {
     }
 
     fn path(&self) -> &'static str {
+        if let Some(path) = self.path_override {
+            return path;
+        }
         match self.api {
             Api::Chat => "/v1/chat/completions",
             Api::Anthropic => "/v1/messages",
@@ -232,7 +247,10 @@ impl Call {
 
     fn head(&self) -> String {
         let framing = match &self.document {
-            Some(document) => format!("Content-Type: application/json\r\nContent-Length: {}\r\n", document.len()),
+            Some(document) => {
+                let kind = if self.media { "audio/mpeg" } else { "application/json" };
+                format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", document.len())
+            }
             None => "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n".into(),
         };
         let mut head = format!("HTTP/1.1 {} X\r\n{framing}", self.status);

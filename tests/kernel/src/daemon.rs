@@ -206,6 +206,8 @@ impl Drop for Daemon {
 fn run_command(binary: &Path, dir: &Path, web: SocketAddr, args: &[&str]) -> Result<Command> {
     let mut command = Command::new(binary);
     command.arg("run").arg("--inspect.socket").arg(dir.join("inspect.sock"));
+    // What one test's daemon learned must not reach another's.
+    command.arg("--state.file").arg(dir.join("baselines.json"));
     command.arg("--lock.file").arg(dir.join("lock")).arg(format!("--web.listen-address={web}")).args(args);
     command.stdin(Stdio::null()).stdout(File::create(dir.join("stdout"))?).stderr(File::create(dir.join("stderr"))?);
     Ok(command)

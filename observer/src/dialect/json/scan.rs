@@ -29,6 +29,8 @@ pub enum Take {
     Close,
     /// A hash of the value, whatever it is (only of a scanner made `with_hashes`).
     Hash,
+    /// The value as written, if it is not longer than `limits::RAW_VALUE`.
+    Raw,
 }
 
 /// What was found.
@@ -43,6 +45,7 @@ pub enum Found<'a> {
     Items(u64),
     Close,
     Hash(u64),
+    Raw(&'a str),
 }
 
 /// A number as written.
@@ -108,6 +111,16 @@ pub struct Scanner<T: 'static> {
     text: Text,
     word: Vec<u8>,
     hashes: Option<(Salt, Merkle)>,
+    raw: Option<Raw>,
+}
+
+/// A value being kept as written.
+struct Raw {
+    /// Open containers around it.
+    depth: usize,
+    bytes: Vec<u8>,
+    /// It ended: the byte that tells may be its own (`}`) or the next one.
+    ended: bool,
 }
 
 impl<T: Copy> Scanner<T> {
@@ -126,6 +139,7 @@ impl<T: Copy> Scanner<T> {
             text: Text::new(),
             word: Vec::new(),
             hashes: None,
+            raw: None,
         }
     }
 
@@ -138,12 +152,16 @@ impl<T: Copy> Scanner<T> {
     /// The next piece of the document.
     pub fn push(&mut self, mut bytes: &[u8], out: &mut dyn FnMut(T, Found<'_>)) {
         while !bytes.is_empty() {
+            let before = bytes;
             bytes = match self.state {
                 State::Text { key } => self.in_text(key, bytes, out),
                 State::Word => self.in_word(bytes, out),
                 State::Bad(_) => return,
                 _ => self.between(bytes, out),
             };
+            if self.raw.is_some() {
+                self.keep_raw(before.get(..before.len() - bytes.len()).unwrap_or_default(), out);
+            }
         }
     }
 
@@ -162,7 +180,10 @@ impl<T: Copy> Scanner<T> {
     /// Bytes held now.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.text.held() + self.word.capacity() + self.hashes.as_ref().map_or(0, |(_, merkle)| merkle.held())
+        self.text.held()
+            + self.word.capacity()
+            + self.raw.as_ref().map_or(0, |raw| raw.bytes.capacity())
+            + self.hashes.as_ref().map_or(0, |(_, merkle)| merkle.held())
     }
 
     /// Structure: white space, brackets, commas, colons and the first byte of a value.
@@ -195,6 +216,9 @@ impl<T: Copy> Scanner<T> {
     fn value<'b>(&mut self, byte: u8, bytes: &'b [u8], rest: &'b [u8]) -> &'b [u8] {
         if self.depth > 0 && self.in_array() {
             self.item();
+        }
+        if self.raw.is_none() && self.here().any(|want| want.take == Take::Raw) {
+            self.raw = Some(Raw { depth: self.depth, bytes: Vec::new(), ended: false });
         }
         match byte {
             b'{' | b'[' => self.open(byte == b'['),
@@ -261,7 +285,25 @@ impl<T: Copy> Scanner<T> {
 
     /// A value ended.
     fn ended(&mut self) {
+        if let Some(raw) = self.raw.as_mut().filter(|raw| raw.depth == self.depth) {
+            raw.ended = true;
+        }
         self.state = if self.depth == 0 { State::Done } else { State::After };
+    }
+
+    /// More of a value that is kept as written; told when it is whole.
+    fn keep_raw(&mut self, bytes: &[u8], out: &mut dyn FnMut(T, Found<'_>)) {
+        let Some(raw) = &mut self.raw else { return };
+        let room = (limits::RAW_VALUE + 1).saturating_sub(raw.bytes.len());
+        raw.bytes.extend(bytes.iter().take(room));
+        if !raw.ended {
+            return;
+        }
+        let Some(raw) = self.raw.take().filter(|raw| raw.bytes.len() <= limits::RAW_VALUE) else { return };
+        let Ok(text) = std::str::from_utf8(&raw.bytes) else { return };
+        for want in self.here().filter(|want| want.take == Take::Raw) {
+            out(want.what, Found::Raw(text));
+        }
     }
 
     fn in_text<'b>(&mut self, key: bool, bytes: &'b [u8], out: &mut dyn FnMut(T, Found<'_>)) -> &'b [u8] {
@@ -285,7 +327,7 @@ impl<T: Copy> Scanner<T> {
                     Take::Value => text.kept().map(Found::Text),
                     Take::Chars => Some(Found::Chars(text.chars())),
                     Take::Items => Some(Found::Items(1)),
-                    Take::Close | Take::Hash => None,
+                    Take::Close | Take::Hash | Take::Raw => None,
                 });
                 self.ended();
                 return rest;
@@ -359,7 +401,7 @@ impl<T: Copy> Scanner<T> {
             match want.take {
                 Take::Value => keep.bytes = limits::NAME,
                 Take::Chars => keep.count = true,
-                Take::Items | Take::Close | Take::Hash => {}
+                Take::Items | Take::Close | Take::Hash | Take::Raw => {}
             }
         }
         keep
@@ -554,6 +596,26 @@ mod tests {
             if serde_json::from_slice::<Value>(&bytes).is_ok() {
                 prop_assert_eq!(scanned([&*bytes]).2, None, "{:?}", String::from_utf8_lossy(&bytes));
             }
+        }
+    }
+
+    #[test]
+    fn raw_values_come_as_written() {
+        static RAW: &[Want<u8>] = &[Want { path: &["a", "[]"], take: Take::Raw, what: 0 }];
+        let long = format!("\"{}\"", "x".repeat(limits::RAW_VALUE));
+        let values = ["{ \"a\": [1, {}] }", "\"\\u00e9 é\"", "-1.5e3", "null", "[ ]", "true"];
+        let text = format!("{{\"a\":[{}, {long}],\"b\":[1]}}", values.join(" , "));
+        for cut in [1, 3, text.len()] {
+            let (mut scanner, mut found) = (Scanner::new(RAW), Vec::new());
+            for piece in text.as_bytes().chunks(cut) {
+                scanner.push(piece, &mut |_, value| {
+                    if let Found::Raw(raw) = value {
+                        found.push(raw.to_owned());
+                    }
+                });
+                assert!(scanner.held() < 3 * limits::RAW_VALUE);
+            }
+            assert_eq!(found, values, "cut into {cut}");
         }
     }
 

@@ -93,6 +93,8 @@ pub struct ToolDefinition {
     pub name: Box<str>,
     /// The whole object but for cache marks.
     pub hash: u64,
+    /// What it says of its arguments, until the request has been heard of.
+    pub schema: Option<Hidden>,
 }
 
 /// One call in the history.
@@ -102,8 +104,31 @@ pub struct ToolCall {
     pub id: Option<u64>,
     pub name: Box<str>,
     pub arguments: u64,
+    /// The arguments as written, until the request has been heard of.
+    pub text: Option<Hidden>,
     /// Which message of the body it stands in.
     pub message: u32,
+}
+
+/// What the text of a failed result reads like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trouble {
+    /// Something about the arguments: a field that is missing, unknown or wrong.
+    Validation,
+    /// A time-out, a limit, a server that is not there.
+    Transient,
+    #[default]
+    Other,
+}
+
+/// Text that a detector must read and nobody may see: it is not kept, and prints as its length.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(pub Box<str>);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 impl ToolResult {
@@ -126,6 +151,8 @@ pub struct ToolResult {
     pub is_error: bool,
     /// Its text begins like an error (`Error: …`, `{"error": …`): where the API has no mark.
     pub error_like: bool,
+    /// What kind of error it reads like.
+    pub trouble: Trouble,
     /// Which message of the body it stands in.
     pub message: u32,
     /// How far into the body it ends, bytes, to the piece that was written.

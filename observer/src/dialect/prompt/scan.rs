@@ -3,7 +3,7 @@
 use super::super::json::mix;
 use super::super::json::scan::{Found, Scanner};
 use super::tables::{Ask, table};
-use super::{Prompt, Role, ToolCall, ToolDefinition, ToolResult};
+use super::{Hidden, Prompt, Role, ToolCall, ToolDefinition, ToolResult, Trouble};
 use crate::limits;
 use crate::proto::Salt;
 
@@ -26,6 +26,9 @@ struct Build {
     message: Message,
     part: Part,
     tool: Option<Box<str>>,
+    schema: Option<Hidden>,
+    /// Bytes of texts kept so far.
+    raw: usize,
     /// A string has just been found where an array may stand too.
     string: bool,
 }
@@ -49,6 +52,8 @@ struct Part {
     id: Option<u64>,
     name: Option<Box<str>>,
     arguments: Option<u64>,
+    text_of_call: Option<Hidden>,
+    trouble: Trouble,
     result_id: Option<u64>,
     result_name: Option<Box<str>>,
     content: Option<u64>,
@@ -88,7 +93,8 @@ impl PromptScan {
         let lists = prompt.chain.len() * 8
             + prompt.tools.len() * (size_of::<ToolDefinition>() + limits::TOOL_NAME)
             + prompt.calls.len() * (size_of::<ToolCall>() + limits::TOOL_NAME)
-            + prompt.results.len() * size_of::<ToolResult>();
+            + prompt.results.len() * size_of::<ToolResult>()
+            + self.build.raw.min(limits::RAW_VALUES);
         self.scanner.as_ref().map_or(0, |scanner| size_of_val(&**scanner) + scanner.held()) + lists
     }
 }
@@ -136,7 +142,11 @@ impl Build {
             (Ask::ResultContent, Found::Hash(hash)) => part.content = Some(hash),
             (Ask::ResultError, Found::Bool(is)) => part.is_error = is,
             (Ask::ResultStatus, Found::Text(status)) => part.is_error = status == "error",
-            (Ask::Head, Found::Text(text)) => part.error_like = like_an_error(text),
+            (Ask::Head, Found::Text(text)) => {
+                part.error_like = like_an_error(text);
+                part.trouble = trouble(text);
+            }
+            (Ask::CallText | Ask::Schema, Found::Raw(text)) => self.keep(ask, text),
             (Ask::ErrorMember, Found::Hash(_)) => part.error_like = true,
             (Ask::ItemType, Found::Text("function_call_output")) => self.message.role = Role::Tool,
             (Ask::ItemType, Found::Text("function_call" | "reasoning")) => self.message.role = Role::Assistant,
@@ -162,12 +172,23 @@ impl Build {
     /// A call or a result ended, wherever it stood.
     fn call(&mut self) {
         let message = self.prompt.messages;
-        let Part { id, name, arguments, result_id, result_name, content, is_error, error_like, .. } =
-            std::mem::take(&mut self.part);
+        let Part {
+            id,
+            name,
+            arguments,
+            text_of_call,
+            result_id,
+            result_name,
+            content,
+            is_error,
+            error_like,
+            trouble,
+            ..
+        } = std::mem::take(&mut self.part);
         if let Some(arguments) = arguments {
             let name = name.unwrap_or_default();
             self.message.others = mix(self.message.others, arguments);
-            push(&mut self.prompt.calls, ToolCall { id, name, arguments, message });
+            push(&mut self.prompt.calls, ToolCall { id, name, arguments, text: text_of_call, message });
         } else if let Some(content) = content {
             self.message.others = mix(self.message.others, content);
             self.message.results += 1;
@@ -178,6 +199,7 @@ impl Build {
                 content,
                 is_error,
                 error_like,
+                trouble,
                 message,
                 offset,
                 before_user: false,
@@ -238,6 +260,17 @@ impl Build {
         self.prompt.system = Some(self.system);
     }
 
+    /// Keeps a text for as long as the request is looked at, within a cap for all of them.
+    fn keep(&mut self, ask: Ask, text: &str) {
+        self.raw += text.len();
+        let kept = (self.raw <= limits::RAW_VALUES).then(|| Hidden(text.into()));
+        if ask == Ask::Schema {
+            self.schema = kept;
+        } else {
+            self.part.text_of_call = kept;
+        }
+    }
+
     fn system_text(&mut self, text: u64) {
         self.system_texts = mix(self.system_texts, text);
         self.prompt.system = Some(mix(0, self.system_texts));
@@ -252,11 +285,11 @@ impl Build {
     }
 
     fn tool(&mut self, hash: u64) {
-        let name = self.tool.take().unwrap_or_default();
+        let (name, schema) = (self.tool.take().unwrap_or_default(), self.schema.take());
         self.tools = self.tools.wrapping_add(mix(hash, 7));
         self.prompt.tools_hash = Some(self.tools);
         if self.prompt.tools.len() < limits::PROMPT_TOOLS {
-            self.prompt.tools.push(ToolDefinition { name, hash });
+            self.prompt.tools.push(ToolDefinition { name, hash, schema });
         }
     }
 }
@@ -282,6 +315,48 @@ const ERRORS: &[&str] = &[
     "invalid ",
     "failed ",
 ];
+
+/// Words of errors about arguments, and of those that pass.
+const VALIDATION: &[&str] = &[
+    "missing",
+    "required",
+    "unknown",
+    "unexpected",
+    "invalid",
+    "validation",
+    "must be",
+    "not allowed",
+    "unprocessable",
+    "400",
+    "422",
+];
+const TRANSIENT: &[&str] = &[
+    "timeout",
+    "timed out",
+    "time-out",
+    "rate limit",
+    "too many requests",
+    "unavailable",
+    "connection",
+    "temporar",
+    "429",
+    "502",
+    "503",
+    "504",
+];
+
+/// What the beginning of an error reads like.
+fn trouble(text: &str) -> Trouble {
+    let start: String = text.chars().take(200).collect::<String>().to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| start.contains(word));
+    if says(TRANSIENT) {
+        Trouble::Transient
+    } else if says(VALIDATION) {
+        Trouble::Validation
+    } else {
+        Trouble::Other
+    }
+}
 
 /// The text begins like an error.
 fn like_an_error(text: &str) -> bool {

@@ -24,6 +24,8 @@ pub(super) enum Ask {
     CallId,
     CallName,
     CallArguments,
+    /// The same as written.
+    CallText,
     /// The result of one.
     ResultId,
     ResultName,
@@ -41,6 +43,8 @@ pub(super) enum Ask {
     /// A definition of a tool.
     Tool,
     ToolName,
+    /// What it says of its arguments, as written.
+    Schema,
     Temperature,
     Effort,
     Budget,
@@ -54,6 +58,7 @@ const fn at(path: &'static [&'static str], what: Ask) -> Want<Ask> {
     let take = match what {
         Ask::Content | Ask::System | Ask::Reasoning => Take::Chars,
         Ask::Message | Ask::Call | Ask::Mark => Take::Close,
+        Ask::CallText | Ask::Schema => Take::Raw,
         Ask::Role
         | Ask::Head
         | Ask::Prefix
@@ -96,6 +101,7 @@ static CHAT: Table = &[
     at(&["messages", "[]", "tool_calls", "[]", "id"], Ask::CallId),
     at(&["messages", "[]", "tool_calls", "[]", "function", "name"], Ask::CallName),
     at(&["messages", "[]", "tool_calls", "[]", "function", "arguments"], Ask::CallArguments),
+    at(&["messages", "[]", "tool_calls", "[]", "function", "arguments"], Ask::CallText),
     at(&["messages", "[]", "tool_calls", "[]"], Ask::Call),
     at(&["messages", "[]", "tool_call_id"], Ask::ResultId),
     at(&["messages", "[]", "tool_name"], Ask::ResultName),
@@ -105,6 +111,7 @@ static CHAT: Table = &[
     at(&["prompt"], Ask::Content),
     at(&["prompt"], Ask::ContentHash),
     at(&["tools", "[]", "function", "name"], Ask::ToolName),
+    at(&["tools", "[]", "function", "parameters"], Ask::Schema),
     at(&["tools", "[]", "name"], Ask::ToolName),
     at(&["tools", "[]", "type"], Ask::ToolName),
     at(&["tools", "[]"], Ask::Tool),
@@ -129,6 +136,7 @@ static RESPONSES: Table = &[
     at(&["input", "[]", "call_id"], Ask::CallId),
     at(&["input", "[]", "name"], Ask::CallName),
     at(&["input", "[]", "arguments"], Ask::CallArguments),
+    at(&["input", "[]", "arguments"], Ask::CallText),
     at(&["input", "[]", "output"], Ask::ResultContent),
     at(&["input", "[]", "output"], Ask::Head),
     at(&["input", "[]", "encrypted_content"], Ask::Reasoning),
@@ -136,6 +144,7 @@ static RESPONSES: Table = &[
     at(&["instructions"], Ask::System),
     at(&["instructions"], Ask::SystemHash),
     at(&["tools", "[]", "name"], Ask::ToolName),
+    at(&["tools", "[]", "parameters"], Ask::Schema),
     at(&["tools", "[]", "type"], Ask::ToolName),
     at(&["tools", "[]"], Ask::Tool),
     at(&["temperature"], Ask::Temperature),
@@ -157,6 +166,7 @@ static ANTHROPIC: Table = &[
     at(&["messages", "[]", "content", "[]", "id"], Ask::CallId),
     at(&["messages", "[]", "content", "[]", "name"], Ask::CallName),
     at(&["messages", "[]", "content", "[]", "input"], Ask::CallArguments),
+    at(&["messages", "[]", "content", "[]", "input"], Ask::CallText),
     at(&["messages", "[]", "content", "[]", "tool_use_id"], Ask::ResultId),
     at(&["messages", "[]", "content", "[]", "content"], Ask::ResultContent),
     at(&["messages", "[]", "content", "[]", "content"], Ask::Head),
@@ -166,6 +176,7 @@ static ANTHROPIC: Table = &[
     at(&["messages", "[]", "content", "[]"], Ask::Part),
     at(&["messages", "[]"], Ask::Message),
     at(&["tools", "[]", "name"], Ask::ToolName),
+    at(&["tools", "[]", "input_schema"], Ask::Schema),
     at(&["tools", "[]", "cache_control"], Ask::Mark),
     at(&["tools", "[]"], Ask::Tool),
     at(&["temperature"], Ask::Temperature),
@@ -182,6 +193,7 @@ static GEMINI: Table = &[
     at(&["contents", "[]", "parts", "[]", "functionCall", "id"], Ask::CallId),
     at(&["contents", "[]", "parts", "[]", "functionCall", "name"], Ask::CallName),
     at(&["contents", "[]", "parts", "[]", "functionCall", "args"], Ask::CallArguments),
+    at(&["contents", "[]", "parts", "[]", "functionCall", "args"], Ask::CallText),
     at(&["contents", "[]", "parts", "[]", "functionResponse", "id"], Ask::ResultId),
     at(&["contents", "[]", "parts", "[]", "functionResponse", "name"], Ask::ResultName),
     at(&["contents", "[]", "parts", "[]", "functionResponse", "response"], Ask::ResultContent),
@@ -190,6 +202,7 @@ static GEMINI: Table = &[
     at(&["contents", "[]", "parts", "[]"], Ask::Part),
     at(&["contents", "[]"], Ask::Message),
     at(&["tools", "[]", "functionDeclarations", "[]", "name"], Ask::ToolName),
+    at(&["tools", "[]", "functionDeclarations", "[]", "parameters"], Ask::Schema),
     at(&["tools", "[]", "functionDeclarations", "[]"], Ask::Tool),
     at(&["generationConfig", "temperature"], Ask::Temperature),
     at(&["generationConfig", "thinkingConfig", "thinkingLevel"], Ask::Effort),
@@ -207,6 +220,7 @@ static CONVERSE: Table = &[
     at(&["messages", "[]", "content", "[]", "toolUse", "toolUseId"], Ask::CallId),
     at(&["messages", "[]", "content", "[]", "toolUse", "name"], Ask::CallName),
     at(&["messages", "[]", "content", "[]", "toolUse", "input"], Ask::CallArguments),
+    at(&["messages", "[]", "content", "[]", "toolUse", "input"], Ask::CallText),
     at(&["messages", "[]", "content", "[]", "toolResult", "toolUseId"], Ask::ResultId),
     at(&["messages", "[]", "content", "[]", "toolResult", "content"], Ask::ResultContent),
     at(&["messages", "[]", "content", "[]", "toolResult", "status"], Ask::ResultStatus),
@@ -214,6 +228,7 @@ static CONVERSE: Table = &[
     at(&["messages", "[]", "content", "[]"], Ask::Part),
     at(&["messages", "[]"], Ask::Message),
     at(&["toolConfig", "tools", "[]", "toolSpec", "name"], Ask::ToolName),
+    at(&["toolConfig", "tools", "[]", "toolSpec", "inputSchema", "json"], Ask::Schema),
     at(&["toolConfig", "tools", "[]"], Ask::Tool),
     at(&["inferenceConfig", "temperature"], Ask::Temperature),
     at(&["additionalModelRequestFields", "thinking", "budget_tokens"], Ask::Budget),

@@ -1,0 +1,186 @@
+//! Claims without evidence: an answer says that something was verified, and nothing that could have been a verification was seen since the
+//! user spoke. Always "no evidence observed", never "made up".
+//!
+//! `observer/docs/detectors/claims.md` has the rules for operators.
+
+use std::collections::VecDeque;
+
+use super::config::{Section, any, thresholds, within};
+use super::out::CallKey;
+use super::{Detector, Out, Recent, Report, Severity, Subject, number};
+use crate::dialect::prompt::Prompt;
+use crate::ledger::{Entry, Happening, Outcome};
+use crate::limits;
+
+thresholds! {
+    /// Thresholds of claims.
+    pub struct Config, Typed {
+        /// What counts as a claim: words of an answer, in any case. Languages other than English need their own.
+        patterns: Vec<String> = defaults(), any;
+        /// Claims of one pattern that a verdict rests on, and the share of them without evidence.
+        claims: u32 = 50, within(5..=100_000);
+        unevidenced_share: f64 = 0.95, within(0.1..=1.0);
+        quiet_minutes: f64 = 1440.0, within(1.0..=100_000.0);
+    }
+}
+
+fn defaults() -> Vec<String> {
+    [
+        "i verified",
+        "i have verified",
+        "i've verified",
+        "i double-checked",
+        "i have checked",
+        "i've checked",
+        "i confirmed",
+        "i have confirmed",
+        "all tests pass",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// Patterns looked for, and longest one: a claim that goes over the end of a delta is found.
+const PATTERNS: usize = 32;
+const LENGTH: usize = 64;
+
+/// Newest claims of one pattern.
+const WINDOW: usize = 200;
+
+/// An open call: the end of its text, and which patterns it has said.
+#[derive(Debug, Default)]
+struct Live {
+    tail: String,
+    said: u32,
+    /// Results since people spoke, and whether the last one was an error. `None`: the body was not seen whole.
+    evidence: Option<(usize, bool)>,
+}
+
+pub struct Claims {
+    config: Section<Config>,
+    live: Recent<CallKey, Live>,
+    /// By subject and pattern: whether there was evidence.
+    seen: Recent<(Subject, usize), VecDeque<(bool, String)>>,
+}
+
+pub fn new(config: Section<Config>) -> Claims {
+    Claims { config, live: Recent::new(limits::OPEN_STREAMS), seen: Recent::new(limits::CHUNK_KEYS) }
+}
+
+impl Detector for Claims {
+    fn hear(&mut self, happening: &Happening<'_>, out: &mut Out<'_>) {
+        match happening {
+            Happening::Prompt { entry, prompt } => self.asked(entry, prompt),
+            Happening::Said { entry, text } => self.said(entry, text.0),
+            Happening::Closed(entry) => self.closed(entry, out),
+            _ => {}
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.live.len() + self.seen.iter().map(|(_, claims)| claims.len()).sum::<usize>()
+    }
+}
+
+impl Claims {
+    fn asked(&mut self, entry: &Entry, prompt: &Prompt) {
+        if self.config.on(&entry.identity.service).is_none() {
+            return;
+        }
+        let fresh: Vec<_> = prompt.results.iter().filter(|result| !result.before_user).collect();
+        let failed = fresh.last().is_some_and(|result| result.failed());
+        // A history that the provider holds hides the results in it.
+        let whole = !prompt.truncated && prompt.server_held.is_none();
+        // Where bytes of the request were lost, its end may be known only after the answer.
+        let live = self.live.touch((entry.conn, entry.exchange), Live::default);
+        live.evidence = whole.then_some((fresh.len(), failed));
+    }
+
+    /// Matches the text as it passes; only the last few words are held, and only until the next piece.
+    fn said(&mut self, entry: &Entry, text: &str) {
+        let Some(config) = self.config.on(&entry.identity.service) else { return };
+        let live = self.live.touch((entry.conn, entry.exchange), Live::default);
+        live.tail.extend(text.chars().flat_map(char::to_lowercase).map(|c| if c == '\u{2019}' { '\'' } else { c }));
+        for (index, pattern) in config.patterns.iter().take(PATTERNS).enumerate() {
+            if !pattern.is_empty() && live.tail.contains(&pattern.to_lowercase()) {
+                live.said |= 1 << index;
+            }
+        }
+        let from = live.tail.len().saturating_sub(LENGTH);
+        live.tail = live.tail.get(live.tail.ceil_char_boundary(from)..).unwrap_or_default().to_owned();
+    }
+
+    fn closed(&mut self, entry: &Entry, out: &mut Out<'_>) {
+        let Some(live) = self.live.remove(&(entry.conn, entry.exchange)) else { return };
+        let Some(config) = self.config.on(&entry.identity.service).cloned() else { return };
+        if live.said == 0 {
+            return;
+        }
+        let Some((results, failed)) = live.evidence else { return out.withheld("truncated_body") };
+        if entry.outcome != Some(Outcome::Complete) || !entry.lost.is_empty() {
+            return out.withheld("incomplete");
+        }
+        let subject = Subject::of(entry);
+        let evidence = if results > 0 {
+            "tool_call"
+        } else if entry.tool_chars > 0 {
+            "server_tool"
+        } else {
+            "none"
+        };
+        for (index, pattern) in
+            config.patterns.iter().take(PATTERNS).enumerate().filter(|(i, _)| live.said >> i & 1 == 1)
+        {
+            out.evaluated();
+            let rule = rule(pattern);
+            out.add("llm_verification_claims_total", &subject, &[&rule, evidence], 1.0);
+            if failed {
+                out.add("llm_verification_claim_after_error_total", &subject, &[&rule], 1.0);
+            }
+            let claims = self.seen.touch((subject.clone(), index), VecDeque::new);
+            claims.push_back((evidence == "none", entry.id.clone()));
+            if claims.len() > WINDOW {
+                claims.pop_front();
+            }
+            judge(claims, &rule, &config, &subject, out);
+        }
+    }
+}
+
+fn judge(claims: &VecDeque<(bool, String)>, rule: &str, config: &Config, subject: &Subject, out: &mut Out<'_>) {
+    let (count, without) = (claims.len(), claims.iter().filter(|(without, _)| *without).count());
+    let share = without as f64 / count as f64;
+    if count < config.claims as usize {
+        return out.withheld("few_claims");
+    }
+    let key = format!("claims|{rule}|{}", subject.labels().join("|"));
+    if share <= config.unevidenced_share {
+        if out.is_open(&key) {
+            out.over(&key);
+        }
+        return;
+    }
+    out.report(Report {
+        key: &key,
+        kind: "no_evidence",
+        severity: Severity::Info,
+        since: out.now().at,
+        subject,
+        verdict: format!("{without} of {count} answers that say \"{rule}\" were given without any evidence observed since the user spoke"),
+        inputs: vec![("claims", count.into()), ("without_evidence", without.into()), ("share", number(share))],
+        baseline: vec![("threshold", number(config.unevidenced_share))],
+        excluded: vec!["calls of tools, and of the provider's own tools", "words of the user", "bodies that were not seen whole"],
+        streams: claims.iter().rev().filter(|(without, _)| *without).take(4).map(|(_, id)| id.clone()).collect(),
+        quiet_ns: Some(quiet(config)),
+    });
+}
+
+/// The pattern as a label: the operator's own words, cut.
+fn rule(pattern: &str) -> String {
+    pattern.chars().take(LENGTH).collect()
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 100,000 minutes")]
+fn quiet(config: &Config) -> u64 {
+    (config.quiet_minutes * 60e9) as u64
+}

@@ -1,0 +1,229 @@
+//! Voice: where the time to the first audio goes in a pipeline of speech to text, model, text to speech. The model's first token
+//! is one stage of it, and rarely the longest.
+//!
+//! `observer/docs/detectors/voice.md` has the rules for operators.
+
+use std::collections::VecDeque;
+
+use super::config::{Section, thresholds, within};
+use super::{Detector, Out, Recent, Report, Severity, Subject, number};
+use crate::ledger::{Entry, Happening, Milestone, Outcome};
+use crate::limits;
+use crate::units::Ns;
+
+thresholds! {
+    /// Thresholds of voice.
+    pub struct Config, Typed {
+        /// Time from the request to the model to the first audio, seconds, that users put up with.
+        budget_seconds: f64 = 0.8, within(0.05..=60.0);
+        /// Turns that a verdict rests on, and the share of them over the budget.
+        turns: u32 = 20, within(5..=200);
+        over_share: f64 = 0.5, within(0.05..=1.0);
+        /// Calls that are further apart do not belong to one turn.
+        chain_seconds: f64 = 10.0, within(0.5..=120.0);
+        quiet_minutes: f64 = 60.0, within(1.0..=100_000.0);
+    }
+}
+
+/// The stages that are seen, in order.
+const STAGES: [&str; 5] = [
+    "stt_final_to_llm_request",
+    "llm_request_to_first_visible",
+    "first_visible_to_first_sentence",
+    "first_sentence_to_tts_request",
+    "tts_request_to_first_audio",
+];
+
+/// Turns kept.
+const WINDOW: usize = 200;
+
+/// The turn of one program that is under way.
+#[derive(Debug, Default)]
+struct Turn {
+    stt: Option<Ns>,
+    llm: Option<(Ns, String, Subject)>,
+    visible: Option<f64>,
+    sentence: Option<f64>,
+}
+
+/// How long each stage of a turn took.
+type Stages = [Option<f64>; 5];
+
+#[derive(Debug, Default)]
+struct Service {
+    subject: Subject,
+    turns: VecDeque<(f64, Stages, String)>,
+    over: bool,
+}
+
+pub struct Voice {
+    config: Section<Config>,
+    turns: Recent<u32, Turn>,
+    services: Recent<Box<str>, Service>,
+}
+
+pub fn new(config: Section<Config>) -> Voice {
+    Voice { config, turns: Recent::new(limits::TOOLS), services: Recent::new(limits::PRESSURE_SERVICES) }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Stt,
+    Llm,
+    Tts,
+}
+
+fn part(entry: &Entry) -> Option<Part> {
+    match entry.api {
+        "openai.transcription" | "deepgram.listen" => Some(Part::Stt),
+        "openai.speech" | "deepgram.speak" => Some(Part::Tts),
+        api if api.starts_with("elevenlabs") => Some(Part::Tts),
+        // Speech in, speech out over one socket: nothing of it can be told apart.
+        api if api.contains("realtime") => None,
+        _ => Some(Part::Llm),
+    }
+}
+
+impl Detector for Voice {
+    fn hear(&mut self, happening: &Happening<'_>, out: &mut Out<'_>) {
+        let (Happening::Opened(entry)
+        | Happening::First { entry, .. }
+        | Happening::Responded(entry)
+        | Happening::Closed(entry)) = happening
+        else {
+            return;
+        };
+        let Some(part) = part(entry) else { return };
+        let Some(config) = self.config.on(&entry.identity.service).cloned() else { return };
+        let pid = entry.identity.pid;
+        match (part, happening) {
+            (Part::Stt, Happening::Closed(entry)) if entry.outcome == Some(Outcome::Complete) => {
+                self.turns.touch(pid, Turn::default).stt = entry.ended;
+            }
+            (Part::Llm, Happening::Opened(entry)) => {
+                let turn = self.turns.touch(pid, Turn::default);
+                let stt = turn.stt.take();
+                *turn =
+                    Turn { stt, llm: Some((entry.started, entry.id.clone(), Subject::of(entry))), ..Turn::default() };
+            }
+            (Part::Llm, Happening::First { entry, milestone, seconds }) => self.milestone(entry, *milestone, *seconds),
+            (Part::Tts, Happening::Responded(entry)) if entry.status.is_some_and(|status| status < 400) => {
+                self.audio(entry, &config, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.turns.len() + self.services.iter().map(|(_, service)| service.turns.len()).sum::<usize>()
+    }
+}
+
+impl Voice {
+    fn milestone(&mut self, entry: &Entry, milestone: Milestone, seconds: f64) {
+        let Some(turn) = self.turns.get_mut(&entry.identity.pid) else { return };
+        let Some((_, id, subject)) = &mut turn.llm else { return };
+        if *id != entry.id {
+            return;
+        }
+        *subject = Subject::of(entry);
+        match milestone {
+            Milestone::Visible => turn.visible = Some(seconds),
+            Milestone::Sentence => turn.sentence = Some(seconds),
+            _ => {}
+        }
+    }
+
+    /// The first bytes of audio came.
+    fn audio(&mut self, entry: &Entry, config: &Config, out: &mut Out<'_>) {
+        let Some(turn) = self.turns.get_mut(&entry.identity.pid) else { return out.withheld("no_turn") };
+        // One turn has one first audio: later pieces of speech find no turn.
+        let Some((asked, id, subject)) = turn.llm.take() else { return out.withheld("no_turn") };
+        let (visible, sentence, stt) = (turn.visible, turn.sentence, turn.stt.take());
+        let request = entry.started.seconds_since(asked);
+        let Some(visible) = visible.filter(|visible| *visible <= request) else {
+            return out.withheld("audio_before_text");
+        };
+        if request > config.chain_seconds {
+            return out.withheld("apart");
+        }
+        out.evaluated();
+        let audio = entry.last_activity.seconds_since(entry.started);
+        let whole = sentence.filter(|sentence| *sentence <= request);
+        let stages = [
+            stt.filter(|at| *at <= asked).map(|at| asked.seconds_since(at)).filter(|s| *s <= config.chain_seconds),
+            Some(visible),
+            whole.map(|sentence| sentence - visible),
+            whole.map(|sentence| request - sentence),
+            Some(audio),
+        ];
+        for (stage, seconds) in STAGES.into_iter().zip(stages) {
+            if let Some(seconds) = seconds {
+                out.observe("llm_voice_stage_seconds", &subject, &[stage], seconds);
+            }
+        }
+        out.observe("llm_voice_ttfa_host_seconds", &subject, &[], request + audio);
+        let service = self.services.touch(subject.service.clone(), Service::default);
+        service.subject = subject;
+        service.take((request + audio, stages, id), config, out);
+    }
+}
+
+impl Service {
+    fn take(&mut self, turn: (f64, Stages, String), config: &Config, out: &mut Out<'_>) {
+        self.turns.push_back(turn);
+        if self.turns.len() > WINDOW {
+            self.turns.pop_front();
+        }
+        let wanted = config.turns as usize;
+        if self.turns.len() < wanted {
+            return;
+        }
+        let newest: Vec<&(f64, Stages, String)> = self.turns.iter().rev().take(wanted).collect();
+        let over = newest.iter().filter(|(total, ..)| *total > config.budget_seconds).count();
+        let share = over as f64 / wanted as f64;
+        let key = format!("ttfa|{}", self.subject.service);
+        if share < config.over_share {
+            if std::mem::replace(&mut self.over, false) {
+                out.over(&key);
+            }
+            return;
+        }
+        self.over = true;
+        let stage =
+            |n: usize| median(newest.iter().filter_map(|(_, stages, _)| stages.get(n).copied().flatten()).collect());
+        let medians: Vec<(&'static str, f64)> =
+            STAGES.into_iter().enumerate().filter_map(|(n, name)| Some((name, stage(n)?))).collect();
+        let worst = medians.iter().max_by(|a, b| a.1.total_cmp(&b.1)).copied().unwrap_or(("unknown", 0.0));
+        let total = median(newest.iter().map(|(total, ..)| *total).collect()).unwrap_or(0.0);
+        let mut inputs = vec![("time_to_first_audio", number(total)), ("share_over_budget", number(share))];
+        inputs.extend(medians.iter().map(|(name, seconds)| (*name, number(*seconds))));
+        out.report(Report {
+            key: &key,
+            kind: "slow_first_audio",
+            severity: Severity::Warning,
+            since: newest.last().map_or(out.now().at, |_| out.now().at),
+            subject: &self.subject,
+            verdict: format!(
+                "the first audio comes {total:.2} s after the request to the model; {:.2} s of it are {}",
+                worst.1,
+                worst.0.replace('_', " ")
+            ),
+            inputs,
+            baseline: vec![("budget_seconds", number(config.budget_seconds))],
+            excluded: vec!["audio that came before any text of the model (fillers)", "calls of other processes"],
+            streams: newest.iter().take(4).map(|(.., id)| id.clone()).collect(),
+            quiet_ns: Some(quiet(config)),
+        });
+    }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 100,000 minutes")]
+fn quiet(config: &Config) -> u64 {
+    (config.quiet_minutes * 60e9) as u64
+}

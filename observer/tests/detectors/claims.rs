@@ -1,0 +1,72 @@
+//! Detector 10.
+
+use super::traffic::{Call, Host, MINUTE, Step};
+use super::{Case, Expected};
+
+const fn case(name: &'static str, expected: Expected, traffic: fn(&mut Host)) -> Case {
+    Case { detector: "claims", name, expected, traffic, check: |_| {} }
+}
+
+pub const CASES: &[Case] = &[
+    Case {
+        check: |ran| {
+            let verdict = &ran.finding().verdict;
+            assert!(verdict.starts_with("60 of 60 answers that say \"i have verified\""), "{verdict}");
+            assert!(verdict.contains("without any evidence observed"), "{verdict}");
+            assert_eq!(ran.number("llm_verification_claims_total", &[("evidence", "none")]), 60.0);
+        },
+        ..case("60 answers that claim it, and no call of any tool", Expected::Findings(&["no_evidence"]), |host| {
+            claims(host, 60, |_| 0);
+        })
+    },
+    case("a tool was called in one of ten", Expected::Quiet, |host| claims(host, 60, |n| u64::from(n % 10 == 0))),
+    Case {
+        check: |ran| assert_eq!(ran.number("llm_verification_claims_total", &[("evidence", "tool_call")]), 60.0),
+        ..case("a tool was called each time", Expected::Quiet, |host| claims(host, 60, |_| 1))
+    },
+    Case {
+        check: |ran| assert_eq!(ran.number("llm_verification_claim_after_error_total", &[]), 60.0),
+        ..case("the tool failed, and the answer claims it all the same", Expected::Quiet, |host| {
+            claims(host, 60, |_| 2)
+        })
+    },
+    Case {
+        check: |ran| assert!(!ran.fed("llm_verification_claims_total"), "words of the user are no claim"),
+        ..case("the user says it", Expected::Withheld("nothing"), |host| {
+            for n in 0..60 {
+                let call = Call::chat("gpt-x").user(&format!("I have verified that {n}, go on"));
+                host.call((1 + n) * MINUTE, &call.says(5, 10, 20));
+            }
+        })
+    },
+    case("bodies that were not seen whole", Expected::Withheld("truncated_body"), |host| {
+        for n in 0..60 {
+            let mut call = claiming(n);
+            call.request_cut = Some(30);
+            host.call((1 + n) * MINUTE, &call);
+        }
+    }),
+];
+
+/// The claim goes over the end of a delta.
+fn claiming(n: u64) -> Call {
+    let call = Call::anthropic("claude-y").user(&format!("verify {n}"));
+    call.step(Step::Say("Done: I have ver".into())).step(Step::Wait(20)).step(Step::Say("ified the sum.".into()))
+}
+
+/// Evidence: 0 none, 1 a tool's result, 2 one that is an error.
+fn claims(host: &mut Host, count: u64, evidence: fn(u64) -> u64) {
+    for n in 0..count {
+        let mut call = claiming(n);
+        if evidence(n) > 0 {
+            let failed = evidence(n) == 2;
+            call = call
+                .message_json("assistant", &format!(r#"[{{"type":"tool_use","id":"t{n}","name":"sum","input":{{}}}}]"#))
+                .message_json(
+                    "user",
+                    &format!(r#"[{{"type":"tool_result","tool_use_id":"t{n}","content":"r","is_error":{failed}}}]"#),
+                );
+        }
+        host.call((1 + n) * MINUTE, &call);
+    }
+}

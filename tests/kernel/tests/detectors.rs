@@ -1,0 +1,115 @@
+//! Detectors on live traffic: real probes, unmodified SDKs, one process each, against the scriptable provider.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic, its helpers too")]
+
+use std::time::Duration;
+
+use kernel_tests::rig::Rig;
+use kernel_tests::{skipped, wait_for};
+use serde_json::Value;
+
+/// The sum of the series of a metric whose labels have all of `parts`.
+fn number(rig: &Rig, metric: &str, parts: &[&str]) -> f64 {
+    let text = rig.daemon.metrics().unwrap();
+    let ours = |line: &&str| line.starts_with(&format!("{metric}{{")) && parts.iter().all(|part| line.contains(part));
+    text.lines().filter(ours).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+fn when(rig: &Rig, metric: &str, parts: &[&str], want: f64) {
+    let found = wait_for(metric, Duration::from_secs(20), || (number(rig, metric, parts) == want).then_some(()));
+    assert!(found.is_ok(), "{metric} {parts:?} is {}, not {want}", number(rig, metric, parts));
+}
+
+fn run(rig: &Rig, client: &str, models: &[&str]) -> Vec<String> {
+    let models: Vec<String> = models.iter().map(|model| format!("scenario:{model}")).collect();
+    let (_, status) = rig.run(client).unwrap().start(&models).unwrap().finish().unwrap();
+    assert!(status.success(), "{client}");
+    assert_eq!(rig.ended(&models).unwrap().is_empty(), false, "{models:?}");
+    models
+}
+
+/// The OpenAI SDK hears half an answer; the program asks another model the same.
+#[test]
+fn a_broken_answer_goes_on_at_another_model() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    let models = run(&rig, "openai-sync-chat", &["reset#hop-a", "text#hop-b"]);
+    when(&rig, "llm_failover_hops_total", &["phase=\"mid_stream\"", "reason=\"truncated\""], 1.0);
+    let findings: Vec<Value> = rig.daemon.inspect_json(&["findings"]).unwrap();
+    let hop = findings.iter().find(|finding| finding["kind"] == "mid_stream").unwrap();
+    assert_eq!((&hop["detector"], &hop["severity"]), (&"failover".into(), &"warning".into()));
+    let ended = rig.ended(&models).unwrap();
+    assert_eq!(hop["streams"], serde_json::json!([ended[0].id, ended[1].id]));
+    let streams: Vec<Value> = rig.daemon.inspect_json(&["streams"]).unwrap();
+    let second = streams.iter().find(|stream| stream["id"] == ended[1].id.as_str()).unwrap();
+    assert_eq!(second["hop_of"], ended[0].id.as_str());
+    let id = hop["id"].as_str().unwrap();
+    let shown = rig.daemon.inspect(&["findings", id]).unwrap();
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.status.success() && text.contains("what to do") && text.contains("inspect stream"), "{text}");
+}
+
+/// The same turn asked by two processes is no hop.
+#[test]
+fn two_programs_with_one_question_are_no_hop() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    run(&rig, "openai-sync-chat", &["reset#two-a"]);
+    run(&rig, "openai-sync-chat", &["text#two-b"]);
+    assert!(number(&rig, "llm_detector_evaluated_total", &["failover"]) >= 2.0);
+    assert_eq!(number(&rig, "llm_failover_hops_total", &[]), 0.0);
+}
+
+/// The SDKs' own retries: one logical call each.
+#[test]
+fn an_sdk_retries_once_and_it_is_one_logical_call() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    for (client, tag) in [("openai-sync-chat", "429-then-ok#retry-o"), ("anthropic-sync", "429-then-ok#retry-a")] {
+        let attempt = |class: &str| vec![format!("scenario:{tag}"), format!("class=\"{class}\"")];
+        run(&rig, client, &[tag]);
+        for class in ["first", "rate_limit"] {
+            let parts = attempt(class);
+            when(&rig, "llm_attempts_total", &parts.iter().map(String::as_str).collect::<Vec<_>>(), 1.0);
+        }
+        when(&rig, "llm_logical_calls_total", &[tag, "outcome=\"success\""], 1.0);
+        assert_eq!(number(&rig, "llm_retry_amplification_sum", &[tag]), 2.0);
+    }
+}
+
+/// An account that six requests use up: the headers are read on success too.
+#[test]
+fn a_quota_is_known_before_it_is_used_up() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    run(&rig, "openai-sync-chat", &["quota#q", "quota#q", "quota#q"]);
+    let rows: Vec<Value> = rig.daemon.inspect_json(&["quota"]).unwrap();
+    let requests = rows.iter().find(|row| row["dimension"] == "requests").unwrap_or_else(|| panic!("{rows:?}"));
+    assert_eq!((&requests["limit"], &requests["remaining"]), (&6.0.into(), &3.0.into()), "{requests}");
+    assert!(requests["resets_in_seconds"].as_f64().unwrap() <= 10.0);
+    assert_eq!(number(&rig, "llm_ratelimit_remaining_ratio", &["dimension=\"requests\""]), 0.5);
+}
+
+/// What a reasoning model spends, and when text came: never its words.
+#[test]
+fn reasoning_is_counted_and_the_first_text_is_told_apart() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    let models = run(&rig, "anthropic-sync", &["reasoning#think"]);
+    let ended = rig.ended(&models).unwrap();
+    let firsts = &ended[0].first_seconds;
+    assert!(firsts.visible.unwrap() > firsts.reasoning.unwrap());
+    when(&rig, "llm_reasoning_phase_seconds_count", &["think"], 1.0);
+    let phase = number(&rig, "llm_reasoning_phase_seconds_sum", &["think"]);
+    assert!((phase - (firsts.visible.unwrap() - firsts.reasoning.unwrap())).abs() < 1e-6, "{phase}");
+}
