@@ -94,7 +94,20 @@ impl Multi {
     ) -> Result<Self, String> {
         let object = object(ebpf, globals)?;
         let programs = names.map(|name| Ok((name, loaded(&object, name)?))).collect::<Result<_, String>>()?;
-        Ok(Self { programs })
+        let multi = Self { programs };
+        multi.try_out()?;
+        Ok(multi)
+    }
+
+    /// Older kernels load the programs and refuse the link (EINVAL); one that knows such links gets as far as to find that a
+    /// folder is no file to probe (EBADF). libbpf asks the same way.
+    fn try_out(&self) -> Result<(), String> {
+        let Some(name) = self.programs.keys().next() else { return Ok(()) };
+        match self.attach(name, Path::new("/"), 0) {
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(()),
+            Err(error) => Err(error.to_string()),
+            Ok(_) => Err("a folder could be probed".into()),
+        }
     }
 
     /// Puts a program at an offset of a file, for every process; closing the link takes it away.
