@@ -92,6 +92,6 @@ impl<'de: 'a, 'a> Visitor<'de> for Contents<'a> {
     /// A part alone, as Mistral's conversations send it.
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Content<'a>, A::Error> {
         let part = Part::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Content::Parts(Box::new(List { items: vec![Object(Some(Box::new(part)))], cut: false })))
+        Ok(Content::Parts(Box::new(List::from(vec![Object(Some(Box::new(part)))]))))
     }
 }

@@ -63,7 +63,7 @@ impl Speech for Messages {
         out: &mut dyn FnMut(Utterance<'_>),
     ) -> Result<(), &'static str> {
         let mut spare = String::new();
-        let event = loose::read::<loose::Object<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
+        let event = loose::read::<loose::Inline<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
         let class = event.class.word().or(name).unwrap_or("");
         match (class, event.delta.0, event.content_block.0) {
             ("content_block_delta", Some(delta), _) => say_delta(&delta, out),

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::dialect::error::Failure;
-use crate::dialect::json::loose::{Count, Object, Text};
+use crate::dialect::json::loose::{Count, Inline, Object, Text};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -15,7 +15,7 @@ pub struct StreamEvent<'a> {
     #[serde(borrow)]
     pub content_block: Object<Block<'a>>,
     #[serde(borrow)]
-    pub delta: Object<Delta<'a>>,
+    pub delta: Inline<Delta<'a>>,
     #[serde(borrow)]
     pub usage: Object<Tokens<'a>>,
     #[serde(borrow)]

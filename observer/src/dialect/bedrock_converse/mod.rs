@@ -61,7 +61,7 @@ impl Speech for Converse {
         out: &mut dyn FnMut(Utterance<'_>),
     ) -> Result<(), &'static str> {
         let mut spare = String::new();
-        let payload = loose::read::<loose::Object<Payload<'_>>>(data, &mut spare)?.0.unwrap_or_default();
+        let payload = loose::read::<loose::Inline<Payload<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
         self.say(name.unwrap_or(""), &payload, out);
         Ok(())
     }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::dialect::Usage;
 use crate::dialect::answer::Counting;
 use crate::dialect::error::Failure;
-use crate::dialect::json::loose::{Count, Json, Object, Real, Text};
+use crate::dialect::json::loose::{Count, Inline, Json, Object, Real, Text};
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -13,7 +13,7 @@ pub struct Payload<'a> {
     #[serde(borrow)]
     pub start: Object<Start<'a>>,
     #[serde(borrow)]
-    pub delta: Object<Delta<'a>>,
+    pub delta: Inline<Delta<'a>>,
     #[serde(borrow)]
     pub stop_reason: Text<'a>,
     pub usage: Object<Tokens>,

@@ -39,7 +39,7 @@ impl Speech for Chat {
         out: &mut dyn FnMut(Utterance<'_>),
     ) -> Result<(), &'static str> {
         let mut spare = String::new();
-        let event = loose::read::<loose::Object<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
+        let event = loose::read::<loose::Inline<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
         let class = event.class.word().or(name).unwrap_or("");
         self.named.say(event.id.word(), None, out);
         if let Some(delta) = &event.delta.0 {

@@ -68,7 +68,7 @@ impl Speech for Gemini {
 
     fn event(&mut self, _: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
         let mut spare = String::new();
-        let chunk = loose::read::<loose::Object<Chunk<'_>>>(data, &mut spare)?.0.unwrap_or_default();
+        let chunk = loose::read::<loose::Inline<Chunk<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
         self.cut = false;
         self.named.say(chunk.response_id.word(), chunk.model_version.word(), out);
         for candidate in chunk.candidates.items.iter().filter_map(|candidate| candidate.0.as_deref()) {

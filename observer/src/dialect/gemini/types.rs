@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::dialect::error::Failure;
-use crate::dialect::json::loose::{Count, Flag, Json, List, Object, Text};
+use crate::dialect::json::loose::{Count, Few, Flag, Inline, Json, List, Object, Text};
 use crate::dialect::{Counting, Usage};
 
 #[derive(Default, Deserialize)]
@@ -14,11 +14,11 @@ pub struct Chunk<'a> {
     #[serde(borrow)]
     pub model_version: Text<'a>,
     #[serde(borrow)]
-    pub candidates: List<Object<Candidate<'a>>>,
+    pub candidates: Few<Inline<Candidate<'a>>>,
     #[serde(borrow)]
     pub prompt_feedback: Object<Feedback<'a>>,
     #[serde(borrow)]
-    pub usage_metadata: Object<Tokens<'a>>,
+    pub usage_metadata: Inline<Tokens<'a>>,
     #[serde(borrow)]
     pub error: Failure<'a>,
 }
@@ -27,7 +27,7 @@ pub struct Chunk<'a> {
 #[serde(default, rename_all = "camelCase")]
 pub struct Candidate<'a> {
     #[serde(borrow)]
-    pub content: Object<Content<'a>>,
+    pub content: Inline<Content<'a>>,
     #[serde(borrow)]
     pub finish_reason: Text<'a>,
     #[serde(borrow)]
@@ -38,7 +38,7 @@ pub struct Candidate<'a> {
 #[serde(default)]
 pub struct Content<'a> {
     #[serde(borrow)]
-    pub parts: List<Object<Part<'a>>>,
+    pub parts: Few<Inline<Part<'a>>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -4,9 +4,11 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Deref;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use crate::limits;
 
@@ -91,11 +93,37 @@ pub struct Json<'a>(Option<&'a RawValue>);
 /// moved from level to level.
 pub struct Object<T>(pub Option<Box<T>>);
 
+/// An object that nearly every event has: in place, so that reading it allocates nothing.
+pub struct Inline<T>(pub Option<Here<T>>);
+
+/// What a `Box` is to `Object`.
+#[derive(Default)]
+pub struct Here<T>(T);
+
 /// An array; items past `limits::EVENT_ITEMS` are left out.
-pub struct List<T> {
-    pub items: Vec<T>,
+pub struct List<T, C = Vec<T>> {
+    pub items: C,
     /// Items were left out.
     pub cut: bool,
+    item: PhantomData<T>,
+}
+
+/// An array that has one item as a rule, which is in place.
+pub type Few<T> = List<T, SmallVec<[T; 1]>>;
+
+impl<T> Here<T> {
+    /// The object itself.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Here<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
 }
 
 /// A code as providers write it: a word or a number.
@@ -129,9 +157,21 @@ impl<T> Default for Object<T> {
     }
 }
 
-impl<T> Default for List<T> {
+impl<T> From<Vec<T>> for List<T> {
+    fn from(items: Vec<T>) -> Self {
+        List { items, cut: false, item: PhantomData }
+    }
+}
+
+impl<T> Default for Inline<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), cut: false }
+        Self(None)
+    }
+}
+
+impl<T, C: Default> Default for List<T, C> {
+    fn default() -> Self {
+        Self { items: C::default(), cut: false, item: PhantomData }
     }
 }
 
@@ -290,16 +330,30 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Inline<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Lists<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Lists<T> {
-            type Value = List<T>;
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
-                let mut list = List::default();
-                while list.items.len() < limits::EVENT_ITEMS {
+        struct Inlines<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Inlines<T> {
+            type Value = Inline<T>;
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Inline<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|object| Inline(Some(Here(object))))
+            }
+            forget!(expecting, unit, bool, number, str, seq);
+        }
+        from.deserialize_any(Inlines(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>, C: Default + Extend<T>> Deserialize<'de> for List<T, C> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Lists<T, C>(PhantomData<(T, C)>);
+        impl<'de, T: Deserialize<'de>, C: Default + Extend<T>> Visitor<'de> for Lists<T, C> {
+            type Value = List<T, C>;
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T, C>, A::Error> {
+                let mut list = List::<T, C>::default();
+                for _ in 0..limits::EVENT_ITEMS {
                     match seq.next_element()? {
-                        Some(item) => list.items.push(item),
+                        Some(item) => list.items.extend(Some(item)),
                         None => return Ok(list),
                     }
                 }

@@ -7,6 +7,7 @@
 pub mod loose;
 pub mod member;
 mod merkle;
+pub mod quick;
 pub mod scan;
 mod text;
 

@@ -108,7 +108,7 @@ impl Speech for Ollama {
 
     fn event(&mut self, _: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
         let mut spare = String::new();
-        let line = loose::read::<Object<Line<'_>>>(data, &mut spare)?.0.unwrap_or_default();
+        let line = loose::read::<loose::Inline<Line<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
         self.named.say(None, line.model.word(), out);
         self.named.mark(Mark::Upstream, line.remote_host.word(), out);
         say(DeltaKind::Reasoning, &line.thinking, out);

@@ -6,10 +6,12 @@
 //! Source: the OpenAI API reference and the types of openai-python 2.54; deltas of compatible servers from their own
 //! sources (vLLM, SGLang, TGI, llama.cpp, Groq, DeepSeek, OpenRouter). Checked 2026-11.
 
+mod quick;
 mod types;
 
 use std::borrow::Cow;
 
+use self::quick::Quick;
 use self::types::{Choice, Chunk, Delta, Function};
 use super::answer::{Counting, Part, Parts, Time, Tokens, Unit, at};
 use super::exchange::{Exchange, Named, Speech, say};
@@ -74,6 +76,43 @@ impl Speech for Chat {
     }
 
     fn event(&mut self, _: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
+        if let Some(quick) = Quick::read(data) {
+            self.say_quick(&quick, out);
+            return Ok(());
+        }
+        self.read(data, out)
+    }
+
+    fn end(&mut self, _: End, out: &mut dyn FnMut(Utterance<'_>)) {
+        self.tags.end(out);
+    }
+
+    fn held(&self) -> usize {
+        self.tags.held()
+    }
+}
+
+impl Chat {
+    /// A chunk as nearly all are.
+    fn say_quick(&mut self, quick: &Quick<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+        let named = &mut self.named;
+        named.say(
+            quick.id.flatten().filter(|id| !id.is_empty()),
+            quick.model.flatten().filter(|name| !name.is_empty()),
+            out,
+        );
+        for (mark, said) in
+            [(Mark::Fingerprint, quick.fingerprint), (Mark::Tier, quick.tier), (Mark::Upstream, quick.provider)]
+        {
+            named.mark(mark, said.flatten().filter(|word| !word.is_empty()), out);
+        }
+        if let Some(text) = quick.content {
+            self.tags.say(quick.index.unwrap_or(0), text, out);
+        }
+    }
+
+    /// Any chunk.
+    fn read(&mut self, data: &str, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
         let mut spare = String::new();
         let chunk = loose::read::<loose::Object<Chunk<'_>>>(data, &mut spare)?.0.unwrap_or_default();
         let groq = chunk.x_groq.0.as_deref();
@@ -94,16 +133,6 @@ impl Speech for Chat {
         Ok(())
     }
 
-    fn end(&mut self, _: End, out: &mut dyn FnMut(Utterance<'_>)) {
-        self.tags.end(out);
-    }
-
-    fn held(&self) -> usize {
-        self.tags.held()
-    }
-}
-
-impl Chat {
     fn say_marks(&mut self, chunk: &Chunk<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         self.named.mark(Mark::Fingerprint, chunk.system_fingerprint.word(), out);
         self.named.mark(Mark::Tier, chunk.service_tier.word(), out);
@@ -233,5 +262,7 @@ pub fn fuzz(data: &[u8]) {
     super::exchange::fuzz::<Chat>(data);
 }
 
+#[cfg(test)]
+mod quick_tests;
 #[cfg(test)]
 mod tests;

@@ -57,7 +57,7 @@ impl Speech for Responses {
         out: &mut dyn FnMut(Utterance<'_>),
     ) -> Result<(), &'static str> {
         let mut spare = String::new();
-        let event = loose::read::<loose::Object<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
+        let event = loose::read::<loose::Inline<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
         let class = event.class.word().or(name).unwrap_or("");
         if let Some(response) = &event.response.0 {
             self.named.say(response.id.word(), response.model.word(), out);
