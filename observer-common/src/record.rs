@@ -105,7 +105,7 @@ pub struct Header {
     pub aux: u64,
     /// Bytes that the whole call moved.
     pub call_len: u32,
-    /// Offset of this record's first byte in the call.
+    /// Offset of this record's first byte in the call; of a segment: packets that never came before it.
     pub offset: u32,
     /// Payload bytes that follow the header.
     pub len: u32,

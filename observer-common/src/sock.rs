@@ -78,7 +78,21 @@ pub struct SockState {
     pub lost_len: [u32; 2],
     /// `MARK_*` of each direction.
     pub marks: [u32; 2],
+    /// The peer's IPv4 packets: the next one's number, and above it (`NUMBERED`) how many in a row were numbered so.
+    pub numbers: u32,
+    /// Packets that never came, not told yet.
+    pub missed: u32,
 }
+
+/// A packet that came in its turn, in `SockState::numbers`.
+pub const NUMBERED: u32 = 1 << 16;
+
+/// So many in a row, and a number left out is a packet that was lost: before, the sender may number otherwise (by host, at
+/// random, not at all).
+pub const NUMBERED_ENOUGH: u32 = 8;
+
+/// More than so many left out at once are no loss, but another way of numbering.
+pub const MOST_MISSED: u32 = 1024;
 
 /// Payload of a `SockOpen` record.
 #[repr(C)]
@@ -103,7 +117,7 @@ pub struct Opening {
 }
 
 const _: () = assert!(core::mem::size_of::<Address>() == 20);
-const _: () = assert!(core::mem::size_of::<SockState>() == 96);
+const _: () = assert!(core::mem::size_of::<SockState>() == 104);
 const _: () = assert!(core::mem::size_of::<Opening>() == 80);
 
 /// `Header::aux` of a segment where the kernel's TCP told nothing.

@@ -70,6 +70,8 @@ fn remember(ctx: &SockAddrContext, peer: Address) {
         lost_from: [0; 2],
         lost_len: [0; 2],
         marks: [0; 2],
+        numbers: 0,
+        missed: 0,
     };
     sock::insert(cookie, &state);
 }

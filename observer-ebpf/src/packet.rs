@@ -108,8 +108,7 @@ pub(crate) fn local(ctx: &SkBuffContext, tcp: &Tcp, outgoing: bool, to: *mut Add
 pub(crate) fn load<T: Copy + Default>(ctx: &SkBuffContext, at: u32) -> Option<T> {
     let mut value = T::default();
     // SAFETY: the helper checks the bounds of the packet; `value` has the size it is told.
-    let failed = unsafe {
-        bpf_skb_load_bytes(ctx.as_ptr(), at, (&raw mut value).cast(), core::mem::size_of::<T>() as u32)
-    };
+    let failed =
+        unsafe { bpf_skb_load_bytes(ctx.as_ptr(), at, (&raw mut value).cast(), core::mem::size_of::<T>() as u32) };
     (failed == 0).then_some(value)
 }

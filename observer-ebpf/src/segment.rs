@@ -10,11 +10,12 @@ use aya_ebpf::programs::SkBuffContext;
 use observer_common::limits::MID_MISSES;
 use observer_common::record::{DIR_READ, DIR_WRITE, Verdict};
 use observer_common::sock::{
-    MARK_FIN, MARK_SYN, MARK_ZERO_WINDOW, NOTHING_KNOWN, STAGE_FOLLOWED, STAGE_MID, STAGE_NEW, SockState, known,
+    MARK_FIN, MARK_SYN, MARK_ZERO_WINDOW, MOST_MISSED, NOTHING_KNOWN, NUMBERED, NUMBERED_ENOUGH, STAGE_FOLLOWED,
+    STAGE_MID, STAGE_NEW, SockState, known,
 };
 
-use crate::packet::{self, FIN, RST, SYN, Tcp};
 use crate::emit::socket as emit;
+use crate::packet::{self, FIN, RST, SYN, Tcp};
 use crate::sock;
 
 const ALLOW: i32 = 1;
@@ -97,6 +98,9 @@ fn follow(ctx: &SkBuffContext, cookie: u64, state: &mut SockState, tcp: &Tcp, di
         return;
     }
     let way = (dir & 1) as usize;
+    if dir == DIR_READ && tcp.family == 4 {
+        number(ctx, state);
+    }
     if dir == DIR_WRITE && tcp.len > 0 {
         let end = tcp.seq + tcp.len;
         if state.marks[way] & MARK_SYN == 0 || (end - state.sent) as i32 > 0 {
@@ -113,6 +117,27 @@ fn follow(ctx: &SkBuffContext, cookie: u64, state: &mut SockState, tcp: &Tcp, di
     } else if turned || tcp.flags & (FIN | RST | SYN) != 0 {
         emit::bare_segment(cookie, state, tcp, dir, knows(ctx));
     }
+}
+
+/// Linux numbers the IPv4 packets of a connection one by one: a number left out is a packet that was lost on the way.
+#[inline(always)]
+fn number(ctx: &SkBuffContext, state: &mut SockState) {
+    let Some(id) = packet::load::<u16>(ctx, 4) else { return };
+    let id = u32::from(u16::from_be(id));
+    // SAFETY: the context is a __sk_buff. Packets put together on the way in count as many.
+    let packets = unsafe { (*ctx.skb.skb).gso_segs }.max(1);
+    let row = state.numbers / NUMBERED;
+    let ahead = (id - state.numbers) & 0xffff;
+    let next = (id + packets) & 0xffff;
+    if ahead == 0 {
+        state.numbers = next | (row + 1).min(NUMBERED_ENOUGH) * NUMBERED;
+    } else if row >= NUMBERED_ENOUGH && ahead < MOST_MISSED {
+        state.missed += ahead;
+        state.numbers = next | row * NUMBERED;
+    } else if row < NUMBERED_ENOUGH || ahead < 0xffff - MOST_MISSED {
+        state.numbers = next;
+    }
+    // Else it is a late one.
 }
 
 /// A socket whose end `sock_ops` does not tell is over with its reset, or with both ends.

@@ -191,6 +191,11 @@ pub struct Segment<'a> {
     pub rst: bool,
     /// Its sender has no room to receive.
     pub zero_window: bool,
+    /// Up to where its sender has received the other direction; `None`: not told.
+    pub ack: Option<u32>,
+    /// Packets of its sender that should have come before it and did not: lost on the way, or late. Known where the sender numbers its
+    /// IPv4 packets, as Linux does.
+    pub missed: u32,
     /// What was copied: a prefix of the payload, maybe empty.
     pub bytes: &'a [u8],
     /// Why the rest was not.
@@ -200,7 +205,7 @@ pub struct Segment<'a> {
 /// Without the payload: it must not reach a log.
 impl fmt::Debug for Segment<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Segment { sock, direction, at, seq, len, syn, fin, rst, zero_window, bytes, lost } = self;
+        let Segment { sock, direction, at, seq, len, syn, fin, rst, zero_window, ack, missed, bytes, lost } = self;
         f.debug_struct("Segment")
             .field("sock", sock)
             .field("direction", direction)
@@ -211,6 +216,8 @@ impl fmt::Debug for Segment<'_> {
             .field("fin", fin)
             .field("rst", rst)
             .field("zero_window", zero_window)
+            .field("ack", ack)
+            .field("missed", missed)
             .field("copied", &bytes.len())
             .field("lost", lost)
             .finish()

@@ -5,8 +5,8 @@ use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::SkBuffContext;
 use observer_common::limits::{MAX_PIECE, SEGMENT_PIECES, SIZE_CLASSES};
 use observer_common::record::{
-    ConnKey, DIR_READ, DIR_WRITE, FLAG_FAULT, FLAG_FIN, FLAG_NO_ROOM, FLAG_RST, FLAG_TRUNCATED, FLAG_ZERO_WINDOW, Header,
-    Kind, counter,
+    ConnKey, DIR_READ, DIR_WRITE, FLAG_FAULT, FLAG_FIN, FLAG_NO_ROOM, FLAG_RST, FLAG_TRUNCATED, FLAG_ZERO_WINDOW,
+    Header, Kind, counter,
 };
 use observer_common::sock::{NOTHING_KNOWN, Opening, SockState};
 
@@ -25,6 +25,8 @@ struct Piece {
     /// Of them, those that are copied.
     len: u32,
     flags: u8,
+    /// Packets that never came before it.
+    missed: u32,
 }
 
 #[repr(C)]
@@ -71,20 +73,23 @@ pub(crate) fn segment(ctx: &SkBuffContext, cookie: u64, state: &mut SockState, t
     }
     let flags = flags(tcp);
     let (mut at, mut seq, mut left) = (tcp.payload, tcp.seq, tcp.len);
+    let mut missed = if dir == DIR_READ { core::mem::take(&mut state.missed) } else { 0 };
     // Whole pieces first, in a loop over one size class alone: with all classes in the loop the verifier gives up.
     for _ in 0..SEGMENT_PIECES {
         if left <= MAX_PIECE as u32 {
             break;
         }
-        let piece = Piece { at, seq, wire: MAX_PIECE as u32, len: MAX_PIECE as u32, flags: flags & FLAG_ZERO_WINDOW };
+        let piece =
+            Piece { at, seq, wire: MAX_PIECE as u32, len: MAX_PIECE as u32, flags: flags & FLAG_ZERO_WINDOW, missed };
         if !send_in::<MAX_PIECE>(ctx, cookie, state, tcp, dir, known, piece) {
             return miss(state, dir, seq, left);
         }
+        missed = 0;
         at += MAX_PIECE as u32;
         seq += MAX_PIECE as u32;
         left -= MAX_PIECE as u32;
     }
-    let mut piece = Piece { at, seq, wire: left, len: left, flags };
+    let mut piece = Piece { at, seq, wire: left, len: left, flags, missed };
     if left > MAX_PIECE as u32 {
         piece.len = MAX_PIECE as u32;
         piece.flags |= FLAG_TRUNCATED;
@@ -186,7 +191,17 @@ fn key(cookie: u64, state: &SockState) -> ConnKey {
 /// A record without payload.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "they are the fields of a head, which does not fit on the stack")]
-fn bare(cookie: u64, state: &SockState, kind: Kind, dir: u8, flags: u8, seq: u32, ack: u32, wire: u32, known: u64) -> bool {
+fn bare(
+    cookie: u64,
+    state: &SockState,
+    kind: Kind,
+    dir: u8,
+    flags: u8,
+    seq: u32,
+    ack: u32,
+    wire: u32,
+    known: u64,
+) -> bool {
     let Some(mut entry) = RING.reserve::<Header>(0) else { return false };
     let head = entry.as_mut_ptr();
     // SAFETY: reserved ring memory of this type.
@@ -245,6 +260,7 @@ fn send_in<const N: usize>(
         let flags = if fault { piece.flags | FLAG_FAULT } else { piece.flags };
         fill(head, key(cookie, state), Kind::Segment, dir, flags);
         place(head, piece.seq, tcp.ack, piece.wire, known);
+        (&raw mut (*head).offset).write(piece.missed);
         (&raw mut (*head).len).write(if fault { 0 } else { len });
         if fault {
             count(counter::LOST_BYTES + counter::FAULT, u64::from(len));
@@ -264,6 +280,8 @@ fn bounded<const N: usize>(len: u32) -> u32 {
     let len: u64;
     // A comment alone would do, but it leaves two source lines at one instruction, which the kernel refuses.
     // SAFETY: one move between registers.
-    unsafe { core::arch::asm!("{len} = {known}", len = out(reg) len, known = in(reg) known, options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("{len} = {known}", len = out(reg) len, known = in(reg) known, options(nomem, nostack, preserves_flags))
+    };
     ((len & (N as u64 - 1)) + 1) as u32
 }

@@ -30,6 +30,8 @@ pub enum Carries {
 pub enum Trouble {
     /// A segment was lost or overtaken: what came after it waited.
     Hole,
+    /// Packets of the peer were lost on the way here.
+    Missed,
     /// The peer sent again what had come before: an acknowledgement was lost, or it lost patience.
     Again,
     /// This side had to send again.
@@ -116,6 +118,8 @@ pub struct Path {
     /// Segments the peer sent again that we saw twice, and holes that were filled later.
     pub again: u64,
     pub holes: u64,
+    /// Packets of the peer that never came, where it numbers them.
+    pub missed: u64,
     /// Segments this side sent again, as they passed.
     resent: u32,
     /// Times this side closed its window, and how long it was closed in all, as far as it opened again.
@@ -142,7 +146,7 @@ impl Path {
         let most = |a: Ns, b: Ns| (b.min(to) - a.max(from)) * 4 >= to - from;
         let fits = |&&(trouble, a, b): &&(Trouble, Ns, Ns)| match trouble {
             Trouble::Hole | Trouble::NoRoom => a <= to && b >= from && most(a, b),
-            Trouble::Again | Trouble::Retransmit => a >= from && a <= to && to - a <= near,
+            Trouble::Again | Trouble::Retransmit | Trouble::Missed => a >= from && a <= to && to - a <= near,
             Trouble::Rtt => a >= from && a <= to,
         };
         if self.no_room_since.is_some_and(|since| since < to && most(since, to)) {
@@ -247,6 +251,10 @@ impl Socket {
             self.last = self.last.max(segment.at);
         }
         self.path.sees(segment.direction, seen, segment.at);
+        if segment.direction == Direction::Read && segment.missed > 0 {
+            self.path.missed += u64::from(segment.missed);
+            self.path.note(Trouble::Missed, segment.at, segment.at);
+        }
         if segment.direction == Direction::Write && !segment.rst {
             self.path.room(segment.zero_window, segment.at);
         }

@@ -51,6 +51,8 @@ pub struct Tcp {
     waiting_bytes: usize,
     fin: Option<Fin>,
     far: Far,
+    /// With `base` unknown: the next segment is where it goes on, and nothing is missing.
+    anywhere: bool,
     ordinal: u64,
 }
 
@@ -175,7 +177,7 @@ impl Tcp {
 
     /// Bytes are left out on purpose from here on: the next segment is where it goes on, and nothing is missing.
     pub fn lose_place(&mut self) {
-        *self = Tcp { ordinal: self.ordinal, ..Tcp::default() };
+        *self = Tcp { ordinal: self.ordinal, anywhere: true, ..Tcp::default() };
     }
 
     /// When the direction's end came, once all bytes before it are out.
@@ -215,8 +217,10 @@ impl Tcp {
             Some(base) => base,
             None if segment.len > 1 => {
                 self.base = Some(first);
-                let moment = self.moment(segment.at);
-                out(Chunk::Gap { bytes: None, cause: LossCause::LateAttach }, moment);
+                if !std::mem::take(&mut self.anywhere) {
+                    let moment = self.moment(segment.at);
+                    out(Chunk::Gap { bytes: None, cause: LossCause::LateAttach }, moment);
+                }
                 first
             }
             None => return None,

@@ -136,6 +136,13 @@ impl Follow {
             self.suspects.push(data.conn.tgid);
             return;
         }
+        if data.direction == Direction::Read
+            && !self.join.is_joined(&data.conn)
+            && let Some(joined) = self.join.settle_for(&data.conn)
+        {
+            // An answer: what it answers has left. Its own arrival is to be known, so the join does not wait.
+            sink(&Record::Joined(joined));
+        }
         sink(&Record::Data(data));
         if data.direction == Direction::Write && data.offset == 0 {
             if let Some(written) = self.live.get_mut(&data.conn.tgid).and_then(|live| live.get_mut(&data.conn)) {

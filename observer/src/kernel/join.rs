@@ -140,7 +140,13 @@ impl Join {
         pairs
     }
 
-    /// The TLS object is about to go: departures that would still wait are settled for it now, or an end of its socket just
+    /// The socket of this TLS object is known.
+    #[must_use]
+    pub fn is_joined(&self, conn: &ConnKey) -> bool {
+        self.joined.contains_key(conn)
+    }
+
+    /// The TLS object was answered, or is about to go: departures that would still wait are settled for it now, or an end of its socket just
     /// before would not be known as its own.
     pub fn settle_for(&mut self, conn: &ConnKey) -> Option<Joined> {
         let free = |d: &Departure| self.sockets.get(&d.cookie).is_some_and(|s| s.conn.is_none());

@@ -149,6 +149,8 @@ fn segment<'a>(head: &Header, bytes: &'a [u8]) -> Segment<'a> {
         fin: flag(FLAG_FIN),
         rst: flag(FLAG_RST),
         zero_window: flag(FLAG_ZERO_WINDOW),
+        ack: (!flag(FLAG_RST)).then(|| halves(head.pos).1),
+        missed: head.offset,
         bytes,
         lost: lost.into_iter().find(|(bit, _)| flag(*bit)).map(|(_, cause)| cause),
     }

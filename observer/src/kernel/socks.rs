@@ -260,6 +260,8 @@ fn syn(sock: Sock, direction: Direction, at: Ns, seq: u32) -> Segment<'static> {
         fin: false,
         rst: false,
         zero_window: false,
+        ack: None,
+        missed: 0,
         bytes: &[],
         lost: None,
     }

@@ -179,7 +179,6 @@ impl Session {
         if self.verdict == Verdict::Track {
             env.verdicts.push((socket_of(&env.key, joined.sock), Verdict::Track));
         }
-        env.links.joined(&env.key, env.birth, joined.peer);
         self.remote(joined.peer, env);
     }
 

@@ -28,6 +28,9 @@ impl<A: Audience> Pipeline<A> {
         let direction = segment.direction;
         socket.sees(segment);
         let seen = on_way(self, &mut socket, direction, |tcp, out| tcp.push(segment, out));
+        if let Some(ack) = segment.ack.filter(|_| !seen.strange) {
+            self.acknowledged(&mut socket, direction, ack, segment.at);
+        }
         self.counters.duplicate_bytes += u64::from(seen.again);
         self.counters.reordered += u64::from(seen.waits);
         if socket.way(direction).unsettled() {
@@ -40,6 +43,14 @@ impl<A: Audience> Pipeline<A> {
             self.shape_closes(segment.sock, end, segment.at);
         }
         self.sockets.give_back(socket);
+    }
+
+    /// A side has received the other's bytes up to here: a hole before it is ours.
+    fn acknowledged(&mut self, socket: &mut Socket, by: Direction, ack: u32, at: Ns) {
+        let other = if by == Direction::Read { Direction::Write } else { Direction::Read };
+        if socket.way(other).unsettled() {
+            on_way(self, socket, other, |tcp, out| tcp.acknowledged(ack, at, out));
+        }
     }
 
     /// Holes that nothing filled for long.
@@ -105,6 +116,8 @@ impl<A: Audience> Pipeline<A> {
         }
         self.shape_forget(joined.sock, self.now);
         self.with(&joined.conn, |conn, env| conn.state.joined(joined, env));
+        // Only now is its birth that of the socket.
+        self.with(&joined.conn, |_, env| env.links.joined(&env.key, env.birth, joined.peer));
     }
 
     /// When the last byte of a read had arrived, where its socket is known.
@@ -118,19 +131,23 @@ impl<A: Audience> Pipeline<A> {
     }
 
     /// Plain text is a connection like any other, and its arrival is all that is known of its reading.
-    fn plain(&mut self, open: &SockOpen, path: &Path, direction: Direction, chunk: Chunk<'_>, at: Moment) {
+    /// True once after reads were left out on purpose.
+    fn plain(&mut self, open: &SockOpen, path: &Path, direction: Direction, chunk: Chunk<'_>, at: Moment) -> bool {
         let key = open.conn();
+        let mut jump = false;
         if self.conns.get_mut(&key).is_none() {
             if !self.admit(key, open.attach == Attach::Born, at.read) {
-                return;
+                return false;
             }
             self.with(&key, |conn, env| conn.state.remote(open.peer, env));
         }
         self.with_socket(&key, Some((open, path)), |conn, env| {
             if conn.state.wants_bytes() {
                 conn.state.chunk(direction, chunk, at, env);
+                jump = conn.state.take_jump();
             }
         });
+        jump
     }
 }
 
@@ -142,16 +159,17 @@ fn on_way<A: Audience, R>(
     act: impl FnOnce(&mut crate::conn::tcp::Tcp, &mut dyn FnMut(Chunk<'_>, Moment)) -> R,
 ) -> R {
     let Socket { open, carries, read, write, sniffed, path, tls, joined, .. } = socket;
+    let mut jump = false;
     let tcp = match direction {
-        Direction::Read => read,
+        Direction::Read => &mut *read,
         Direction::Write => write,
     };
-    act(tcp, &mut |chunk, at| {
+    let done = act(tcp, &mut |chunk, at| {
         if *carries == Carries::Unknown {
             *carries = guess(open, direction, chunk, sniffed);
         }
         match carries {
-            Carries::Plain => pipeline.plain(open, path, direction, chunk, at),
+            Carries::Plain => jump |= pipeline.plain(open, path, direction, chunk, at),
             Carries::Tls => {
                 let outside = tls.get_or_insert_default();
                 let seen = outside.push(direction, chunk, at);
@@ -161,7 +179,11 @@ fn on_way<A: Audience, R>(
             }
             Carries::Unknown => {}
         }
-    })
+    });
+    if jump {
+        read.lose_place();
+    }
+    done
 }
 
 /// What a socket carries, by its first bytes: no text begins with the type of a TLS record. In the middle, a piece may begin

@@ -16,7 +16,7 @@
 //!     10 = sock | tgid u32 | start_ns u64 | flags u8 | at u64 | connect_at u64 | addr (peer) | addr (local, if flag 2)
 //!                                                                               (a socket is followed)
 //!     11 = sock | direction u8 | flags u8 | cause u8 | at u64 | seq u32 | len u32 | size u32 | size bytes if flag 4
-//!                                                                               (a TCP segment)
+//!          | acknowledges u8 | ack u32 | missed u32                               (a TCP segment)
 //!     12 = sock | at u64 | flags u8 | srtt_us u32 | retransmits u32             (what TCP knows)
 //!     13 = sock | at u64                                                        (a socket is closed)
 //! addr   = 16 bytes of an IPv6 or IPv4-mapped address | port u16

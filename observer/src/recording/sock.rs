@@ -97,6 +97,10 @@ pub(super) fn put_segment(segment: &Segment<'_>, with_payload: bool, body: &mut 
     if with_payload {
         body.extend_from_slice(segment.bytes);
     }
+    body.push(flag(segment.ack.is_some(), 1));
+    for n in [segment.ack.unwrap_or(0), segment.missed] {
+        body.extend_from_slice(&n.to_le_bytes());
+    }
 }
 
 /// Bytes left out of the recording are missing for that reason.
@@ -106,6 +110,9 @@ pub(super) fn segment<'a>(fields: &mut Fields<'a>) -> Option<Segment<'a>> {
     let (flags, cause, at) = (fields.u8()?, fields.u8()?, fields.ns()?);
     let (seq, len, size) = (fields.u32()?, fields.u32()?, fields.u32()?);
     let (bytes, lost) = left_out(fields, flags, cause, size)?;
+    // The first recordings do not say.
+    let told = fields.u8().is_some_and(|told| told != 0);
+    let (ack, missed) = (fields.u32().filter(|_| told), fields.u32().unwrap_or(0));
     Some(Segment {
         sock,
         direction,
@@ -116,6 +123,8 @@ pub(super) fn segment<'a>(fields: &mut Fields<'a>) -> Option<Segment<'a>> {
         fin: flags & FLAG_FIN != 0,
         rst: flags & FLAG_RST != 0,
         zero_window: flags & FLAG_ZERO_WINDOW != 0,
+        ack,
+        missed,
         bytes,
         lost,
     })

@@ -53,6 +53,8 @@ fn samples() -> Vec<Record<'static>> {
         fin: true,
         rst: true,
         zero_window: true,
+        ack: Some(77),
+        missed: 2,
         bytes: b"secret",
         lost: Some(LossCause::Truncated),
     };

@@ -149,6 +149,8 @@ fn bare() -> Segment<'static> {
         fin: false,
         rst: false,
         zero_window: false,
+        ack: None,
+        missed: 0,
         bytes: &[],
         lost: None,
     }

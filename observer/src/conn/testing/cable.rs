@@ -109,6 +109,20 @@ impl Cable {
         self.segment(Direction::Read, bytes, |segment| segment.seq = seq)
     }
 
+    /// Bytes from the peer, of which `missed` packets before were lost without a trace: they come again with these.
+    pub fn read_after(&mut self, missed: u32, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let bytes = bytes.as_ref();
+        self.segment(Direction::Read, bytes, |segment| segment.missed = missed);
+        *self.seq(Direction::Read) = self.next[0].wrapping_add(u32::try_from(bytes.len()).unwrap_or(0));
+        self
+    }
+
+    /// A segment to the peer that acknowledges all that came, what we have not seen included.
+    pub fn acknowledge(&mut self) -> &mut Self {
+        let ack = self.next[0];
+        self.segment(Direction::Write, &[], |segment| segment.ack = Some(ack))
+    }
+
     /// The latest bytes to the peer are sent again.
     pub fn write_again(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let bytes = bytes.as_ref();
@@ -173,6 +187,8 @@ impl Cable {
             fin: false,
             rst: false,
             zero_window: false,
+            ack: None,
+            missed: 0,
             bytes: &[],
             lost: None,
         };

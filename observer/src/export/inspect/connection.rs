@@ -58,6 +58,8 @@ pub struct Retransmits {
     pub local: Option<u64>,
     /// As far as it shows here: segments that came twice, and holes filled later.
     pub peer: Option<u64>,
+    /// Packets of the peer that never came, where it numbers them (IPv4).
+    pub missed: Option<u64>,
 }
 
 /// How socket and TLS object were joined, and how well reads match records since.
@@ -112,6 +114,7 @@ impl Connection {
             retransmits: Retransmits {
                 local: path.map(|path| path.sent_again().into()),
                 peer: path.map(|path| path.again + path.holes),
+                missed: path.map(|path| path.missed),
             },
             zero_windows: path.map(|path| path.closed_window),
             zero_window_seconds: path.map(|path| path.closed_ns(now) as f64 / 1e9),

@@ -91,6 +91,31 @@ fn the_end_is_whose_it_was() {
 }
 
 #[test]
+fn bytes_left_out_on_purpose_are_not_missing() {
+    let mut cable = Cable::new(7, 99, peer());
+    // The answer to a request that is no model call does not come up.
+    cable.write(get("/other")).wait_ms(5).lose([0; 3_000]).wait_ms(5);
+    answer(&mut cable, |cable, _, piece| {
+        cable.read(piece);
+    });
+    let run = run(cable.records());
+    assert_eq!(run.verdicts, [Verdict::Heads, Verdict::Track]);
+    let entry = run.only();
+    assert_eq!((entry.chunks, entry.outcome), (20, Some(Outcome::Complete)));
+    assert!(entry.lost.is_empty() && run.ear().lost.is_empty(), "{:?}", run.ear().lost);
+    close_to(entry.firsts.byte, 100.0 * MS);
+}
+
+#[test]
+fn what_was_received_and_not_seen_is_lost_at_once() {
+    let mut cable = Cable::new(7, 99, peer());
+    cable.write(chat()).wait_ms(5).read(HEAD).lose(delta("gone")).read(delta("there")).acknowledge();
+    let run = run(cable.records());
+    let entry = run.only();
+    assert_eq!(entry.lost[0].bytes, Some(delta("gone").len() as u64));
+}
+
+#[test]
 fn joined_in_the_middle_of_an_answer_the_next_request_is_seen() {
     let mut cable = Cable::joined(7, 99, peer());
     cable.read("data: middle of something\n\n").wait_ms(50).read("more\n\n").wait_ms(50);

@@ -82,6 +82,8 @@ fn steady(n: u64) -> u64 {
 #[test]
 fn each_chunk_has_two_times() {
     let run = run(&stream(steady, |n| steady(n) + 3).records());
+    let births: Vec<_> = run.ear().news.iter().collect();
+    assert!(matches!(births[..], [crate::ledger::News::Opened, crate::ledger::News::Ended { .. }]), "{births:?}");
     let entry = run.only();
     assert_eq!((entry.chunks, entry.outcome, entry.stalls.len()), (30, Some(Outcome::Complete), 0));
     let (_, points) = run.pipeline.book().find(&entry.id).unwrap();
@@ -134,6 +136,20 @@ fn a_loss_that_was_repaired_late_is_the_network() {
     let run = run(&pair.records());
     assert_eq!(run.ear().causes, [Some("network")]);
     assert_eq!(run.only().chunks, 16);
+}
+
+#[test]
+fn a_path_that_was_dead_is_the_network_although_all_came_in_order() {
+    let mut pair = Pair::new();
+    pair.piece(100, 100, HEAD);
+    for n in 0..12 {
+        pair.piece(steady(n), steady(n), &delta("word"));
+    }
+    // Nothing comes for 900 ms; the retransmission is the next in order, and its number tells that others were lost.
+    pair.cable.at(Ns((1_000 + steady(12) + 900) * MS_NS)).read_after(3, record(delta("word").len()));
+    pair.script.at(Ns((1_001 + steady(12) + 900) * MS_NS)).read(delta("word"));
+    pair.piece(2_000, 2_000, DONE);
+    assert_eq!(run(&pair.records()).ear().causes, [Some("network")]);
 }
 
 #[test]

@@ -1,0 +1,279 @@
+//! Arrival and read: real programs with real TLS objects over real sockets, and who is blamed for a silence. And TLS that no
+//! probe enters, seen by its shape.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic, its helpers too")]
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use kernel_tests::rig::Rig;
+use kernel_tests::{places, skipped, wait_for};
+use provider::Options;
+use provider::script::{Reply, Say, Scenario, Step, answer, deltas};
+use serde_json::Value;
+
+/// Calls of each client.
+const CALLS: usize = 5;
+
+fn scenario(steps: Vec<Step>) -> Scenario {
+    Scenario::always(Reply::of(answer(steps, "stop")))
+}
+
+fn steady() -> Scenario {
+    scenario(vec![deltas(70, 12, 20_000)])
+}
+
+fn paused() -> Scenario {
+    scenario(vec![deltas(30, 12, 20_000), Step::new(800_000, Say::Text(12)), deltas(30, 12, 20_000)])
+}
+
+/// The programs that hold their sockets in three ways.
+const CLIENTS: [&str; 3] = ["sync", "async", "node"];
+
+fn command(rig: &Rig, client: &str) -> Command {
+    let mut command = match client {
+        "node" => Command::new("node"),
+        _ => Command::new(rig.clients.python()),
+    };
+    match client {
+        "node" => command.arg(places::programs().join("timelines.mjs")),
+        how => command.arg(places::programs().join("timelines.py")).arg(how),
+    };
+    command.env("BASE_URL", rig.provider.url()).env("SSL_CERT_FILE", rig.provider.ca().unwrap());
+    command
+}
+
+fn finish(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The ended streams of these models, with timelines.
+fn ended(rig: &Rig, models: &[String]) -> Vec<Value> {
+    let ours = |stream: &&Value| models.iter().any(|model| stream["request_model"] == model.as_str());
+    let found = wait_for("the streams' ends", Duration::from_secs(20), || {
+        let streams: Vec<Value> = rig.daemon.inspect_json(&["streams"]).ok()?;
+        let ended: Vec<Value> = streams.iter().filter(ours).filter(|s| !s["outcome"].is_null()).cloned().collect();
+        (ended.len() == models.len()).then_some(ended)
+    });
+    let streams = found.unwrap_or_else(|error| panic!("{error}\n{}", rig.daemon.log()));
+    let detail = |stream: &Value| rig.daemon.inspect_json::<Vec<Value>>(&["stream", stream["id"].as_str().unwrap()]);
+    streams.iter().map(|stream| detail(stream).unwrap().remove(0)).collect()
+}
+
+fn causes(stream: &Value) -> Vec<&str> {
+    stream["stalls"].as_array().unwrap().iter().map(|stall| stall["cause"].as_str().unwrap_or("null")).collect()
+}
+
+fn models(scenario: &str, client: &str) -> Vec<String> {
+    (0..CALLS).map(|n| format!("{}{scenario}#{client}-{n}", provider::PREFIX)).collect()
+}
+
+/// Visible points of the timeline, and those of them whose arrival is known.
+fn arrivals(stream: &Value) -> (usize, usize) {
+    let points: Vec<&Value> =
+        stream["timeline"].as_array().unwrap().iter().filter(|p| p["kind"] == "visible").collect();
+    (points.len(), points.iter().filter(|point| !point["t_arrival"].is_null()).count())
+}
+
+#[test]
+fn an_application_that_stops_reading_is_blamed_and_the_provider_is_not() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    rig.provider.register("steady", steady());
+    for client in CLIENTS {
+        let models = models("steady", client);
+        finish(command(&rig, client).args(&models).env("BLOCK_AFTER", "25").env("BLOCK_MS", "800"));
+        for stream in ended(&rig, &models) {
+            assert_eq!(causes(&stream), ["local"], "{client}: {stream}");
+            let (all, known) = arrivals(&stream);
+            assert_eq!((all, known), (70, 70), "{client}: {stream}");
+            let (read, arrived) =
+                (stream["gaps"]["max"].as_f64().unwrap(), stream["arrival_gaps"]["max"].as_f64().unwrap());
+            assert!(read > 0.75 && arrived < 0.4, "{client}: read {read}, arrived {arrived}");
+        }
+    }
+    let text = rig.daemon.metrics().unwrap();
+    for metric in ["llm_read_lag_seconds_count", "llm_connection_rtt_seconds_count", "clock=\"arrival\""] {
+        assert!(text.contains(metric), "{metric} is not there");
+    }
+}
+
+#[test]
+fn a_provider_that_pauses_is_blamed() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    rig.provider.register("paused", paused());
+    for client in CLIENTS {
+        let models = models("paused", client);
+        finish(command(&rig, client).args(&models));
+        for stream in ended(&rig, &models) {
+            assert_eq!(causes(&stream), ["provider"], "{client}: {stream}");
+            let (all, known) = arrivals(&stream);
+            assert_eq!((all, known), (61, 61), "{client}: {stream}");
+        }
+    }
+}
+
+#[test]
+fn connections_are_shown_with_their_path_and_their_join() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    for client in CLIENTS {
+        let model = format!("{}long#{client}", provider::PREFIX);
+        let mut child = Stopped(command(&rig, client).arg(&model).stdout(Stdio::null()).spawn().unwrap());
+        let row = wait_for("the connection", Duration::from_secs(20), || {
+            let rows: Vec<Value> = rig.daemon.inspect_json(&["connections"]).ok()?;
+            let pid = u64::from(child.0.id());
+            rows.into_iter().find(|row| row["pid"] == pid && row["joined"]["reads_matched"].as_u64() > Some(3))
+        });
+        let row = row.unwrap_or_else(|error| {
+            let rows: Value = rig.daemon.inspect_json(&["connections"]).unwrap();
+            panic!("{client}: {error}: {rows}\n{}", rig.daemon.log())
+        });
+        assert_eq!(
+            (&row["attach"], &row["carries"], &row["visibility"]),
+            (&"born".into(), &"tls".into(), &"plaintext".into())
+        );
+        // With Nagle's algorithm even a socket inside the TLS object may send after the write.
+        let methods: &[&str] = if client == "sync" { &["inside", "nearest"] } else { &["nearest"] };
+        assert!(methods.contains(&row["joined"]["method"].as_str().unwrap()), "{client}: {row}");
+        assert_eq!((&row["sni"], &row["joined"]["reads_unmatched"]), (&"localhost".into(), &0.into()), "{row}");
+        assert_eq!(
+            (&row["streams_open"], &row["streams"], &row["remote"]["port"]),
+            (&1.into(), &1.into(), &rig.provider.address().port().into())
+        );
+        assert!(
+            row["rtt_seconds"].as_f64().unwrap() < 0.1 && row["handshake_seconds"].as_f64().unwrap() < 5.0,
+            "{row}"
+        );
+        child.0.kill().unwrap();
+        child.0.wait().unwrap();
+        let gone = wait_for("the connection's end", Duration::from_secs(20), || {
+            let rows: Vec<Value> = rig.daemon.inspect_json(&["connections"]).ok()?;
+            rows.is_empty().then_some(())
+        });
+        gone.unwrap();
+    }
+    let text = rig.daemon.metrics().unwrap();
+    let sum = |name: &str, part: &str| -> f64 {
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(part));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    };
+    assert_eq!(sum("llm_connection_end_total", "how=\"exit\""), 3.0);
+    assert_eq!(sum("llm_streams_killed_by_exit_total", ""), 3.0);
+    assert_eq!((sum("llm_connection_opens_total", ""), sum("llm_connections_open", "")), (3.0, 0.0));
+}
+
+/// Stops what a test started, also when it fails.
+struct Stopped(Child);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn java_is_seen_by_its_shape_and_nothing_is_claimed_of_its_text() {
+    if skipped() {
+        return;
+    }
+    if Command::new("java").arg("-version").stderr(Stdio::null()).status().is_err() {
+        println!("SKIPPED: no java");
+        return;
+    }
+    let host = "api.openai.com";
+    let rig = Rig::with(|options| Options { names: vec![host.to_owned()], ..options }).unwrap();
+    rig.provider.register("steady", steady());
+    let hosts = rig.dir.path().join("hosts");
+    std::fs::write(&hosts, format!("127.0.0.1 {host}\n")).unwrap();
+    let models = models("steady", "java");
+    let url = format!("https://{host}:{}", rig.provider.address().port());
+    let mut java = Command::new("java");
+    java.arg(format!("-Djdk.net.hosts.file={}", hosts.display())).arg(places::programs().join("Shape.java"));
+    finish(java.arg(url).arg(rig.provider.ca().unwrap()).args(&models));
+    let shapes = wait_for("the shapes", Duration::from_secs(20), || {
+        let streams: Vec<Value> = rig.daemon.inspect_json(&["streams"]).ok()?;
+        let shapes: Vec<Value> = streams.into_iter().filter(|stream| stream["visibility"] == "shape").collect();
+        let ended = shapes.iter().filter(|stream| !stream["outcome"].is_null()).count();
+        (ended == CALLS).then_some(shapes)
+    });
+    let shapes = shapes.unwrap_or_else(|error| {
+        let streams: Value = rig.daemon.inspect_json(&["streams"]).unwrap();
+        panic!("{error}: {streams}\n{}", rig.daemon.log())
+    });
+    for (stream, model) in shapes.iter().zip(&models) {
+        let truth = rig.truth(model).remove(0);
+        assert_eq!((&stream["server_address"], &stream["provider"]), (&host.into(), &"openai".into()));
+        for unseen in ["events", "chunks", "visible_chars", "request_model", "status"] {
+            assert_eq!(stream[unseen], Value::Null, "{unseen}: {stream}");
+        }
+        // One record for each write of the provider, and its cadence.
+        let records = stream["wire"]["records"].as_u64().unwrap();
+        // Of the first call of a connection, up to four may be taken for tickets, so near is this provider.
+        assert!(records + 4 >= truth.events() && records <= truth.events() + 4, "{records} records: {stream}");
+        let (p50, seconds) =
+            (stream["arrival_gaps"]["p50"].as_f64().unwrap(), stream["duration_seconds"].as_f64().unwrap());
+        assert!((0.015..0.03).contains(&p50) && (1.3..2.5).contains(&seconds), "{p50} {seconds}: {stream}");
+        assert_eq!(stream["notes"][0], "shape_only_sizes_unreliable");
+    }
+}
+
+/// A path that loses packets, between two network namespaces.
+#[test]
+fn a_path_that_loses_packets_is_blamed() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    let name = format!("llmo{}", std::process::id());
+    let path = Command::new(rig.clients.python())
+        .arg(places::programs().join("path.py"))
+        .args([&name, "--delay", "5", "--loss", "0.35", "--seed", "7"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut path = Stopped(path.unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(path.0.stdout.take().unwrap()), &mut line).unwrap();
+    assert!(line.contains("ready"), "{line}");
+    let scenarios = rig.dir.path().join("scenarios.json");
+    std::fs::write(&scenarios, serde_json::to_string(&serde_json::json!({"steady": steady()})).unwrap()).unwrap();
+    let within = |side: &str| {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &format!("{name}-{side}")]);
+        command
+    };
+    let mut server = within("b");
+    server.arg(places::provider().unwrap()).args(["--listen", "10.99.0.2:4433", "--dir"]).arg(rig.dir.path());
+    server.arg("--scenarios").arg(&scenarios);
+    let _server = Stopped(server.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap());
+    std::thread::sleep(Duration::from_secs(1));
+    let models: Vec<String> = (0..8).map(|n| format!("{}steady#lossy-{n}", provider::PREFIX)).collect();
+    let clients: Vec<Stopped> = models.iter().map(|model| client_within(&rig, within("a"), model)).collect();
+    for mut client in clients {
+        assert!(client.0.wait().unwrap().success());
+    }
+    let streams = ended(&rig, &models);
+    let all: Vec<&str> = streams.iter().flat_map(causes).collect();
+    println!("{} stalls: {all:?}", all.len());
+    assert!(!all.is_empty(), "nothing stalled: the path is too good for this test");
+    assert!(all.iter().all(|cause| *cause == "network"), "{all:?}: {streams:?}");
+    drop(path.0.stdin.take());
+}
+
+fn client_within(rig: &Rig, mut within: Command, model: &str) -> Stopped {
+    let script: &Path = &places::programs().join("timelines.py");
+    within.arg(rig.clients.python()).arg(script).arg("sync").arg(model);
+    within.env("BASE_URL", "https://10.99.0.2:4433").env("SSL_CERT_FILE", rig.dir.path().join("ca.pem"));
+    Stopped(within.stdout(Stdio::null()).spawn().unwrap())
+}

@@ -1,0 +1,34 @@
+import java.io.FileInputStream;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.security.KeyStore;
+import java.security.cert.CertificateFactory;
+import java.time.Duration;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.TrustManagerFactory;
+
+/** TLS that no probe enters (JSSE): `java Shape.java URL CA MODEL...` with java.net.http. */
+public class Shape {
+    public static void main(String[] args) throws Exception {
+        KeyStore store = KeyStore.getInstance(KeyStore.getDefaultType());
+        store.load(null);
+        try (FileInputStream file = new FileInputStream(args[1])) {
+            store.setCertificateEntry("ca", CertificateFactory.getInstance("X.509").generateCertificate(file));
+        }
+        TrustManagerFactory trust = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+        trust.init(store);
+        SSLContext tls = SSLContext.getInstance("TLS");
+        tls.init(null, trust.getTrustManagers(), null);
+        HttpClient client = HttpClient.newBuilder().sslContext(tls).connectTimeout(Duration.ofSeconds(20)).build();
+        for (int n = 2; n < args.length; n++) {
+            String body = "{\"model\":\"" + args[n] + "\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hello, how are you today?\"}]}";
+            HttpRequest request = HttpRequest.newBuilder(URI.create(args[0] + "/v1/chat/completions"))
+                .header("content-type", "application/json").POST(HttpRequest.BodyPublishers.ofString(body)).build();
+            long events = client.send(request, HttpResponse.BodyHandlers.ofLines()).body()
+                .filter(line -> line.startsWith("data: ")).count();
+            System.out.println("{\"end\":\"" + args[n] + "\",\"events\":" + events + "}");
+        }
+    }
+}
