@@ -78,6 +78,10 @@ const MAX_SOCKETS: usize = 65_536;
 /// How long after a write its record may leave: the application's own event loop lies in between.
 const WINDOW_NS: u64 = 200_000_000;
 
+/// How long, if no other write fits: the record may wait for the handshake's end to be acknowledged (Nagle's algorithm), and that
+/// may be lost a few times.
+const LONG_WINDOW_NS: u64 = 30_000_000_000;
+
 /// How long a departure waits for the write that contains it to return (the write's record comes after it on the ring).
 const SETTLE_NS: u64 = 5_000_000;
 
@@ -157,14 +161,18 @@ impl Join {
     }
 
     fn nearest(&self, departure: Departure) -> Option<ConnKey> {
-        let fitting =
-            |w: &&Write| w.at <= departure.at && departure.at - w.at < WINDOW_NS && fits(w.len, departure.record);
-        let candidates = self
-            .loose
-            .get(&departure.tgid)?
-            .iter()
-            .filter_map(|(conn, writes)| writes.iter().filter(fitting).map(|w| w.at).max().map(|at| (at, *conn)));
-        candidates.max().map(|(_, conn)| conn)
+        let within = |window: u64| {
+            let fitting =
+                move |w: &&Write| w.at <= departure.at && departure.at - w.at < window && fits(w.len, departure.record);
+            let loose = self.loose.get(&departure.tgid).into_iter().flatten();
+            loose.filter_map(move |(conn, writes)| Some((writes.iter().filter(fitting).map(|w| w.at).max()?, *conn)))
+        };
+        if let Some((_, conn)) = within(WINDOW_NS).max() {
+            return Some(conn);
+        }
+        let mut long = within(LONG_WINDOW_NS);
+        let (_, conn) = long.next()?;
+        long.next().is_none().then_some(conn)
     }
 
     fn pair(&mut self, cookie: u64, conn: ConnKey, method: JoinMethod) -> Option<Joined> {
@@ -280,6 +288,19 @@ mod tests {
         assert_eq!(join.settle_for(&conn(1)).map(|joined| joined.peer.port()), Some(443));
         assert!(join.end_of(&conn(1)).is_some_and(|end| end.reset));
         assert_eq!(join.settle_for(&conn(1)), None, "a pair stays");
+    }
+
+    #[test]
+    fn a_record_that_leaves_late_is_that_of_the_only_write_that_fits() {
+        let late = 100 + 2 * WINDOW_NS;
+        for (other, joined) in [(900, 1), (300, 0)] {
+            let mut join = Join::default();
+            join.wire(1, Ns(10), peer(7, 443), Wire::Hello);
+            join.wrote(conn(1), write(90, 100, 300));
+            join.wrote(conn(2), write(90, 100, other));
+            join.wire(1, Ns(late), peer(7, 443), Wire::Out { record: 317 });
+            assert_eq!(join.settle(Ns(late + 2 * SETTLE_NS)).len(), joined, "{other}");
+        }
     }
 
     #[test]

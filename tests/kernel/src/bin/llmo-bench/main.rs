@@ -1,8 +1,9 @@
 //! The benchmarks proper (`cargo xtask bench` sets up, builds and starts them). Every figure is a comparison within one
 //! run on one machine, because two shared cores make absolute times noisy. Arguments choose some of the parts:
-//! `llmo-bench [accuracy] [cost] [segments] [stamps] [held] [complete] [load] [others]`.
+//! `llmo-bench [accuracy] [cost] [segments] [stamps] [held] [complete] [load] [blame] [others]`.
 
 mod accuracy;
+mod blame;
 mod complete;
 mod cost;
 mod held;
@@ -19,7 +20,7 @@ use table::Table;
 
 type Part = (&'static str, fn(&mut Table) -> Result<()>);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("accuracy", accuracy::run),
     ("cost", cost::tls),
     ("segments", cost::segments),
@@ -27,6 +28,7 @@ const PARTS: [Part; 8] = [
     ("held", held::run),
     ("complete", complete::run),
     ("load", load::run),
+    ("blame", blame::run),
     ("others", cost::others),
 ];
 
