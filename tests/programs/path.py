@@ -1,9 +1,9 @@
 """Two hosts and the path between them: network namespaces joined by a pair of tunnel devices, whose packets pass through here.
 
-`path.py NAME --delay MS --loss SHARE [--seed N] [--reorder SHARE]`: makes the namespaces NAME-a (10.99.0.1, fd99::1) and NAME-b
+`path.py NAME --delay MS --loss SHARE [--seed N] [--reorder SHARE] [--dead EVERY,FOR]`: makes the namespaces NAME-a (10.99.0.1, fd99::1) and NAME-b
 (10.99.0.2, fd99::2), prints one JSON line when they are there, and forwards until its standard input ends; then both go, and
 a last line tells how many packets passed and were dropped. Every packet waits DELAY milliseconds; of those with payload a
-SHARE is dropped, or waits a second DELAY. Why not netem: not every kernel has it.
+SHARE is dropped, or waits a second DELAY. EVERY milliseconds all payload from NAME-b is dropped FOR milliseconds: the path is dead. Why not netem: not every kernel has it.
 """
 
 import argparse
@@ -52,6 +52,11 @@ def payload(packet):
     return len(packet) - head - (packet[head + 12] >> 4) * 4
 
 
+def dead(options):
+    every, length = options.dead
+    return every > 0 and time.monotonic() * 1000 % every < length
+
+
 def forward(ends, options):
     chance = random.Random(options.seed)
     waiting, count, passed, dropped = [], 0, 0, 0
@@ -68,6 +73,9 @@ def forward(ends, options):
             packet = os.read(fd, 65536)
             wait = options.delay / 1000
             if payload(packet) > 0:
+                if fd == ends[1] and dead(options):
+                    dropped += 1
+                    continue
                 if chance.random() < options.loss:
                     dropped += 1
                     continue
@@ -90,6 +98,7 @@ def main():
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--loss", type=float, default=0.0)
     parser.add_argument("--reorder", type=float, default=0.0)
+    parser.add_argument("--dead", type=lambda text: [float(n) for n in text.split(",")], default=[0.0, 0.0])
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     # Whoever started us may be killed: then the namespaces must go too.
