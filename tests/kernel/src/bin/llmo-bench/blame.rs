@@ -56,14 +56,21 @@ fn blamed(rig: &Rig, scenario: &str, block: &str) -> Result<(Vec<Vec<String>>, f
         ensure!(child.wait()?.success(), "a client failed");
     }
     let wanted: Vec<String> = (0..PROGRAMS).flat_map(models).collect();
-    let ours = |stream: &&Value| wanted.iter().any(|model| stream["request_model"] == model.as_str());
+    let ours = |stream: &&Value| {
+        wanted.iter().any(|model| stream.get("request_model").and_then(Value::as_str) == Some(model.as_str()))
+    };
     let streams = wait_for("the streams' ends", Duration::from_secs(30), || {
         let streams: Vec<Value> = rig.daemon.inspect_json(&["streams"]).ok()?;
-        let ended: Vec<Value> = streams.iter().filter(ours).filter(|s| !s["outcome"].is_null()).cloned().collect();
+        let ended: Vec<Value> =
+            streams.iter().filter(ours).filter(|s| !s.get("outcome").is_none_or(Value::is_null)).cloned().collect();
         (ended.len() == wanted.len()).then_some(ended)
     })?;
-    let cause = |stall: &Value| stall["cause"].as_str().unwrap_or("unknown").to_owned();
-    let causes = |stream: &Value| stream["stalls"].as_array().into_iter().flatten().map(cause).collect();
-    let gap = streams.iter().filter_map(|stream| stream["arrival_gaps"]["max"].as_f64()).fold(0.0, f64::max);
+    let cause = |stall: &Value| stall.get("cause").and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    let causes =
+        |stream: &Value| stream.get("stalls").and_then(Value::as_array).into_iter().flatten().map(cause).collect();
+    let gap = streams
+        .iter()
+        .filter_map(|stream| stream.pointer("/arrival_gaps/max").and_then(Value::as_f64))
+        .fold(0.0, f64::max);
     Ok((streams.iter().map(causes).collect(), gap))
 }
