@@ -17,6 +17,8 @@ pub enum Turn {
     Begins,
     /// It is the last message of the call that is open.
     Ends,
+    /// It belongs to no call: the socket's own affairs.
+    Apart,
 }
 
 /// One socket's interpreter. Pure, never panics, constant memory.

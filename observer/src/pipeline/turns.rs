@@ -38,6 +38,10 @@ struct Open {
     dialect: Box<dyn Dialect>,
     /// Its answer has begun.
     answered: bool,
+    /// It was told of the upgrade's answer, which is its head.
+    headed: bool,
+    /// The client asked for it.
+    asked: bool,
 }
 
 impl Socket {
@@ -82,19 +86,37 @@ impl Socket {
 
     fn sent(&mut self, message: &Event<'_>, began: Moment, at: Moment, base: u64, env: &mut Env<'_>) {
         match self.dialect.sent(message) {
-            Turn::Begins => self.begin(Some(message), began, at, base, env),
+            Turn::Begins => {
+                // A client that reads in another thread may have the answer before its write returned: then this message is what
+                // that call was asked with.
+                if let Some(late) = self.turns.iter_mut().find(|turn| !turn.asked) {
+                    // What it was taken to be asked with, nothing, was said already: another interpreter reads this.
+                    let mut reader = self.dialect.call();
+                    std::mem::swap(&mut late.dialect, &mut reader);
+                    late.ask(message, began, at, self.row, env);
+                    late.dialect = reader;
+                    return;
+                }
+                self.begin(Some(message), began, at, base, env);
+            }
             Turn::Ends => self.end_first(End::LocalClosed, at, env),
-            Turn::Same => {}
+            Turn::Same | Turn::Apart => {}
         }
     }
 
     fn received(&mut self, event: &Event<'_>, at: Moment, base: u64, env: &mut Env<'_>) {
         let turn = self.dialect.received(event);
-        if turn == Turn::Begins && self.turns.front().is_none_or(|first| first.answered) {
-            self.begin(None, at, at, base, env);
+        if turn == Turn::Apart {
+            return;
+        }
+        if turn == Turn::Begins {
+            if self.turns.front().is_none_or(|first| first.answered) {
+                self.begin(None, at, at, base, env);
+            }
+            self.turns.iter_mut().take(1).for_each(|first| first.answered = true);
         }
         if let (Some(first), Some(head)) = (self.turns.front_mut(), &self.answer)
-            && !std::mem::replace(&mut first.answered, true)
+            && !std::mem::replace(&mut first.headed, true)
         {
             let head = Message::Response(head);
             if let Some(stream) = env.book.stream(first.stream) {
@@ -115,21 +137,13 @@ impl Socket {
         let exchange = base.wrapping_add(self.exchange.0).wrapping_add(self.begun.wrapping_mul(STEP));
         self.begun += 1;
         let Some(stream) = begin(exchange, self.row.call, &self.head, began, env) else { return };
-        let mut dialect = self.dialect.call();
-        if let Some(open) = env.book.stream(stream) {
-            if let Some(message) = message {
-                dialect.request_body(message.data);
-                env.audience.overhear(open.entry(), at, &Message::Sent { message: *message, began });
-            }
-            let lost = message.is_some_and(|message| message.truncated);
-            tell(dialect.as_mut(), open, &Message::RequestEnd { lost }, at, env.path, env.audience);
+        let mut turn =
+            Open { stream, dialect: self.dialect.call(), answered: false, headed: false, asked: message.is_some() };
+        match message {
+            Some(message) => turn.ask(message, began, at, self.row, env),
+            None => turn.asked_for(false, at, env),
         }
-        if let Some(message) = message {
-            let mut scan = PromptScan::new(self.row.call.api, &env.settings.salt);
-            scan.push(message.data);
-            env.book.prompt(stream, &scan.end(message.truncated), env.audience);
-        }
-        self.turns.push_back(Open { stream, dialect, answered: false });
+        self.turns.push_back(turn);
     }
 
     fn gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment, env: &mut Env<'_>) {
@@ -151,6 +165,28 @@ impl Socket {
     fn end_first(&mut self, how: End, at: Moment, env: &mut Env<'_>) {
         if let Some(mut turn) = self.turns.pop_front() {
             super::router::end(turn.stream, turn.dialect.as_mut(), how, at, env);
+        }
+    }
+}
+
+impl Open {
+    /// The message that asks for it.
+    fn ask(&mut self, message: &Event<'_>, began: Moment, at: Moment, row: &SocketRow, env: &mut Env<'_>) {
+        self.asked = true;
+        self.dialect.request_body(message.data);
+        if let Some(open) = env.book.stream(self.stream) {
+            env.audience.overhear(open.entry(), at, &Message::Sent { message: *message, began });
+        }
+        self.asked_for(message.truncated, at, env);
+        let mut scan = PromptScan::new(row.call.api, &env.settings.salt);
+        scan.push(message.data);
+        env.book.prompt(self.stream, &scan.end(message.truncated), env.audience);
+    }
+
+    /// What it was asked with is complete, unless `lost`.
+    fn asked_for(&mut self, lost: bool, at: Moment, env: &mut Env<'_>) {
+        if let Some(open) = env.book.stream(self.stream) {
+            tell(self.dialect.as_mut(), open, &Message::RequestEnd { lost }, at, env.path, env.audience);
         }
     }
 }

@@ -25,6 +25,7 @@ struct Call {
     number: u64,
     dialect: Box<dyn Dialect>,
     answered: bool,
+    headed: bool,
 }
 
 impl Sockets {
@@ -44,7 +45,7 @@ impl Sockets {
             Message::Sent { message, .. } => match socket.socket.sent(message) {
                 Turn::Begins => socket.call(Some(message), lines),
                 Turn::Ends => socket.end(End::LocalClosed, lines),
-                Turn::Same => {}
+                Turn::Same | Turn::Apart => {}
             },
             Message::Event(event) => socket.received(event, lines),
             Message::Comment => lines.push(json!({"x": exchange.0, "comment": true})),
@@ -72,16 +73,22 @@ impl Socket {
             dialect.request_body(message.data);
         }
         lines.push(asked(1, &dialect.request_end(message.is_some_and(|message| message.truncated))));
-        self.calls.push_back(Call { number, dialect, answered: false });
+        self.calls.push_back(Call { number, dialect, answered: false, headed: false });
     }
 
     fn received(&mut self, event: &Event<'_>, lines: &mut Lines) {
         let turn = self.socket.received(event);
-        if turn == Turn::Begins && self.calls.front().is_none_or(|first| first.answered) {
-            self.call(None, lines);
+        if turn == Turn::Apart {
+            return;
+        }
+        if turn == Turn::Begins {
+            if self.calls.front().is_none_or(|first| first.answered) {
+                self.call(None, lines);
+            }
+            self.calls.iter_mut().take(1).for_each(|first| first.answered = true);
         }
         if let (Some(first), Some(head)) = (self.calls.front_mut(), &self.open) {
-            if !std::mem::replace(&mut first.answered, true) {
+            if !std::mem::replace(&mut first.headed, true) {
                 first.dialect.response(head);
             }
             first.dialect.event(event, &mut |utterance| lines.push(said(1, &utterance)));

@@ -40,6 +40,16 @@ struct Session {
     waits: bool,
 }
 
+/// What is said of the session, its items and what it hears, while a response may be asked for or going on.
+const APART: &[&str] = &[
+    "session.",
+    "transcription_session.",
+    "conversation.",
+    "input_audio_buffer.",
+    "output_audio_buffer.",
+    "mcp_list_tools.",
+];
+
 impl Socket for Session {
     fn sent(&mut self, message: &Event<'_>) -> Turn {
         if socket::kind(message) != Some("response.create") {
@@ -58,6 +68,7 @@ impl Socket for Session {
             Some("response.done") => Turn::Ends,
             // Most errors are answers to other messages, and a response goes on; one that comes instead of a response ends it.
             Some("error") if std::mem::take(&mut self.waits) => Turn::Ends,
+            Some(kind) if APART.iter().any(|start| kind.starts_with(start)) => Turn::Apart,
             _ => Turn::Same,
         }
     }

@@ -82,6 +82,40 @@ fn a_call_that_only_the_server_began_and_one_that_the_end_of_the_socket_cut() {
     assert_eq!(ended[0].notes, ["close_internal_error"]);
 }
 
+/// The stamps are those of calls' ends: a thread that reads may be ahead of the one that writes.
+#[test]
+fn an_answer_that_is_seen_before_what_asked_for_it_is_its_answer() {
+    let mut script = opened();
+    turn(&mut script);
+    script.wait_ms(9).read(received(CREATED)).write(sent(CREATE));
+    script.wait_ms(10).read(delta("Hello")).wait_ms(10).read(received(COMPLETED));
+    turn(&mut script);
+    let run = run(script.records());
+    assert_eq!(run.outcomes(), ["complete", "complete", "complete"]);
+    let entries: Vec<&Entry> = run.pipeline.book().ended().collect();
+    let models: Vec<_> = entries.iter().map(|entry| entry.request.as_ref().unwrap().model.as_deref()).collect();
+    assert_eq!(models, [Some("gpt-x"); 3]);
+    assert_eq!(entries.iter().map(|entry| entry.visible_chars).collect::<Vec<_>>(), [11, 5, 11]);
+    assert!(entries.iter().all(|entry| entry.status == Some(101)));
+}
+
+/// A client need not wait for the session's answers before it asks for a response.
+#[test]
+fn what_concerns_the_session_is_no_part_of_a_response() {
+    let mut script = Script::new(10, 1);
+    script.write(UP.replace("/v1/responses", "/v1/realtime?model=gpt-r")).wait_ms(5).read(OK);
+    script.write(sent(r#"{"type":"session.update","session":{}}"#)).write(sent(r#"{"type":"response.create"}"#));
+    script.read(received(r#"{"type":"session.created"}"#)).read(received(r#"{"type":"session.updated"}"#));
+    script.wait_ms(5).read(received(CREATED)).wait_ms(5).read(delta("Hi"));
+    script.read(received(r#"{"type":"conversation.item.done"}"#));
+    script.read(received(r#"{"type":"response.done","response":{"status":"completed"}}"#));
+    let run = run(script.records());
+    let entry = run.only();
+    assert_eq!((entry.api, entry.outcome, entry.events), ("openai.realtime", Some(Outcome::Complete), 3));
+    assert_eq!(entry.request.as_ref().unwrap().model.as_deref(), Some("gpt-r"));
+    assert!((entry.firsts.byte.unwrap() - 5.0 * MS).abs() < MS, "{:?}", entry.firsts);
+}
+
 #[test]
 fn calls_that_overlap_are_answered_in_their_order() {
     let mut script = opened();
