@@ -4,13 +4,12 @@ CLIENT_API: `realtime` (the model is in the URL, so each has a socket) or `respo
 be 1). CLIENT_COMPRESSION: `deflate` (default), `no-takeover` (both windows forgotten after every message) or `none`.
 """
 
-import contextlib
 import json
 import os
 import ssl
 
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
 
 import common
 
@@ -30,40 +29,38 @@ def open_socket(path):
     return connect(url, ssl=trust, additional_headers=headers, compression=compression, extensions=extensions)
 
 
-def hear(socket):
+async def hear(socket):
     chars = 0
-    for message in socket:
+    async for message in socket:
         event = json.loads(message)
         if event["type"] == "response.output_text.delta":
             chars += len(event["delta"])
-        if event["type"] == "error":
-            raise RuntimeError(event.get("error", event).get("code"))
+        if event["type"] == "error" or event.get("response", {}).get("status") == "failed":
+            raise RuntimeError("the answer failed")
         if event["type"] in DONE or common.enough(chars):
             break
     return chars
 
 
-def realtime(model, _stream):
+async def realtime(model, _stream):
     common.say_begin(model)
     item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": common.PROMPT}]}
-    with open_socket("/v1/realtime?model=" + model.replace("#", "%23")) as socket:
-        socket.send(json.dumps({"type": "session.update", "session": {"type": "realtime", "output_modalities": ["text"]}}))
-        socket.send(json.dumps({"type": "conversation.item.create", "item": item}))
-        socket.send(json.dumps({"type": "response.create"}))
-        return hear(socket)
+    async with open_socket("/v1/realtime?model=" + model.replace("#", "%23")) as socket:
+        await socket.send(json.dumps({"type": "session.update", "session": {"type": "realtime", "output_modalities": ["text"]}}))
+        await socket.send(json.dumps({"type": "conversation.item.create", "item": item}))
+        await socket.send(json.dumps({"type": "response.create"}))
+        return await hear(socket)
 
 
-USED = contextlib.ExitStack()
 SOCKETS = []
 
 
-def responses(model, _stream):
+async def responses(model, _stream):
     if not SOCKETS:
-        SOCKETS.append(USED.enter_context(open_socket("/v1/responses")))
+        SOCKETS.append(await open_socket("/v1/responses"))
     common.say_begin(model)
-    SOCKETS[0].send(json.dumps({"type": "response.create", "model": model, "input": common.PROMPT}))
-    return hear(SOCKETS[0])
+    await SOCKETS[0].send(json.dumps({"type": "response.create", "model": model, "input": common.PROMPT}))
+    return await hear(SOCKETS[0])
 
 
-with USED:
-    common.run_sync(responses if common.API == "responses" else realtime)
+common.run_async(responses if common.API == "responses" else realtime)

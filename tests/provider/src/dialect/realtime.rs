@@ -111,9 +111,12 @@ impl Stream for Realtime {
                 self.close().into_iter().collect()
             }
             Word::End => vec![self.end()],
+            // A response that fails says so in its last event; an `error` event is about what the client sent.
             Word::Error { kind, message } => {
-                let error = json!({"type": kind, "code": kind, "message": message, "param": null});
-                vec![self.event(Kind::Error, "", "error", json!({"error": error}))]
+                let mut response = self.response("failed");
+                let error = json!({"type": kind, "code": kind, "message": message});
+                response["status_details"] = json!({"type": "failed", "error": error});
+                vec![self.event(Kind::Error, "", "response.done", json!({"response": response}))]
             }
             Word::Reasoning(_) | Word::Ping => Vec::new(),
         }
