@@ -53,7 +53,10 @@ pub fn run(table: &mut Table) -> Result<()> {
         std::thread::sleep(Duration::from_secs(1));
     }
     let grown = resident_kib(rig.daemon.pid())? - before;
+    // `wait` would close its input first, which ends it at once: the streams are to end by themselves.
+    let input = clients.stdin.take();
     clients.wait()?;
+    drop(input);
     table.show("slow streams over plain HTTP held for 60 s", STREAMS as f64, "streams");
     table.show("... scrapes meanwhile", f64::from(scrapes), "scrapes");
     table.at_most("... llm_streams_active off by, at worst", worst, "streams", 1.0);
