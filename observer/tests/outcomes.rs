@@ -1,11 +1,11 @@
 //! Vectors through the whole pipeline: how the ledger says that each call ended, and what heads and events say beside text.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::path::{Path, PathBuf};
 
 use observer::conn::testing::Script;
 use observer::dialect::Mark;
-use observer::ledger::Entry;
+use observer::ledger::{Entry, Outcome};
 use observer::pipeline::{Pipeline, Settings};
 
 /// The ledger's entry of a vector's call (the first, if there are several), fed a turn at a time.
@@ -111,7 +111,7 @@ fn calls_end_as_their_api_says() {
         ("anthropic_messages/vertex", "complete"),
         ("openai_responses/every_kind", "complete"),
     ] {
-        assert_eq!(entry(case).outcome.map(|outcome| outcome.name()), Some(outcome), "{case}");
+        assert_eq!(entry(case).outcome.map(Outcome::name), Some(outcome), "{case}");
     }
 }
 
