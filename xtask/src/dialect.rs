@@ -51,8 +51,11 @@ const LINES: &[Line] = &[
     },
 ];
 
+/// Text made of the dialect's name.
+type Text = fn(&str) -> String;
+
 /// What is put at the end of a file.
-const ENDS: &[(&str, fn(&str) -> String)] = &[
+const ENDS: &[(&str, Text)] = &[
     ("observer/tests/golden.rs", |name| {
         format!("\n#[test]\nfn {name}() {{\n    split::run(\"{name}\", || Box::<Utterances>::default());\n}}\n")
     }),

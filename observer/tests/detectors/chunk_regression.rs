@@ -49,8 +49,10 @@ pub const CASES: &[Case] = &[
         for step in 1..=5 {
             for n in 0..120 {
                 // The same rate of text: shorter gaps.
-                let chars = 16 - step;
-                end = host.call(end + 10 * SECOND, &text(640 / chars as usize, chars as usize, 5 * chars)) + SECOND;
+                let chars: u8 = 16 - step;
+                end = host
+                    .call(end + 10 * SECOND, &text(640 / usize::from(chars), usize::from(chars), 5 * u64::from(chars)))
+                    + SECOND;
                 let _ = n;
             }
         }

@@ -27,7 +27,7 @@ pub const CASES: &[Case] = &[
     Case {
         check: |ran| assert_eq!(ran.number("llm_verification_claim_after_error_total", &[]), 60.0),
         ..case("the tool failed, and the answer claims it all the same", Expected::Quiet, |host| {
-            claims(host, 60, |_| 2)
+            claims(host, 60, |_| 2);
         })
     },
     Case {

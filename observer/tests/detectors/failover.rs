@@ -169,7 +169,7 @@ fn broken(end: End) -> Call {
 
 /// What `broken` says.
 fn said() -> String {
-    (0..SAID).map(|n| char::from(b'a' + (n % 26) as u8)).collect()
+    (b'a'..=b'z').cycle().take(SAID).map(char::from).collect()
 }
 
 fn other() -> Call {

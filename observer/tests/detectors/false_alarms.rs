@@ -100,8 +100,8 @@ fn chat(host: &mut Host, at: u64, n: u64) {
             host.call(end + 800, &call.header("x-stainless-retry-count", "1"));
             return;
         }
-        3 if n % 4 == 0 => call = call.step(Step::Refuse("no")).ends(End::Done("content_filter")),
-        4 if n % 4 == 0 => call.end = End::Reset,
+        3 if n.is_multiple_of(4) => call = call.step(Step::Refuse("no")).ends(End::Done("content_filter")),
+        4 if n.is_multiple_of(4) => call.end = End::Reset,
         _ => {}
     }
     host.call(at, &call);
@@ -117,10 +117,10 @@ fn agent(host: &mut Host, at: u64, n: u64) {
         .user(&format!("task {n}"))
         .member("tools", SEARCH);
     let mut at = at + 10 * SECOND;
-    for step in 0..2 + u64::from(n % 20 == 0) {
+    for step in 0..2 + u64::from(n.is_multiple_of(20)) {
         let turn = call.clone().step(Step::Tool("search", "{}".into())).ends(End::Done("tool_use"));
         at = host.call(at, &turn) + 2 * SECOND;
-        let rejected = n % 20 == 0 && step == 0;
+        let rejected = n.is_multiple_of(20) && step == 0;
         let text = if rejected { "Error: q must be text".into() } else { format!("r{n}{step}") };
         call.messages.push((
             "assistant".into(),

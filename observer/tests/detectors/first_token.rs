@@ -27,7 +27,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         check: |ran| {
-            assert!(ran.finding().verdict.contains("gpt-x-2 answers instead of gpt-x"), "{}", ran.finding().verdict)
+            assert!(ran.finding().verdict.contains("gpt-x-2 answers instead of gpt-x"), "{}", ran.finding().verdict);
         },
         ..case("the same, under another model's name", Expected::Findings(&["invisible_wait"]), |host| {
             changed(host, |n| reasoning(n, "gpt-x-2"));

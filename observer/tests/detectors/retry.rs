@@ -43,7 +43,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         check: |ran| {
-            assert!(ran.finding().verdict.starts_with("one call was attempted 27 times"), "{}", ran.finding().verdict)
+            assert!(ran.finding().verdict.starts_with("one call was attempted 27 times"), "{}", ran.finding().verdict);
         },
         ..case("an SDK in a gateway in a loop: 27 attempts", Expected::Findings(&["storm"]), |host| {
             attempts(host, MINUTE, &[503; 27]);

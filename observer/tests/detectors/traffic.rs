@@ -190,7 +190,7 @@ impl Call {
     /// `chunks` chunks of `chars` characters, `gap_ms` apart.
     pub fn says(mut self, chunks: usize, chars: usize, gap_ms: u64) -> Call {
         for n in 0..chunks {
-            let text = (0..chars).map(|c| char::from(b'a' + ((n * chars + c) % 26) as u8)).collect();
+            let text = (b'a'..=b'z').cycle().skip(n * chars % 26).take(chars).map(char::from).collect();
             self.steps.extend([Step::Wait(gap_ms), Step::Say(text)]);
         }
         self
@@ -394,7 +394,7 @@ impl Call {
         script.write(&head);
         match self.request_cut {
             None => script.write(&body),
-            Some(kept) => script.write(&body[..kept]).lose(Direction::Write, (body.len() - kept) as u64),
+            Some(kept) => script.write(body.get(..kept).unwrap()).lose(Direction::Write, (body.len() - kept) as u64),
         };
         script.wait_ms(self.think_ms);
         if self.status > 0 {

@@ -24,15 +24,15 @@ pub const CASES: &[Case] = &[
             }
         },
         ..case("the sentence waits 400 ms before it is spoken", Expected::Findings(&["slow_first_audio"]), |host| {
-            turns(host, 400, 150)
+            turns(host, 400, 150);
         })
     },
     Case {
         check: |ran| {
-            assert!(ran.finding().verdict.ends_with("tts request to first audio"), "{}", ran.finding().verdict)
+            assert!(ran.finding().verdict.ends_with("tts request to first audio"), "{}", ran.finding().verdict);
         },
         ..case("the voice takes 700 ms to begin", Expected::Findings(&["slow_first_audio"]), |host| {
-            turns(host, 10, 700)
+            turns(host, 10, 700);
         })
     },
     case("660 ms in all", Expected::Quiet, |host| turns(host, 10, 150)),

@@ -1,6 +1,6 @@
 //! Detectors on live traffic: real probes, unmodified SDKs, one process each, against the scriptable provider.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic, its helpers too")]
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn run(rig: &Rig, client: &str, models: &[&str]) -> Vec<String> {
     let models: Vec<String> = models.iter().map(|model| format!("scenario:{model}")).collect();
     let (_, status) = rig.run(client).unwrap().start(&models).unwrap().finish().unwrap();
     assert!(status.success(), "{client}");
-    assert_eq!(rig.ended(&models).unwrap().is_empty(), false, "{models:?}");
+    assert!(!rig.ended(&models).unwrap().is_empty(), "{models:?}");
     models
 }
 

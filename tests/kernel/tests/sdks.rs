@@ -1,6 +1,6 @@
 //! Every SDK in its own default transport: dialects and protocols end to end, each ledger against the provider's log.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic, its helpers too")]
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 use kernel_tests::clients::{Kind, SDKS};
 use kernel_tests::rig::Rig;

@@ -1,7 +1,7 @@
 //! Arrival and read: real programs with real TLS objects over real sockets, and who is blamed for a silence. And TLS that no
 //! probe enters, seen by its shape.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic, its helpers too")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic, its helpers too")]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
