@@ -30,6 +30,17 @@ pub const CASES: &[Case] = &[
             host.call(end + SECOND, &other().user("q"));
         })
     },
+    Case {
+        check: |ran| assert_eq!(ran.number("llm_failover_hops_total", &[("reason", "truncated")]), 1.0),
+        ..case(
+            "40 chunks, reset, and the connection is freed only after the other began",
+            Expected::Findings(&["mid_stream"]),
+            |host| {
+                let end = host.call(MINUTE, &broken(End::ResetLate(3000)));
+                host.call(end - 2000, &other().user("q"));
+            },
+        )
+    },
     case("40 chunks, an orderly end without end marker", Expected::Findings(&["mid_stream"]), |host| {
         let end = host.call(MINUTE, &broken(End::Cut));
         host.call(end + SECOND, &other().user("q"));

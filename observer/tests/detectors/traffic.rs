@@ -53,6 +53,8 @@ pub enum End {
     /// In order, without an end marker.
     Cut,
     Reset,
+    /// The same, and the TLS object goes so many milliseconds later.
+    ResetLate(u64),
     /// The application closes.
     Cancel,
     /// The process ends.
@@ -408,6 +410,7 @@ impl Call {
             End::Done(_) => script.wait_ms(1).close(),
             End::Cut => script.read_end(true).close(),
             End::Reset => script.read_end(false).close(),
+            End::ResetLate(ms) => script.read_end(false).wait_ms(ms).close(),
             End::Cancel => script.close(),
             End::Exit => script.exit(),
             End::Open => script,

@@ -96,7 +96,7 @@ impl Attempt {
 
     /// `to` began while this one was silent, and then this one was closed.
     pub fn abandoned_for(&self, to: &Attempt, last_activity: Ns, config: &Config) -> bool {
-        let Some(ended) = self.ended else { return false };
+        let Some(ended) = self.ended.filter(|_| self.failure == Some("timeout")) else { return false };
         self.elsewhere(to)
             && to.started < ended
             && to.started.seconds_since(last_activity) >= config.stall_seconds

@@ -9,7 +9,7 @@ mod hop;
 
 use std::collections::VecDeque;
 
-use self::attempt::{Attempt, failure, refused};
+use self::attempt::{Attempt, refused};
 use self::hop::Hop;
 use super::config::{Section, thresholds, within};
 use super::{Detector, Out, Recent, Subject};
@@ -150,15 +150,17 @@ impl Failover {
         self.open.remove(&(entry.conn, entry.exchange));
     }
 
-    /// The application began elsewhere first and closed the silent attempt after.
+    /// The application began elsewhere before the end of this attempt was heard of: it closed a silent attempt only then, or the
+    /// end is told late (a broken connection, when its TLS object goes).
     fn late(&mut self, entry: &Entry, from: &Attempt, config: &Config, out: &mut Out<'_>) {
-        if failure(entry, config) != Some("timeout") {
+        if from.failure.is_none() {
             return;
         }
         let Some(place) = self.open.get(&(entry.conn, entry.exchange)).cloned() else { return };
         let next = self.places.get(&place).and_then(|attempts| {
             attempts.iter().find(|to| {
-                to.hop.is_none() && to.started > from.started && from.abandoned_for(to, entry.last_activity, config)
+                let took_over = from.failed_into(to, config) || from.abandoned_for(to, entry.last_activity, config);
+                to.hop.is_none() && to.started > from.started && took_over
             })
         });
         let Some(to) = next.cloned() else { return };
