@@ -130,10 +130,10 @@ fn number(ctx: &SkBuffContext, state: &mut SockState) {
     let ahead = (id - state.numbers) & 0xffff;
     let next = (id + packets) & 0xffff;
     if ahead == 0 {
-        state.numbers = next | (row + 1).min(NUMBERED_ENOUGH) * NUMBERED;
+        state.numbers = next | ((row + 1).min(NUMBERED_ENOUGH) * NUMBERED);
     } else if row >= NUMBERED_ENOUGH && ahead < MOST_MISSED {
         state.missed += ahead;
-        state.numbers = next | row * NUMBERED;
+        state.numbers = next | (row * NUMBERED);
     } else if row < NUMBERED_ENOUGH || ahead < 0xffff - MOST_MISSED {
         state.numbers = next;
     }
@@ -203,7 +203,7 @@ fn chunk(mut word: u64) -> bool {
 #[inline(always)]
 fn tls(word: u64) -> bool {
     let kind = word as u8;
-    kind >= 20 && kind <= 23 && (word >> 8) as u8 == 3
+    (20..=23).contains(&kind) && (word >> 8) as u8 == 3
 }
 
 /// What the kernel's TCP knows of the socket: see `sock::known`.

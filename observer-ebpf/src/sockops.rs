@@ -22,7 +22,7 @@ const ON: u32 = 1;
 #[sock_ops]
 pub fn cgroup_sock_ops(ctx: SockOpsContext) -> u32 {
     let op = ctx.op();
-    if !(op >= BPF_SOCK_OPS_TCP_CONNECT_CB && op <= BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB)
+    if !(BPF_SOCK_OPS_TCP_CONNECT_CB..=BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB).contains(&op)
         && op != BPF_SOCK_OPS_RETRANS_CB
         && op != BPF_SOCK_OPS_STATE_CB
     {

@@ -48,7 +48,8 @@ fn recordings_replay_to_what_was_expected() {
 fn masking_keeps_every_stream_of_the_vectors() {
     let mut streams = 0;
     for dialect in ["openai_chat", "openai_responses", "anthropic_messages"] {
-        for case in cases(dialect) {
+        // Reasoning between tags is text to the mask: see `recording::mask`.
+        for case in cases(dialect).into_iter().filter(|case| !case.ends_with("flavour_think_tags")) {
             let mut script = Script::new(1, 1);
             exchange(&mut script, &case, 20);
             script.wait_ms(5).read_end(true).close();

@@ -281,7 +281,7 @@ fn bounded<const N: usize>(len: u32) -> u32 {
     // A comment alone would do, but it leaves two source lines at one instruction, which the kernel refuses.
     // SAFETY: one move between registers.
     unsafe {
-        core::arch::asm!("{len} = {known}", len = out(reg) len, known = in(reg) known, options(nomem, nostack, preserves_flags))
-    };
+        core::arch::asm!("{len} = {known}", len = out(reg) len, known = in(reg) known, options(nomem, nostack, preserves_flags));
+    }
     ((len & (N as u64 - 1)) + 1) as u32
 }

@@ -1,4 +1,5 @@
-//! Texts made unreadable, character by character: counts, sentence ends and JSON structure stay.
+//! Texts made unreadable, character by character: counts, sentence ends and JSON structure stay. So do not `<think>` tags inside a
+//! text: what stands between them counts as visible when such a recording is replayed.
 
 /// Members whose values are names of the API and numbers of its making, not somebody's words.
 const PLAIN: [&str; 15] = [
