@@ -66,6 +66,37 @@ pub const CASES: &[Case] = &[
             }
         })
     },
+    Case {
+        check: |ran| {
+            let finding = ran.finding();
+            let clock = |facts: &[observer::detect::Fact]| facts.iter().any(|f| f.0 == "clock" && f.1 == "arrival");
+            assert!(clock(&finding.inputs) && clock(&finding.baseline), "{finding:?}");
+            assert!(finding.excluded.contains(&"a slow reader"), "{finding:?}");
+        },
+        ..case(
+            "smaller by arrival, behind a reader that looks once a second",
+            Expected::Findings(&["smaller"]),
+            |host| {
+                let end = arriving(host, 270, MINUTE, 1000, normal);
+                arriving(host, 30, end, 1000, |_| text(160, 4, 20));
+            },
+        )
+    },
+    case("four events an arrival at an unchanged chunk size", Expected::Findings(&["coalescing"]), |host| {
+        let end = arriving(host, 270, MINUTE, 0, normal);
+        arriving(host, 30, end, 0, |_| gathered());
+    }),
+    case("a reader gets busy; all arrives as ever", Expected::Quiet, |host| {
+        let end = arriving(host, 270, MINUTE, 0, normal);
+        arriving(host, 100, end, 1000, normal);
+    }),
+    Case {
+        check: |ran| assert_eq!(ran.number("llm_detector_evaluated_total", &[("detector", "chunk_regression")]), 7.0),
+        ..case("a baseline of reads, then streams whose arrival is known", Expected::Withheld("learning"), |host| {
+            let end = learned(host, normal);
+            arriving(host, 100, end, 0, |_| text(160, 4, 20));
+        })
+    },
     case("the same text padded with 300 bytes an event", Expected::Quiet, |host| changed_quietly(host, |_| padded())),
     case("smaller and slower alike: the provider is slower", Expected::Quiet, |host| {
         changed_quietly(host, |_| text(160, 4, 80));
@@ -116,6 +147,12 @@ fn learned(host: &mut Host, call: fn(u64) -> Call) -> u64 {
 fn changed(host: &mut Host, before: fn(u64) -> Call, after: fn(u64) -> Call) -> u64 {
     let end = learned(host, before);
     (0..30).map(|n| host.call(end + n * 20 * SECOND, &after(n))).last().unwrap() + MINUTE
+}
+
+/// Streams whose arrival is known, from `from` on; when they end.
+fn arriving(host: &mut Host, streams: u64, from: u64, reads_every_ms: u64, call: fn(u64) -> Call) -> u64 {
+    let end = (0..streams).map(|n| host.call_arriving(from + n * 20 * SECOND, &call(n), reads_every_ms)).last();
+    end.unwrap() + MINUTE
 }
 
 fn changed_quietly(host: &mut Host, after: fn(u64) -> Call) {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use observer::conn::testing::{Owned, Script};
+use observer::conn::testing::{Cable, Owned, Script};
 use observer::detect::Finding;
 use observer::export::audience::{Metrics, READER_RATE};
 use observer::export::catalogue::CATALOGUE;
 use observer::export::store::{Caps, Snapshot, Value};
 use observer::identity::Identity;
 use observer::pipeline::{Pipeline, Settings};
-use observer::record::Record;
+use observer::record::{Confidence, JoinMethod, Joined, Record};
 use observer::units::{Direction, Ns};
 
 /// Wall time of the boot: 2026-03-01T00:00:00Z.
@@ -419,7 +419,11 @@ impl Call {
 
     /// The records of a script, in the name of this call's program.
     fn of(&self, script: &Script) -> Vec<Owned> {
-        let mut records = script.records().to_vec();
+        self.named(script.records())
+    }
+
+    fn named(&self, records: &[Owned]) -> Vec<Owned> {
+        let mut records = records.to_vec();
         for owned in &mut records {
             if let Record::Process { identity, .. } = &mut owned.record {
                 let service = self.service.clone();
@@ -488,6 +492,51 @@ pub struct Host {
     cpu: Vec<(u64, &'static str, f64)>,
     /// When the wall clock is set, and by how much.
     steps: Vec<(u64, i128)>,
+    /// When a TLS object's socket becomes known.
+    joins: Vec<(Ns, Owned)>,
+}
+
+fn data_of(owned: &Owned) -> Option<&observer::record::Data<'static>> {
+    match &owned.record {
+        Record::Data(data) => Some(data),
+        _ => None,
+    }
+}
+
+/// The handshake's messages, as recorded.
+fn tls_hello(which: &str) -> Vec<u8> {
+    let text = include_str!("../../../tests/vectors/tls/tls13.txt");
+    let hex = text.lines().find_map(|line| line.strip_prefix(which)).unwrap();
+    hex.as_bytes().chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+}
+
+/// A record of application data that carries `plain` bytes.
+fn tls_record(plain: usize) -> Vec<u8> {
+    let len = u16::try_from(plain + 17).unwrap();
+    let mut bytes = vec![23, 3, 3];
+    bytes.extend(len.to_be_bytes());
+    bytes.resize(5 + usize::from(len), 0xaa);
+    bytes
+}
+
+/// All that came within a period is read at its end, a TLS record a call, as OpenSSL gives them.
+fn read_later(mut records: Vec<Owned>, period: u64) -> Vec<Owned> {
+    if period == 0 {
+        return records;
+    }
+    let mut last = 0;
+    for owned in &mut records {
+        let due = (owned.at().0 / period + 1) * period;
+        match &mut owned.record {
+            Record::Data(data) if data.direction == Direction::Read => {
+                last = due.max(last + 1000);
+                (data.at, data.entered) = (Ns(last), Ns(last - 500));
+            }
+            Record::Close { at, .. } => *at = Ns(due + 1_000_000),
+            _ => {}
+        }
+    }
+    records
 }
 
 impl Host {
@@ -500,6 +549,7 @@ impl Host {
             wall: Some(BOOT),
             cpu: Vec::new(),
             steps: Vec::new(),
+            joins: Vec::new(),
         }
     }
 
@@ -509,6 +559,36 @@ impl Host {
         let (records, end) = call.records(at_ms.max(1000), self.next);
         self.records.extend(records);
         end
+    }
+
+    /// The same over TLS on a socket that is followed: bytes arrive at the call's times, and the application reads what
+    /// came each time that many milliseconds have passed (0: at once).
+    pub fn call_arriving(&mut self, at_ms: u64, call: &Call, reads_every_ms: u64) -> u64 {
+        self.next += 16;
+        let (records, end) = call.records(at_ms.max(1000), self.next);
+        let (first, conn) = records.iter().find_map(|owned| data_of(owned).map(|data| (data.at, data.conn))).unwrap();
+        let mut cable = Cable::new(call.pid, self.next, "192.0.2.7:443".parse().unwrap());
+        cable.at(Ns(first.0 - 9_000_000)).write(tls_hello("c ")).wait_ms(1).read(tls_hello("s ")).wait_ms(1);
+        cable.write(tls_record(52)).wait_ms(1).read(tls_record(233)).read(tls_record(233));
+        let peer = "192.0.2.7:443".parse().unwrap();
+        let (method, confidence) = (JoinMethod::Inside, Confidence::High);
+        let join = Joined { conn, sock: cable.sock(), peer, method, confidence };
+        // It is stamped with the end of the handshake: `Joined` has no stamp of its own.
+        self.joins.push((cable.now(), Owned { record: Record::Joined(join), bytes: Vec::new() }));
+        for owned in &records {
+            let Some(data) = data_of(owned) else { continue };
+            cable.at(data.at);
+            match data.direction {
+                Direction::Write => cable.write(tls_record(owned.bytes.len())),
+                Direction::Read => cable.read(tls_record(owned.bytes.len())),
+            };
+        }
+        let records = read_later(records, reads_every_ms * 1_000_000);
+        // The socket goes after the TLS object.
+        cable.at(Ns(records.iter().map(|owned| owned.at().0).max().unwrap() + 1_000_000)).close();
+        self.records.extend(call.named(cable.records()));
+        self.records.extend(records);
+        end + reads_every_ms
     }
 
     /// Calls on one connection, `idle_ms` between them.
@@ -543,7 +623,9 @@ impl Host {
 
     /// Everything through the pipeline, in the order of time.
     pub fn run(mut self) -> Ran {
-        self.records.sort_by_key(Owned::at);
+        let own = self.records.drain(..).map(|owned| (owned.at(), owned));
+        let mut records: Vec<(Ns, Owned)> = own.chain(self.joins.drain(..)).collect();
+        records.sort_by_key(|(at, _)| *at);
         let mut pipeline = Pipeline::new(Settings::default(), Metrics::new(Caps::default(), READER_RATE));
         if let Some(wall) = self.wall {
             pipeline.audience_mut().detectors.set_wall(wall);
@@ -551,12 +633,12 @@ impl Host {
         let mut ticked = Ns(0);
         let mut cpu = self.cpu.iter().peekable();
         let mut steps = self.steps.iter().peekable();
-        for owned in &self.records {
-            while let Some((_, by)) = steps.next_if(|(at, _)| at * 1_000_000 <= owned.at().0) {
+        for (now, owned) in &records {
+            while let Some((_, by)) = steps.next_if(|(at, _)| at * 1_000_000 <= now.0) {
                 self.wall = self.wall.map(|wall| wall + by);
                 pipeline.audience_mut().detectors.set_wall(self.wall.unwrap());
             }
-            while let Some((_, service, seconds)) = cpu.next_if(|(at, ..)| at * 1_000_000 <= owned.at().0) {
+            while let Some((_, service, seconds)) = cpu.next_if(|(at, ..)| at * 1_000_000 <= now.0) {
                 pipeline.audience_mut().detectors.cpu(service, *seconds);
             }
             pipeline.record(&owned.get());

@@ -1,9 +1,9 @@
 //! The newest streams against the baseline.
 
+use super::clock::Clock;
 use super::track::{Summary, Track};
 use super::{Config, Key, Sample};
 use crate::detect::{Fact, Out, Report, Severity, number};
-use crate::units::Ns;
 
 /// Every kind, as in the label.
 pub(super) const KINDS: [&str; 5] = ["smaller", "larger", "head_burst", "stall", "coalescing"];
@@ -39,7 +39,6 @@ struct Newest {
     per_read: f64,
     head: f64,
     stalled: f64,
-    locally: usize,
 }
 
 pub(super) fn judge(track: &mut Track, config: &Config, key: &Key, out: &mut Out<'_>) {
@@ -87,7 +86,6 @@ fn newest(track: &Track, config: &Config) -> Option<Newest> {
         per_read: of(|s| s.per_read)?,
         head: of(|s| s.head)?,
         stalled: track.stalls.iter().filter(|stalled| **stalled).count() as f64,
-        locally: newest.iter().filter(|sample| sample.stalled_locally).count(),
     })
 }
 
@@ -175,10 +173,10 @@ fn tell(
         severity: Severity::Warning,
         since,
         subject: &key.subject,
-        verdict: sentence(kind, base, newest, track.stalls.len()),
-        inputs: facts(newest, track.stalls.len()),
-        baseline: baseline(base, since),
-        excluded: excluded(kind, newest),
+        verdict: sentence(kind, base, newest, track.stalls.len(), key.clock),
+        inputs: facts(newest, track.stalls.len(), key.clock),
+        baseline: baseline(base, key.clock),
+        excluded: excluded(kind, newest, key.clock),
         streams,
         quiet_ns: None,
     });
@@ -195,7 +193,7 @@ fn deviates(kind: &str, sample: &Sample, base: &Summary, newest: &Newest) -> boo
     }
 }
 
-fn sentence(kind: &str, base: &Summary, newest: &Newest, judged: usize) -> String {
+fn sentence(kind: &str, base: &Summary, newest: &Newest, judged: usize, clock: Clock) -> String {
     match kind {
         "head_burst" => format!(
             "text comes in a burst and then trickles: the first 200 ms are {:.1} times as fast as the stream (before: {:.1}), at the same {:.0} characters a second",
@@ -207,8 +205,13 @@ fn sentence(kind: &str, base: &Summary, newest: &Newest, judged: usize) -> Strin
             100.0 * base.stalled
         ),
         "coalescing" => format!(
-            "{:.1} events come with one read (before: {:.1}) though chunks are as large as before: something on the way gathers them",
-            newest.per_read, base.per_read
+            "{:.1} {} (before: {:.1}) though chunks are as large as before: something on the way gathers them",
+            newest.per_read,
+            match clock {
+                Clock::Arrival => "chunks arrive together",
+                Clock::Read => "events come with one read",
+            },
+            base.per_read
         ),
         _ => format!(
             "chunks became {kind}: {:.1} → {:.1} characters, at the same {:.0} characters a second",
@@ -217,33 +220,42 @@ fn sentence(kind: &str, base: &Summary, newest: &Newest, judged: usize) -> Strin
     }
 }
 
-fn facts(newest: &Newest, judged: usize) -> Vec<Fact> {
+fn facts(newest: &Newest, judged: usize, clock: Clock) -> Vec<Fact> {
     vec![
+        ("clock", clock.name().into()),
         ("streams", newest.streams.into()),
         ("chars_per_chunk", number(newest.size)),
         ("chars_per_second", number(newest.speed)),
         ("tokens_per_chunk", newest.tokens.map_or(serde_json::Value::Null, number)),
-        ("events_per_read", number(newest.per_read)),
+        (together(clock), number(newest.per_read)),
         ("head_rate", number(newest.head)),
         ("stalled_share", number(newest.stalled / judged.max(1) as f64)),
     ]
 }
 
-fn baseline(base: &Summary, since: Ns) -> Vec<Fact> {
-    let _ = since;
+fn baseline(base: &Summary, clock: Clock) -> Vec<Fact> {
     vec![
+        ("clock", clock.name().into()),
         ("streams", base.streams.into()),
         ("chars_per_chunk", number(base.size)),
         ("spread", number(base.spread)),
         ("chars_per_second", number(base.speed)),
         ("tokens_per_chunk", base.tokens.map_or(serde_json::Value::Null, number)),
-        ("events_per_read", number(base.per_read)),
+        (together(clock), number(base.per_read)),
         ("head_rate", number(base.head)),
         ("stalled_share", number(base.stalled)),
     ]
 }
 
-fn excluded(kind: &str, newest: &Newest) -> Vec<&'static str> {
+/// The name of the fact that tells how much comes at once.
+fn together(clock: Clock) -> &'static str {
+    match clock {
+        Clock::Arrival => "chunks_per_arrival",
+        Clock::Read => "events_per_read",
+    }
+}
+
+fn excluded(kind: &str, newest: &Newest, clock: Clock) -> Vec<&'static str> {
     let mut causes = vec!["another model answered", "another script or language", "padding of events"];
     if kind != "stall" && kind != "coalescing" {
         causes.push("a slower or faster provider");
@@ -251,14 +263,15 @@ fn excluded(kind: &str, newest: &Newest) -> Vec<&'static str> {
     if newest.tokens.is_some() && matches!(kind, "smaller" | "larger") {
         causes.push("another kind of text");
     }
-    if kind == "stall" && newest.locally == 0 {
+    // By its reads alone, a slow reader cannot be told from a slow sender.
+    if clock == Clock::Arrival {
         causes.push("a slow reader");
     }
     causes
 }
 
 fn name(kind: &str, key: &Key) -> String {
-    format!("{kind}|{}|{}|{}", key.subject.labels().join("|"), key.api, key.answered)
+    format!("{kind}|{}|{}|{}|{}", key.subject.labels().join("|"), key.api, key.answered, key.clock.name())
 }
 
 /// How far `now` lies from `then`, as a share of it.

@@ -5,12 +5,16 @@
 //! is judged is visible characters, never bytes: providers pad. `observer/docs/detectors/chunk_regression.md` has the
 //! rules for operators.
 
+mod clock;
 mod judge;
 mod track;
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
-use self::track::Track;
+use self::clock::{Clock, Live};
+use self::track::{Shown, Track};
 use super::config::{Section, thresholds, within};
 use super::{Detector, Now, Out, Recent, Subject};
 use crate::ledger::{Entry, Happening, Outcome};
@@ -56,22 +60,12 @@ struct Sample {
     tokens: Option<f64>,
     /// UTF-8 bytes a character: tells scripts apart.
     width: f64,
-    /// Events a read.
+    /// Events a read; on the arrival clock, chunks an arrival.
     per_read: f64,
     /// Rate of text in the first 200 ms over that of the whole stream.
     head: f64,
     /// It stalled, and nobody on this host or on the way is to blame.
     stalled: bool,
-    /// It stalled for reasons on this host.
-    stalled_locally: bool,
-}
-
-/// Chunks of a stream that is still open.
-#[derive(Clone, Copy, Debug)]
-struct Live {
-    first: Ns,
-    last: Ns,
-    first_chars: u64,
 }
 
 /// Streams that have one baseline.
@@ -81,6 +75,9 @@ struct Key {
     api: Box<str>,
     /// The model that answered: a new one has a new baseline.
     answered: Box<str>,
+    /// What its times are taken from: numbers of two clocks never share a baseline.
+    #[serde(default)]
+    clock: Clock,
 }
 
 pub struct Chunks {
@@ -102,16 +99,22 @@ pub fn new(config: Section<Config>) -> Chunks {
 impl Detector for Chunks {
     fn hear(&mut self, happening: &Happening<'_>, out: &mut Out<'_>) {
         match happening {
-            Happening::Chunk { entry, chars, .. } => self.chunk(entry, u64::from(*chars)),
+            Happening::Chunk { entry, gap, arrival_gap, chars } => {
+                let live = self.live.touch((entry.conn, entry.exchange), Live::default);
+                live.chunk(*gap, *arrival_gap, u64::from(*chars));
+            }
             Happening::Closed(entry) => self.closed(entry, out),
             _ => {}
         }
     }
 
     fn publish(&mut self, out: &mut Out<'_>) {
+        // The labels know neither models that answered nor clocks: of several baselines, the most alarming is shown.
+        let mut shown: HashMap<&Subject, Shown> = HashMap::new();
         for (key, track) in self.tracks.iter() {
-            track.publish(&key.subject, out);
+            track.show(shown.entry(&key.subject).or_default());
         }
+        shown.into_iter().for_each(|(subject, shown)| shown.publish(subject, out));
     }
 
     fn save(&self, now: Now) -> Option<serde_json::Value> {
@@ -133,20 +136,11 @@ impl Detector for Chunks {
 }
 
 impl Chunks {
-    fn chunk(&mut self, entry: &Entry, chars: u64) {
-        let at = entry.last_activity;
-        let call = (entry.conn, entry.exchange);
-        match self.live.get_mut(&call) {
-            Some(live) => live.last = at,
-            None => self.live.insert(call, Live { first: at, last: at, first_chars: chars }),
-        }
-    }
-
     fn closed(&mut self, entry: &Entry, out: &mut Out<'_>) {
         let live = self.live.remove(&(entry.conn, entry.exchange));
         let Some(config) = self.config.on(&entry.identity.service) else { return };
         let Some(live) = live.filter(|_| entry.streaming) else { return };
-        let sample = match sample(entry, live, config) {
+        let sample = match sample(entry, &live, config) {
             Ok(sample) => sample,
             Err(reason) => return out.withheld(reason),
         };
@@ -154,6 +148,7 @@ impl Chunks {
             subject: Subject::of(entry),
             api: entry.api.into(),
             answered: entry.response_model.as_deref().unwrap_or_default().into(),
+            clock: live.clock(),
         };
         let track = self.tracks.touch(key.clone(), Track::default);
         track.take(sample, config, &key, out);
@@ -161,33 +156,28 @@ impl Chunks {
 }
 
 /// What a stream says of its delivery; `Err`: why it says nothing.
-fn sample(entry: &Entry, live: Live, config: &Config) -> Result<Sample, &'static str> {
+fn sample(entry: &Entry, live: &Live, config: &Config) -> Result<Sample, &'static str> {
     if !entry.lost.is_empty() {
         return Err("lost_bytes");
     }
     if entry.outcome != Some(Outcome::Complete) {
         return Err("incomplete");
     }
-    let seconds = live.last.seconds_since(live.first);
+    let delivery = live.delivery(entry);
+    let seconds = delivery.seconds;
     if entry.chunks < config.min_chunks || seconds <= 0.0 {
         return Err("short");
     }
     let (chars, chunks) = (entry.visible_chars as f64, entry.chunks as f64);
-    let local = |stall: &&crate::ledger::Stall| matches!(stall.cause, Some("local" | "network"));
-    let stalled_locally = entry.stalls.iter().filter(local).count();
     Ok(Sample {
         at: entry.ended.unwrap_or(entry.last_activity),
         id: entry.id.clone(),
         size: chars / chunks,
-        speed: entry.visible_chars.saturating_sub(live.first_chars) as f64 / seconds,
+        speed: entry.visible_chars.saturating_sub(live.first_chars()) as f64 / seconds,
         tokens: entry.visible_tokens().map(|tokens| tokens as f64 / chunks),
         width: entry.visible_bytes as f64 / chars,
-        per_read: entry.events as f64 / (entry.reads.max(1)) as f64,
-        head: entry.head_burst_ratio.unwrap_or(0.0) * seconds.max(HEAD_SECONDS) / HEAD_SECONDS,
-        stalled: entry.stalls.len() > stalled_locally,
-        stalled_locally: stalled_locally > 0,
+        per_read: delivery.together,
+        head: delivery.head_share * seconds.max(clock::HEAD_SECONDS) / clock::HEAD_SECONDS,
+        stalled: delivery.stalled,
     })
 }
-
-/// The head of a stream, as the ledger measures it.
-const HEAD_SECONDS: f64 = 0.2;

@@ -1,6 +1,6 @@
 //! One baseline and the newest streams beside it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,24 @@ pub(super) struct Track {
     pub ratio: Option<f64>,
 }
 
+/// What the gauges of a subject say.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    ratio: Option<f64>,
+    active: BTreeSet<&'static str>,
+}
+
+impl Shown {
+    pub fn publish(self, subject: &Subject, out: &mut Out<'_>) {
+        let Some(ratio) = self.ratio else { return };
+        out.set("llm_chunk_size_ratio", subject, &[], ratio);
+        for kind in KINDS {
+            let active = f64::from(u8::from(self.active.contains(kind)));
+            out.set("llm_chunk_regression_active", subject, &[kind], active);
+        }
+    }
+}
+
 /// What outlives a restart.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -105,13 +123,12 @@ impl Track {
         Some(summary)
     }
 
-    pub fn publish(&self, subject: &Subject, out: &mut Out<'_>) {
+    /// Adds its gauges to those of its subject.
+    pub fn show(&self, shown: &mut Shown) {
         let Some(ratio) = self.ratio else { return };
-        out.set("llm_chunk_size_ratio", subject, &[], ratio);
-        for kind in KINDS {
-            let active = f64::from(u8::from(self.active.contains_key(kind)));
-            out.set("llm_chunk_regression_active", subject, &[kind], active);
-        }
+        let worse = shown.ratio.is_none_or(|other| ratio.ln().abs() > other.ln().abs());
+        shown.ratio = if worse { Some(ratio) } else { shown.ratio };
+        shown.active.extend(self.active.keys());
     }
 
     pub fn keep(&self, now: Now) -> Kept {
