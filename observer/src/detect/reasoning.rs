@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{Section, thresholds, within};
 use super::out::CallKey;
 use super::{Detector, Now, Out, Recent, Report, Severity, Sketch, Subject, number};
+use crate::dialect::Mark;
 use crate::dialect::prompt::Prompt;
 use crate::ledger::{Entry, Happening, Outcome};
 use crate::limits;
@@ -141,6 +142,8 @@ fn mode(entry: &Entry) -> &'static str {
         // A summary is a few words for many tokens: text of 4 characters a token would be 4 times as long.
         (1.., 1..) if entry.reasoning_chars < tokens && entry.api == "openai.responses" => "summary",
         (1.., _) => "plain",
+        // A provider that counts none may sign its answer all the same.
+        (0, _) if entry.mark(Mark::Sealed).is_some() && entry.usage.reasoning != Some(0) => "encrypted",
         (0, 1..) => "hidden",
         (0, 0) => "none",
     }
@@ -161,10 +164,10 @@ fn measure(entry: &Entry, mode: &'static str, asked: Option<&Asked>, subject: &S
     }
     let firsts = &entry.firsts;
     let until = firsts.visible.or(firsts.tool);
-    // Hidden reasoning is the silence before the first delta; what came along has a beginning of its own.
+    // Reasoning that nobody can read is the silence before the first delta; what came along has a beginning of its own.
     let phase = match mode {
         "none" => None,
-        "hidden" => until.zip(firsts.byte).map(|(until, byte)| until - byte),
+        "hidden" | "encrypted" => until.zip(firsts.byte).map(|(until, byte)| until - byte),
         _ => until.zip(firsts.reasoning).map(|(until, from)| until - from),
     };
     if let Some(seconds) = phase.filter(|seconds| *seconds >= 0.0) {

@@ -29,6 +29,8 @@ pub enum Part {
     Tokens(Tokens),
     /// Something that the provider says of itself.
     Mark(Mark),
+    /// Reasoning that only the provider can read, in a field of this name.
+    Sealed(&'static str),
     /// The server's own times.
     Took(Time, Unit),
     /// There is an error: a text or the like, and an object.
@@ -121,7 +123,7 @@ pub type Parts = &'static [Want<Part>];
 #[must_use]
 pub const fn at(path: &'static [&'static str], what: Part) -> Want<Part> {
     let take = match what {
-        Part::Text(_) | Part::BlockText => Take::Chars,
+        Part::Text(_) | Part::BlockText | Part::Sealed(_) => Take::Chars,
         Part::Block | Part::ErrorObject => Take::Close,
         _ => Take::Value,
     };
@@ -270,6 +272,7 @@ impl Facts {
             (Part::Status, Found::Text(status)) => self.status = Some(status.to_owned()),
             (Part::Tokens(which), Found::Number(number)) => self.count(which, number.count()),
             (Part::Mark(what), Found::Text(value)) => self.named.mark(what, Some(value), out),
+            (Part::Sealed(field), Found::Chars(1..)) => self.named.mark(Mark::Sealed, Some(field), out),
             (Part::Took(which, unit), Found::Number(number)) => self.times.took(which, unit, number.0.parse().ok()),
             (Part::RetryDelay, Found::Text(delay)) => {
                 say_limit("retry-after", delay.strip_suffix('s').unwrap_or(delay), out);

@@ -152,11 +152,13 @@ pub enum Mark {
     Blocked,
     /// The answer can be taken up again by another request: `offered`. The token itself is nobody's business.
     Continuation,
+    /// Reasoning came along that only its provider can read: the name of the field. What it holds is nobody's business.
+    Sealed,
 }
 
 impl Mark {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     /// Its name in `inspect`.
     #[must_use]
@@ -169,6 +171,7 @@ impl Mark {
             Self::Fallback => "fallback",
             Self::Blocked => "blocked",
             Self::Continuation => "continuation",
+            Self::Sealed => "sealed_reasoning",
         }
     }
 }

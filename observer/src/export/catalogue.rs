@@ -279,11 +279,11 @@ catalogue! {
     VoiceTtfa = "llm_voice_ttfa_host_seconds", Histogram(FIRST), STREAM, NONE,
         "From the request to the model to the first bytes of audio of the speech that reads its answer.";
     DetectReasoningTokens = "llm_reasoning_tokens_total", Counter, STREAM, &[closed("mode")],
-        "Output tokens spent on reasoning, by how much of it came along: plain, summary, hidden.";
+        "Output tokens spent on reasoning, by how much of it came along: plain, summary, encrypted, hidden.";
     ReasoningRatio = "llm_reasoning_output_ratio", Histogram(RATIO), STREAM, NONE,
         "Share of an answer's output tokens that went into reasoning, where the provider reports both.";
     ReasoningPhase = "llm_reasoning_phase_seconds", Histogram(FIRST), STREAM, NONE,
-        "From the first reasoning (hidden: from the response head) to the first text or tool call.";
+        "From the first reasoning (hidden or encrypted: from the response head) to the first text or tool call.";
     ReasoningHidden = "llm_reasoning_hidden_streams_total", Counter, STREAM, NONE,
         "Answers whose reasoning was paid for and did not come along.";
     ReasoningBudget = "llm_reasoning_budget_used_ratio", Histogram(RATIO), STREAM, NONE,

@@ -56,6 +56,37 @@ pub const CASES: &[Case] = &[
             }
         })
     },
+    Case {
+        check: |ran| {
+            let verdict = &ran.finding().verdict;
+            assert!(verdict.ends_with("reasoning comes as encrypted"), "{verdict}");
+            let tokens = ran.number("llm_reasoning_tokens_total", &[("mode", "encrypted")]);
+            assert_eq!(tokens, 200.0 * 30.0 + 31.0 * 70.0);
+            assert_eq!(ran.number("llm_reasoning_hidden_streams_total", &[]), 0.0);
+        },
+        ..case("encrypted reasoning from 30 to 70 of 100 tokens", Expected::Findings(&["share_grew"]), |host| {
+            for n in 0..231 {
+                host.call((1 + n) * MINUTE, &sealed(n, if n < 200 { 30 } else { 70 }));
+            }
+        })
+    },
+    Case {
+        check: |ran| {
+            assert_eq!(ran.number("llm_reasoning_tokens_total", &[("mode", "encrypted")]), 200.0 * 30.0);
+            assert_eq!(ran.number("llm_reasoning_tokens_total", &[]), 200.0 * 30.0);
+        },
+        ..case("encrypted reasoning at an unchanged share", Expected::Quiet, |host| {
+            for n in 0..200 {
+                host.call((1 + n) * MINUTE, &sealed(n, 30));
+            }
+        })
+    },
+    case("redacted thinking whose tokens nobody counts", Expected::Withheld("no_usage"), |host| {
+        for n in 0..60 {
+            let call = Call::anthropic("claude-y").user(&n.to_string()).step(Step::Sealed).says(5, 10, 20);
+            host.call((1 + n) * MINUTE, &call);
+        }
+    }),
     case("twice the calls, the same share", Expected::Quiet, |host| {
         for n in 0..300 {
             host.call(MINUTE + if n < 200 { n * MINUTE } else { 200 * MINUTE + n * SECOND }, &answer(n, 30));
@@ -86,4 +117,10 @@ fn answer(n: u64, reasoning: u64) -> Call {
 
 fn plain(n: u64) -> Call {
     Call::chat("gpt-r").user(&n.to_string()).step(Step::Reason("so ".repeat(700))).step(Step::Wait(100)).says(5, 10, 0)
+}
+
+/// 100 tokens, so many of them reasoning that only the provider can read.
+fn sealed(n: u64, reasoning: u64) -> Call {
+    let call = Call::new(Api::Responses, "gpt-r").user(&n.to_string()).step(Step::Wait(100)).step(Step::Sealed);
+    Call { usage: Some((10, 100, reasoning, 0)), ..call.says(5, 10, 20) }
 }

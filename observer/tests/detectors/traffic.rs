@@ -32,6 +32,8 @@ pub enum Step {
     Wait(u64),
     Say(String),
     Reason(String),
+    /// Reasoning that only the provider can read.
+    Sealed,
     /// A call of a tool: name, arguments.
     Tool(&'static str, String),
     Refuse(&'static str),
@@ -300,6 +302,15 @@ impl Call {
                     ),
                 ) + &block("input_json_delta", "partial_json", arguments)
             }
+            (Api::Anthropic, Step::Sealed) => named(
+                "content_block_start",
+                r#"{"type":"content_block_start","index":0,"content_block":{"type":"redacted_thinking","data":"EmwKAhgB"}}"#,
+            ),
+            (Api::Responses, Step::Sealed) => named(
+                "response.output_item.done",
+                r#"{"type":"response.output_item.done","output_index":0,"item":{"id":"rs_1","type":"reasoning","summary":[],"encrypted_content":"gAAAAABo"}}"#,
+            ),
+            (Api::Chat, Step::Sealed) => return None,
             (Api::Anthropic, Step::Ping) => named("ping", r#"{"type":"ping"}"#),
             (Api::Anthropic, Step::Error(kind)) => {
                 named("error", &format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"no"}}}}"#))

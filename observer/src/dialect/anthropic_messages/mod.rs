@@ -66,8 +66,12 @@ impl Speech for Messages {
         let event = loose::read::<loose::Inline<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
         let class = event.class.word().or(name).unwrap_or("");
         match (class, event.delta.0, event.content_block.0) {
-            ("content_block_delta", Some(delta), _) => say_delta(&delta, out),
+            ("content_block_delta", Some(delta), _) => {
+                self.say_sealed(delta.class.word(), &delta.signature, out);
+                say_delta(&delta, out);
+            }
             ("content_block_start", _, Some(block)) => {
+                self.say_sealed(block.class.word(), &block.data, out);
                 say_block(&block, out);
                 // Another model goes on with the answer.
                 let taken = block.to.0.as_deref().and_then(|to| to.model.word());
@@ -100,6 +104,17 @@ impl Speech for Messages {
 }
 
 impl Messages {
+    /// Thinking that nobody here can read: redacted, or omitted but for the signature that the provider checks it by (behind
+    /// thinking that did come along there is one too).
+    fn say_sealed(&mut self, class: Option<&str>, sealed: &Text<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+        let field = match class {
+            Some("redacted_thinking") => "redacted_thinking",
+            Some("signature_delta") => "signature",
+            _ => return,
+        };
+        self.named.mark(Mark::Sealed, sealed.word().map(|_| field), out);
+    }
+
     /// Takes over the counts that are there and tells the sums.
     fn count(&mut self, new: &types::Tokens<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         let old = self.usage;
@@ -151,6 +166,8 @@ static ANSWER: Parts = &[
     at(&["model"], Part::Model),
     at(&["content", "[]", "text"], Part::Text(DeltaKind::Visible)),
     at(&["content", "[]", "thinking"], Part::Text(DeltaKind::Reasoning)),
+    at(&["content", "[]", "data"], Part::Sealed("redacted_thinking")),
+    at(&["content", "[]", "signature"], Part::Sealed("signature")),
     // Arguments (`input`) are an object here, so their text has no length of its own.
     at(&["content", "[]", "name"], Part::Text(DeltaKind::Tool)),
     at(&["stop_reason"], Part::Finish),

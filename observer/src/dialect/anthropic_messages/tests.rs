@@ -77,7 +77,7 @@ fn thinking_tools_and_refusal() {
     let expected = [
         "other",
         "reasoning hm",
-        "other",
+        "mark Sealed signature",
         "tool f",
         "tool web_search",
         "tool ",
@@ -126,6 +126,7 @@ fn an_answer_that_is_no_stream() {
             "start - claude-x",
             "start msg_2 -",
             "reasoning whole 3",
+            "mark Sealed signature",
             "visible whole 3",
             "tool whole 2",
             "finish tool_use",

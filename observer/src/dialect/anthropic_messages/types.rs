@@ -44,6 +44,9 @@ pub struct Block<'a> {
     pub text: Text<'a>,
     #[serde(borrow)]
     pub thinking: Text<'a>,
+    /// Of `redacted_thinking`.
+    #[serde(borrow)]
+    pub data: Text<'a>,
     /// Of a `fallback`.
     #[serde(borrow)]
     pub to: Object<Message<'a>>,
@@ -61,6 +64,8 @@ pub struct Delta<'a> {
     pub partial_json: Text<'a>,
     #[serde(borrow)]
     pub thinking: Text<'a>,
+    #[serde(borrow)]
+    pub signature: Text<'a>,
     #[serde(borrow)]
     pub stop_reason: Text<'a>,
     #[serde(borrow)]

@@ -86,6 +86,9 @@ impl Converse {
             "contentBlockDelta" => {
                 let Some(delta) = payload.delta.0.as_deref() else { return };
                 if let Some(reasoning) = &delta.reasoning_content.0 {
+                    let redacted = reasoning.redacted_content.word().map(|_| "redactedContent");
+                    let sealed = redacted.or(reasoning.signature.word().map(|_| "signature"));
+                    self.named.mark(Mark::Sealed, sealed, out);
                     say(DeltaKind::Reasoning, &reasoning.text, out);
                 }
                 say(DeltaKind::Visible, &delta.text, out);
@@ -128,6 +131,11 @@ static ANSWER: Parts = &[
     at(
         &["output", "message", "content", "[]", "reasoningContent", "reasoningText", "text"],
         Part::Text(DeltaKind::Reasoning),
+    ),
+    at(&["output", "message", "content", "[]", "reasoningContent", "redactedContent"], Part::Sealed("redactedContent")),
+    at(
+        &["output", "message", "content", "[]", "reasoningContent", "reasoningText", "signature"],
+        Part::Sealed("signature"),
     ),
     // Arguments (`input`) are an object here, so their text has no length of its own.
     at(&["output", "message", "content", "[]", "toolUse", "name"], Part::Text(DeltaKind::Tool)),

@@ -52,10 +52,14 @@ pub struct ToolUse<'a> {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Reasoning<'a> {
     #[serde(borrow)]
     pub text: Text<'a>,
+    #[serde(borrow)]
+    pub signature: Text<'a>,
+    #[serde(borrow)]
+    pub redacted_content: Text<'a>,
 }
 
 #[derive(Default, Deserialize)]

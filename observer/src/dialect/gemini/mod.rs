@@ -109,6 +109,8 @@ impl Gemini {
     fn say_candidate(&mut self, candidate: &Candidate<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         let parts = candidate.content.0.as_deref().map(|content| content.parts.items.as_slice()).unwrap_or_default();
         for part in parts.iter().filter_map(|part| part.0.as_deref()) {
+            let sealed = part.thought_signature.word().map(|_| "thoughtSignature");
+            self.named.mark(Mark::Sealed, sealed, out);
             say(if part.thought.0 { DeltaKind::Reasoning } else { DeltaKind::Visible }, &part.text, out);
             if let Some(call) = &part.function_call.0 {
                 say_call(call, out);
@@ -152,6 +154,7 @@ static ANSWER: Parts = &[
     at(&["candidates", "[]", "content", "parts", "[]", "text"], Part::BlockText),
     at(&["candidates", "[]", "content", "parts", "[]", "thought"], Part::BlockThought),
     at(&["candidates", "[]", "content", "parts", "[]"], Part::Block),
+    at(&["candidates", "[]", "content", "parts", "[]", "thoughtSignature"], Part::Sealed("thoughtSignature")),
     // Arguments are an object here, so their text has no length of its own.
     at(&["candidates", "[]", "content", "parts", "[]", "functionCall", "name"], Part::Text(DeltaKind::Tool)),
     at(&["candidates", "[]", "finishReason"], Part::Finish),

@@ -48,6 +48,8 @@ pub struct Part<'a> {
     pub text: Text<'a>,
     pub thought: Flag,
     #[serde(borrow)]
+    pub thought_signature: Text<'a>,
+    #[serde(borrow)]
     pub function_call: Object<FunctionCall<'a>>,
     /// A tool that Google runs itself: the code it is given.
     #[serde(borrow)]

@@ -64,7 +64,11 @@ impl Speech for Responses {
             self.named.mark(Mark::Tier, response.service_tier.word(), out);
         }
         match class {
-            "response.output_item.added" => say_item(event.item.0.as_deref(), out),
+            "response.output_item.added" => {
+                self.say_sealed(event.item.0.as_deref(), out);
+                say_item(event.item.0.as_deref(), out);
+            }
+            "response.output_item.done" => self.say_sealed(event.item.0.as_deref(), out),
             "response.completed" | "response.incomplete" | "response.failed" => {
                 say_last(class, &event.response.0.unwrap_or_default(), out);
             }
@@ -92,6 +96,14 @@ impl Speech for Responses {
         if let Some(class @ ("response.completed" | "response.incomplete" | "response.failed")) = class.as_deref() {
             say_last(class, &Response::default(), out);
         }
+    }
+}
+
+impl Responses {
+    /// Reasoning for nobody but the provider, who gets it back with the next request.
+    fn say_sealed(&mut self, item: Option<&Item<'_>>, out: &mut dyn FnMut(Utterance<'_>)) {
+        let sealed = item.and_then(|item| item.encrypted_content.word());
+        self.named.mark(Mark::Sealed, sealed.map(|_| "encrypted_content"), out);
     }
 }
 
@@ -143,6 +155,7 @@ static ANSWER: Parts = &[
     at(&["output", "[]", "content", "[]"], Part::Block),
     at(&["output", "[]", "content", "[]", "refusal"], Part::Text(DeltaKind::Refusal)),
     at(&["output", "[]", "summary", "[]", "text"], Part::Text(DeltaKind::Reasoning)),
+    at(&["output", "[]", "encrypted_content"], Part::Sealed("encrypted_content")),
     at(&["output", "[]", "name"], Part::Text(DeltaKind::Tool)),
     at(&["output", "[]", "arguments"], Part::Text(DeltaKind::Tool)),
     at(&["output", "[]", "input"], Part::Text(DeltaKind::Tool)),

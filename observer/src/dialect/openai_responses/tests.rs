@@ -176,3 +176,17 @@ fn an_answer_that_is_no_stream() {
     let said = Play::new("openai.responses").response(200, "application/json").body(failed, 5).end();
     assert_eq!(said, ["start r -", "error server_error"]);
 }
+
+#[test]
+fn sealed_reasoning_is_told_without_its_content() {
+    let item = r#"{"type":"response.output_item.done","item":{"type":"reasoning","summary":[],"encrypted_content":"gAAAAABo"}}"#;
+    let said = Play::new("openai.responses").response(200, "text/event-stream").typed(item).typed(item).end();
+    assert_eq!(said, ["mark Sealed encrypted_content", "other"]);
+    let whole = r#"{"id":"r","output":[{"type":"reasoning","encrypted_content":"gAAAAABo","summary":[]}],"status":"completed"}"#;
+    let said = Play::new("openai.responses").response(200, "application/json").body(whole, 7).end();
+    assert!(said.contains(&"mark Sealed encrypted_content".to_owned()), "{said:?}");
+    let none =
+        r#"{"id":"r","output":[{"type":"reasoning","encrypted_content":null,"summary":[]}],"status":"completed"}"#;
+    let said = Play::new("openai.responses").response(200, "application/json").body(none, 7).end();
+    assert!(!said.iter().any(|said| said.starts_with("mark")), "{said:?}");
+}

@@ -32,6 +32,9 @@ pub struct Item<'a> {
     pub class: Text<'a>,
     #[serde(borrow)]
     pub name: Text<'a>,
+    /// Of `reasoning`.
+    #[serde(borrow)]
+    pub encrypted_content: Text<'a>,
 }
 
 #[derive(Default, Deserialize)]
