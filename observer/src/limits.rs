@@ -130,6 +130,16 @@ pub const REORDER_BYTES: usize = 64 * 1024;
 /// How long a record waits for its predecessor, on the clock of the stamps. The race itself lasts microseconds.
 pub const REORDER_NS: u64 = 5_000_000;
 
+/// How long a read that answers nothing waits for the write that asked for it to return: the writer may have lost its CPU
+/// inside the call, on a busy host for many time slices. What nobody asked for is shown so much later.
+pub const EARLY_NS: u64 = 250_000_000;
+
+/// Bytes that wait so: the first answers to a write are a head and a few events.
+pub const EARLY_BYTES: usize = 64 * 1024;
+
+/// Reads that wait so.
+pub const EARLY_PIECES: usize = 64;
+
 /// Processes remembered at once; those without connections go first.
 pub const PROCESSES: usize = 32_768;
 

@@ -91,6 +91,15 @@ impl Data<'_> {
     pub fn start(&self) -> u64 {
         self.pos.saturating_sub(self.offset.into())
     }
+
+    /// Since when the bytes exist: those of a read once it returns, those of a write when it is entered (if that was told).
+    #[must_use]
+    pub fn exists(&self) -> Ns {
+        match self.direction {
+            Direction::Write if self.entered != Ns(0) => self.entered.min(self.at),
+            _ => self.at,
+        }
+    }
 }
 
 /// Without the payload: it must not reach a log.

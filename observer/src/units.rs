@@ -35,7 +35,8 @@ pub enum Direction {
 /// When some bytes reached the application, and by which read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Moment {
-    /// When the call that moved the bytes returned (the *read* timeline).
+    /// When the call that moved the bytes returned (the *read* timeline); of bytes written, when it was entered: from then on
+    /// they exist, and may be answered before it returns.
     pub read: Ns,
     /// When the bytes reached the host (the *arrival* timeline), where the socket layer could tell.
     pub arrival: Option<Ns>,

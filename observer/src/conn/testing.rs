@@ -112,6 +112,16 @@ impl Script {
         self.call(Direction::Write, bytes.as_ref(), bytes.as_ref().len(), None)
     }
 
+    /// The application wrote `bytes` in a call that it entered at `entered` and that returns only now: what another thread
+    /// read meanwhile is told of before.
+    pub fn write_since(&mut self, entered: Ns, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.write(bytes);
+        if let Some(Owned { record: Record::Data(data), .. }) = self.records.last_mut() {
+            data.entered = entered;
+        }
+        self
+    }
+
     /// The application read `bytes` in one call.
     pub fn read(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.call(Direction::Read, bytes.as_ref(), bytes.as_ref().len(), None)

@@ -51,6 +51,8 @@ struct Missing {
 struct Call {
     start: u64,
     at: Ns,
+    /// Since when its bytes exist: those of a read once it returns, those of a write when it is entered.
+    exists: Ns,
     /// When its last byte had reached the host, where the socket layer could tell.
     arrival: Option<Ns>,
 }
@@ -91,7 +93,7 @@ impl Track {
         let start = data.start();
         let facts = Facts {
             pos: data.pos,
-            call: Call { start, at: data.at, arrival },
+            call: Call { start, at: data.at, exists: data.exists(), arrival },
             call_end: start.saturating_add(u64::from(data.call_len)),
             lost: data.lost,
         };
@@ -138,7 +140,7 @@ impl Track {
         let Some(next) = self.next.or((born && !self.anywhere).then_some(0)) else { return };
         if let Some(end) = end.filter(|&end| end > next) {
             self.next = Some(end);
-            self.gap(Some(end - next), LossCause::RingFull, Call { start: next, at, arrival: None }, out);
+            self.gap(Some(end - next), LossCause::RingFull, Call { start: next, at, exists: at, arrival: None }, out);
         }
     }
 
@@ -246,6 +248,6 @@ impl Track {
             self.call = Some(call);
             self.ordinal += 1;
         }
-        Moment { read: call.at, arrival: call.arrival, call: self.ordinal }
+        Moment { read: call.exists, arrival: call.arrival, call: self.ordinal }
     }
 }

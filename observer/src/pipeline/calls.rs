@@ -60,6 +60,11 @@ impl Calls {
         self.open.is_empty() && self.sockets.is_empty()
     }
 
+    /// A socket on which no call is open: what the server says now belongs to none yet.
+    pub(super) fn idle_socket(&self) -> bool {
+        self.open.is_empty() && self.sockets.iter().any(Socket::idle)
+    }
+
     /// Something odd about the connection, by its name. True if every call on it is to be marked.
     pub(super) fn mark(&mut self, reason: &'static str) -> bool {
         let lasting = matches!(reason, "late_attach" | "desynced");

@@ -8,6 +8,7 @@
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 
 mod calls;
+mod early;
 mod router;
 mod session;
 mod shape;
@@ -231,6 +232,9 @@ impl<A: Audience> Pipeline<A> {
             self.with(&key, |conn, env| {
                 settle(conn, env, now);
                 conn.state.tick(now, env);
+                if conn.state.take_jump() {
+                    conn.read.lose_place();
+                }
             });
         }
         self.settle_sockets(now);
@@ -383,7 +387,7 @@ impl<A: Audience> Pipeline<A> {
             links: &mut self.links,
         };
         act(conn, &mut env);
-        if conn.read.unsettled() || conn.write.unsettled() || conn.state.is_closing() {
+        if conn.read.unsettled() || conn.write.unsettled() || conn.state.is_closing() || conn.state.waits() {
             self.waiting.insert(*key);
         }
     }
@@ -445,6 +449,7 @@ fn settle(conn: &mut Conn<Session>, env: &mut Env<'_>, now: Ns) {
     for direction in [Direction::Write, Direction::Read] {
         on_track(conn, env, direction, |track, out| track.settle(now, out));
     }
+    conn.state.settle(now, env);
 }
 
 /// Lets a track speak to the session.
@@ -455,7 +460,7 @@ fn on_track(
     act: impl FnOnce(&mut Track, &mut dyn FnMut(crate::conn::Chunk<'_>, crate::units::Moment)),
 ) {
     let (track, session) = conn.track(direction);
-    act(track, &mut |chunk, at| session.chunk(direction, chunk, at, env));
+    act(track, &mut |chunk, at| session.called(direction, chunk, at, env));
     env.counters.repaired(track.take_repairs());
     if session.take_jump() {
         conn.read.lose_place();

@@ -27,6 +27,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::calls::Calls;
+use super::early::{Early, Piece};
 use super::router::Router;
 use super::{Counters, Settings};
 use crate::conn::{Chunk, Path};
@@ -88,6 +89,8 @@ pub(super) struct Session {
     unsure: bool,
     /// The dialect of the answer in whose middle the connection was joined, until the router is told.
     joined: Option<&'static dialect::Row>,
+    /// Reads that came before the write that asked for them.
+    early: Early,
 }
 
 enum Stage {
@@ -130,11 +133,75 @@ impl Default for Session {
             jump: false,
             unsure: false,
             joined: None,
+            early: Early::default(),
         }
     }
 }
 
 impl Session {
+    /// The next piece of one direction, of calls that are told of when they return: see `early`.
+    pub(super) fn called(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, env: &mut Env<'_>) {
+        self.last = self.last.max(at.read);
+        match direction {
+            Direction::Write => {
+                self.release(env, |_, read| read <= at.read);
+                self.chunk(direction, chunk, at, env);
+                self.release_asked(env);
+            }
+            Direction::Read if self.early.is_empty() && !self.is_early(chunk) => self.chunk(direction, chunk, at, env),
+            Direction::Read => {
+                if !self.early.has_room(chunk) {
+                    self.release(env, |_, _| true);
+                    return self.chunk(direction, chunk, at, env);
+                }
+                self.early.push(chunk, at);
+            }
+        }
+    }
+
+    /// Reads that waited long enough for what asked for them.
+    pub(super) fn settle(&mut self, now: Ns, env: &mut Env<'_>) {
+        if self.early.due().is_some_and(|due| due <= now) {
+            self.release(env, |_, _| true);
+        }
+    }
+
+    /// Reads wait for what asked for them.
+    pub(super) fn waits(&self) -> bool {
+        !self.early.is_empty()
+    }
+
+    /// Lets reads go on, oldest first, as long as `go` says so.
+    fn release(&mut self, env: &mut Env<'_>, go: impl Fn(&Piece, Ns) -> bool) {
+        while let Some((piece, at)) = self.early.pop_if(|piece, at| go(piece, at.read)) {
+            self.chunk(Direction::Read, piece.chunk(), at, env);
+        }
+    }
+
+    /// The same for those that have been asked for by now.
+    fn release_asked(&mut self, env: &mut Env<'_>) {
+        let mut early = std::mem::take(&mut self.early);
+        while let Some((piece, at)) = early.pop_if(|piece, _| !self.is_early(piece.chunk())) {
+            self.chunk(Direction::Read, piece.chunk(), at, env);
+        }
+        self.early = early;
+    }
+
+    /// Whether what is read next answers nothing that was asked.
+    fn is_early(&self, chunk: Chunk<'_>) -> bool {
+        let Chunk::Data(bytes) = chunk else { return false };
+        match &self.stage {
+            Stage::Ignored => false,
+            // It is the answer to the request that was passed over.
+            Stage::Listening(_) if self.verdict == Verdict::Heads => false,
+            Stage::Listening(listening) => {
+                let row = recognise(Direction::Read, bytes);
+                !listening.running && matches!(row, (Sniff::Yes, Some(row)) if !row.whole)
+            }
+            Stage::Speaking(parser) => self.calls.idle_socket() || parser.early(bytes),
+        }
+    }
+
     /// The next piece of one direction.
     pub(super) fn chunk(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, env: &mut Env<'_>) {
         self.last = self.last.max(at.read);
@@ -207,6 +274,7 @@ impl Session {
 
     /// The connection is over. Who said goodbye first has ended it, at the last byte at the earliest.
     pub(super) fn end(&mut self, how: Closing, at: Ns, env: &mut Env<'_>) {
+        self.release(env, |_, _| true);
         let (how, at) = match self.closing.take() {
             Some((first, when)) => (first, when.max(self.last)),
             None => (how, at),
@@ -229,7 +297,7 @@ impl Session {
             Stage::Speaking(parser) => parser.held(),
             Stage::Ignored => 0,
         };
-        stage + self.calls.held()
+        stage + self.calls.held() + self.early.held()
     }
 
     /// True once after reads were left out on purpose.

@@ -60,6 +60,11 @@ impl Socket {
         self.answer.is_some()
     }
 
+    /// It is open, and no call on it is.
+    pub(super) fn idle(&self) -> bool {
+        self.is_open() && self.turns.is_empty()
+    }
+
     pub(super) fn held(&self) -> usize {
         let turns: usize = self.turns.iter().map(|turn| turn.dialect.held()).sum();
         size_of::<Socket>() + self.dialect.held() + turns

@@ -241,6 +241,9 @@ pub trait Protocol: Send {
     /// If this exchange is answered with JSON, expect a stream of JSON texts: see `Dialect::streams_json`. Asked once the
     /// request is complete.
     fn expect_json_stream(&mut self, exchange: ExchangeId);
+    /// Whether these bytes, read next, answer a request that has not been written (whole) as far as was told: a call is told of
+    /// when it returns, and the answer may be read before that. A guess that is wrong costs a short wait.
+    fn early(&self, bytes: &[u8]) -> bool;
     /// Bytes held in buffers now.
     fn held(&self) -> usize;
     /// The parser has seen that this is not its protocol or that it can never go on: the connection may be ignored.

@@ -93,6 +93,43 @@ fn calls_interleave_on_one_connection() {
     assert_eq!(gaps, [20, 20], "gaps are those of each stream");
 }
 
+/// Another thread reads: what it read is told of before the write that asked for it, which returned later.
+#[test]
+fn an_answer_may_be_read_before_its_request_was_written() {
+    for (first, beside) in [(true, false), (false, false), (false, true)] {
+        let mut peers = Peers::new();
+        if !first {
+            peers.chat(1).answer(1).say(1, "Hi");
+        }
+        if !first && !beside {
+            peers.done(1);
+        }
+        let asked = peers.script.wait_ms(50).now();
+        peers.script.wait_ms(5);
+        // The bytes of the request, which the next lines tell of last.
+        let mut later = Peers {
+            script: Script::new(10, 1),
+            client: std::mem::replace(&mut peers.client, loona_hpack::Encoder::new()),
+            server: loona_hpack::Encoder::new(),
+        };
+        later.chat(3);
+        let request = later.script.records().last().unwrap().bytes.clone();
+        peers.answer(3).say(3, "Hello");
+        peers.script.wait_ms(30).write_since(asked, request);
+        peers.say(3, " there").done(3);
+        if beside {
+            peers.done(1);
+        }
+        let run = peers.run();
+        let entry = run.pipeline.book().ended().find(|entry| entry.visible_chars == 11).unwrap();
+        assert_eq!((entry.outcome, entry.chunks), (Some(Outcome::Complete), 2));
+        assert_eq!(entry.request.as_ref().unwrap().model.as_deref(), Some("gpt-x"));
+        close_to(entry.firsts.byte, 5.0 * MS);
+        assert!(run.outcomes().iter().all(|outcome| *outcome == "complete"));
+        assert_eq!(run.outcomes().len(), 2 - usize::from(first));
+    }
+}
+
 #[test]
 fn a_client_that_hangs_up_after_the_marker_has_its_answer() {
     let mut peers = Peers::new();

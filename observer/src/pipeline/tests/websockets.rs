@@ -99,6 +99,24 @@ fn an_answer_that_is_seen_before_what_asked_for_it_is_its_answer() {
     assert!(entries.iter().all(|entry| entry.status == Some(101)));
 }
 
+/// The same of the upgrade's answer, and of all that a call said before the write that asked for it returned.
+#[test]
+fn answers_that_are_read_before_what_asked_for_them_was_written() {
+    let mut script = Script::new(10, 1);
+    let asked = script.now();
+    script.wait_ms(5).read(OK).wait_ms(30).write_since(asked, UP);
+    script.wait_ms(50);
+    let asked = script.now();
+    script.wait_ms(20).read(received(CREATED)).wait_ms(10).read(delta("Hello"));
+    script.wait_ms(30).write_since(asked, sent(CREATE)).read(received(COMPLETED));
+    let run = run(script.records());
+    let entry = run.only();
+    assert_eq!((entry.outcome, entry.events, entry.visible_chars), (Some(Outcome::Complete), 3, 5));
+    assert_eq!((entry.status, entry.request.as_ref().unwrap().model.as_deref()), (Some(101), Some("gpt-x")));
+    close_to(entry.firsts.byte, 20.0 * MS);
+    close_to(entry.firsts.visible, 30.0 * MS);
+}
+
 /// A client need not wait for the session's answers before it asks for a response.
 #[test]
 fn what_concerns_the_session_is_no_part_of_a_response() {

@@ -305,6 +305,27 @@ impl Framer {
         Hole::Lost
     }
 
+    /// The frames whose heads end in these bytes, if they come next; none where the place is not known.
+    pub(super) fn ahead<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = Frame> + use<'a> {
+        let (mut head, have) = (self.head, self.have);
+        let mut skip = match self.at {
+            At::Head => Some(0),
+            At::Payload { left, pad, .. } => Some(left as usize + pad as usize),
+            At::Preface(_) | At::PadLength(_) | At::Hunt => None,
+        };
+        let mut have = if skip == Some(0) { have.min(HEAD) } else { 0 };
+        let mut rest = bytes;
+        std::iter::from_fn(move || {
+            rest = rest.get(skip?..)?;
+            let (more, after) = rest.split_at_checked(HEAD - have)?;
+            head.get_mut(have..)?.copy_from_slice(more);
+            (have, rest) = (0, after);
+            let frame = Frame::read(&head)?;
+            skip = Some(frame.length as usize);
+            Some(frame)
+        })
+    }
+
     fn take_head(&mut self, input: &mut &[u8], at: Moment) -> Option<Frame> {
         let frame = self.collect(input, at)?;
         self.have = 0;

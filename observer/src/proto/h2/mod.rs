@@ -117,6 +117,13 @@ impl Protocol for Http2 {
         }
     }
 
+    fn early(&self, bytes: &[u8]) -> bool {
+        self.responses
+            .framer
+            .ahead(bytes)
+            .any(|frame| frame.kind == frame::HEADERS && self.streams.unasked(frame.stream))
+    }
+
     fn held(&self) -> usize {
         size_of::<Self>() + self.requests.held() + self.responses.held() + self.streams.held()
     }

@@ -74,6 +74,14 @@ impl Streams {
         self.open.contains_key(&id)
     }
 
+    /// Whether an answer on this stream comes before its request, or before that is complete.
+    pub(super) fn unasked(&self, id: u32) -> bool {
+        match self.open.get(&id) {
+            Some(stream) => stream.request.is_some() && matches!(stream.answer, Answer::Waiting),
+            None => self.is_new(id) && !self.blind,
+        }
+    }
+
     pub(super) fn last(&self) -> u32 {
         self.last
     }

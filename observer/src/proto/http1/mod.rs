@@ -155,6 +155,10 @@ impl Protocol for Http1 {
         }
     }
 
+    fn early(&self, _: &[u8]) -> bool {
+        self.socket.is_none() && self.responses.idle() && self.open.front().is_none_or(|open| open.writing)
+    }
+
     fn held(&self) -> usize {
         let queue = self.open.capacity() * size_of::<Exchange>();
         let socket = self.socket.as_ref().map_or(0, |socket| socket.held());
