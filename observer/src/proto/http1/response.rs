@@ -106,10 +106,13 @@ impl Http1 {
         }
     }
 
-    /// The connection is a WebSocket from here on, the exchange goes on as its messages.
+    /// The connection is a WebSocket from here on, the exchange goes on as its messages. What was asked behind it (bytes of
+    /// the client's that only looked like a request, or a client that did not wait for its upgrade) gets no answer any more.
     fn hand_over(&mut self, id: ExchangeId, head: &ResponseHead, at: Moment, sink: &mut dyn Sink) {
         self.end_request_early(at, sink);
-        self.open.clear();
+        for behind in self.open.drain(..).skip(1) {
+            sink.message(behind.id, at, Message::End(End::Lost));
+        }
         self.requests = Half::default();
         self.responses = Half::default();
         self.socket = Some(Box::new(Socket::new(id, head)));

@@ -436,3 +436,17 @@ proptest! {
         super::fuzz_exchange(&data);
     }
 }
+
+/// Bytes behind a request for an upgrade may look like another request: every exchange that began ends, though the socket
+/// takes the connection over. Found by fuzzing.
+#[test]
+fn what_was_asked_behind_an_upgrade_ends_with_it() {
+    let mut talk = Talk::new();
+    talk.write("GET /v1/realtime HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .write("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab")
+        .read("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+    let said = talk.said();
+    assert_eq!(said[said.len() - 3..], ["1: status 101", "2: request end, lost true", "2: Lost"]);
+    talk.close(Closing::Peer);
+    assert_eq!(talk.said(), ["1: PeerClosed"]);
+}
