@@ -102,6 +102,9 @@ impl Http1 {
         if status == 101 || (tunnel && (200..300).contains(&status)) {
             self.note(id, at, if status == 101 { "upgraded" } else { "tunnel" }, sink);
             self.end_response(End::Complete, at, sink);
+            while !self.open.is_empty() {
+                self.end_response(End::Lost, at, sink); // asked behind it: no answer will come
+            }
             self.die();
         }
     }

@@ -449,4 +449,12 @@ fn what_was_asked_behind_an_upgrade_ends_with_it() {
     assert_eq!(said[said.len() - 3..], ["1: status 101", "2: request end, lost true", "2: Lost"]);
     talk.close(Closing::Peer);
     assert_eq!(talk.said(), ["1: PeerClosed"]);
+
+    // The same where the connection becomes something that is not followed.
+    let mut talk = Talk::new();
+    talk.write("GET /v1/x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
+        .write(GET)
+        .read("HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\nConnection: Upgrade\r\n\r\n");
+    let said = talk.said();
+    assert_eq!(said[said.len() - 3..], ["1: note upgraded", "1: Complete", "2: Lost"]);
 }
