@@ -134,9 +134,7 @@ impl Protocol for Http1 {
         if how == Closing::Peer && matches!(self.responses.state, State::Body(Framing::UntilClose, _)) {
             self.end_response(End::Complete, at, sink);
         }
-        while !self.open.is_empty() {
-            self.end_response(end, at, sink);
-        }
+        self.end_all(end, at, sink);
         self.die();
     }
 
@@ -201,9 +199,7 @@ impl Http1 {
     /// What came is no HTTP/1: nothing after it can be trusted.
     fn give_up(&mut self, id: ExchangeId, reason: &'static str, at: Moment, sink: &mut dyn Sink) {
         self.note(id, at, reason, sink);
-        while !self.open.is_empty() {
-            self.end_response(End::Lost, at, sink);
-        }
+        self.end_all(End::Lost, at, sink);
         self.die();
     }
 

@@ -102,9 +102,7 @@ impl Http1 {
         if status == 101 || (tunnel && (200..300).contains(&status)) {
             self.note(id, at, if status == 101 { "upgraded" } else { "tunnel" }, sink);
             self.end_response(End::Complete, at, sink);
-            while !self.open.is_empty() {
-                self.end_response(End::Lost, at, sink); // asked behind it: no answer will come
-            }
+            self.end_all(End::Lost, at, sink); // asked behind it: no answer will come
             self.die();
         }
     }
@@ -141,6 +139,13 @@ impl Http1 {
             }
         }
         sink.message(open.id, at, Message::End(end));
+    }
+
+    /// No exchange goes on.
+    pub(super) fn end_all(&mut self, end: End, at: Moment, sink: &mut dyn Sink) {
+        while !self.open.is_empty() {
+            self.end_response(end, at, sink);
+        }
     }
 
     /// Says that the request being written will not be seen whole; its bytes are still framed.
