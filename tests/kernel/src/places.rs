@@ -25,16 +25,23 @@ pub fn provider() -> Result<PathBuf> {
     sibling("llmo-provider", "cargo build -p provider")
 }
 
-/// Beside this program (`target/PROFILE/NAME`), beside its folder (tests lie in `deps`), or in the target directory of
-/// the same profile (cargo may keep tests in a build directory elsewhere).
+/// In the target directory of this program's profile, else beside this program or its folder. The target directory
+/// comes first: it is where this checkout's `cargo build` puts programs. Tests may lie in a build directory that other
+/// checkouts share, and what lies beside them there can be old, and built with other features.
 fn sibling(name: &str, build: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("cannot tell where this program is")?;
-    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
     let target = env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
-    let folders = own.ancestors().skip(1).take(2).map(Path::to_owned).chain([target.join(profile)]);
-    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
-    found.with_context(|| format!("no {name} beside {}: build it with `{build}`", own.display()))
+    let found = find(name, &own, &target);
+    found.with_context(|| {
+        format!("no {name} in {}, nor beside {}: build it with `{build}`", target.display(), own.display())
+    })
+}
+
+fn find(name: &str, own: &Path, target: &Path) -> Option<PathBuf> {
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let beside = own.ancestors().skip(1).take(2).map(Path::to_owned);
+    [target.join(profile)].into_iter().chain(beside).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// The folder of the client programs' sources.
@@ -78,4 +85,24 @@ pub fn tool(name: &str) -> Option<PathBuf> {
 fn cache() -> PathBuf {
     let home = env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
     env::var_os("LLM_OBSERVER_CACHE").map_or_else(|| home.join(".cache/llm-observer"), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_program_in_a_shared_build_directory_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+        let [build, target] = ["build", "target"].map(|name| folder.path().join(name));
+        for place in [build.join(profile), target.join(profile)] {
+            std::fs::create_dir_all(&place).unwrap();
+            std::fs::write(place.join("program"), "").unwrap();
+        }
+        let own = build.join(profile).join("deps/test-0123");
+        assert_eq!(find("program", &own, &target), Some(target.join(profile).join("program")));
+        std::fs::remove_dir_all(&target).unwrap();
+        assert_eq!(find("program", &own, &target), Some(build.join(profile).join("program")));
+    }
 }
