@@ -19,6 +19,7 @@ pub mod places;
 pub mod raw;
 pub mod rig;
 pub mod truth;
+pub mod verdicts;
 
 use std::time::{Duration, Instant};
 

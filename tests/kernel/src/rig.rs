@@ -45,11 +45,26 @@ impl Rig {
     /// # Errors
     /// As `new`.
     pub fn with(options: impl FnOnce(Options) -> Options) -> Result<Self> {
+        Self::start(options, "")
+    }
+
+    /// The same as `new`, the daemon being configured: its configuration file's text.
+    ///
+    /// # Errors
+    /// As `new`, and if the daemon does not take the configuration.
+    pub fn tuned(config: &str) -> Result<Self> {
+        Self::start(|options| options, config)
+    }
+
+    fn start(options: impl FnOnce(Options) -> Options, config: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let own = Options { names: clients::hosts(), ..Options::in_memory(dir.path().to_owned()) };
         let provider = Provider::start(&options(own))?;
         let clients = Clients::set_up()?;
-        Ok(Self { provider, clients, daemon: Daemon::start()?, dir })
+        let file = dir.path().join("observer.yml");
+        std::fs::write(&file, config)?;
+        let daemon = Daemon::start_with(&["--config", &file.to_string_lossy()], &[])?;
+        Ok(Self { provider, clients, daemon, dir })
     }
 
     /// A run of the named client.

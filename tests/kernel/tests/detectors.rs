@@ -2,22 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
-use std::time::Duration;
-
 use kernel_tests::rig::Rig;
-use kernel_tests::{skipped, wait_for};
+use kernel_tests::skipped;
 use serde_json::Value;
 
-/// The sum of the series of a metric whose labels have all of `parts`.
+/// The sum of a metric's series.
 fn number(rig: &Rig, metric: &str, parts: &[&str]) -> f64 {
-    let text = rig.daemon.metrics().unwrap();
-    let ours = |line: &&str| line.starts_with(&format!("{metric}{{")) && parts.iter().all(|part| line.contains(part));
-    text.lines().filter(ours).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    rig.number(metric, parts).unwrap()
 }
 
 fn when(rig: &Rig, metric: &str, parts: &[&str], want: f64) {
-    let found = wait_for(metric, Duration::from_secs(20), || (number(rig, metric, parts) == want).then_some(()));
-    assert!(found.is_ok(), "{metric} {parts:?} is {}, not {want}", number(rig, metric, parts));
+    rig.number_is(metric, parts, want).unwrap();
 }
 
 fn run(rig: &Rig, client: &str, models: &[&str]) -> Vec<String> {

@@ -1,0 +1,162 @@
+//! Chunk regression on live traffic: an unmodified SDK, streams that are cut otherwise at the same rate of text.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+use kernel_tests::rig::Rig;
+use kernel_tests::skipped;
+use provider::script::{Reply, Say, Scenario, Shape, Step, Tokens, answer, deltas};
+use serde_json::{Value, json};
+
+const DETECTOR: &str = "chunk_regression";
+
+/// A baseline of twenty streams, the newest ten against it. A busy host bends rates, bursts and pauses, which are not what these
+/// tests are about: half as fast is as fast here, and only what no scheduler does is a burst or a pause.
+const CONFIG: &str = "detect:
+  chunk_regression:
+    baseline_streams: 20
+    streams: 10
+    speed_tolerance: 0.5
+    head_burst: 100
+    stalled_share: 0.9
+";
+
+/// Streams that leave the detector's window of 64 are learned: the first judged one is the 84th.
+const LEARNING: f64 = 83.0;
+
+/// The model all of these tests ask for: a baseline is that of one model.
+const MODEL: &str = "scenario:cut#live";
+
+/// Calls at once.
+const PARALLEL: usize = 12;
+
+/// 320 characters of 80 tokens in all, so cut.
+fn cut(middle: Vec<Step>) -> Reply {
+    Reply::of(answer(middle, "stop")).usage(Tokens { input: 20, output: 80, ..Tokens::default() })
+}
+
+/// 16 characters every 40 ms.
+fn large() -> Reply {
+    cut(vec![deltas(20, 16, 40_000)])
+}
+
+/// The same text at the same rate, a quarter at a time.
+fn small() -> Reply {
+    cut(vec![deltas(80, 4, 10_000)])
+}
+
+fn ask(rig: &Rig, reply: Reply, streams: usize) {
+    rig.provider.register("cut", Scenario::always(reply));
+    let run = rig.run("openai-sync-chat").unwrap().env("CLIENT_PARALLEL", &PARALLEL.to_string());
+    let (ended, status) = run.start(&vec![MODEL.to_owned(); streams]).unwrap().finish().unwrap();
+    assert!(status.success() && ended.len() == streams && ended.iter().all(|said| said.error.is_none()), "{ended:?}");
+}
+
+/// Streams of `large` until one was judged; how many.
+fn learn(rig: &Rig) -> f64 {
+    let mut asked = 0;
+    loop {
+        ask(rig, large(), 3 * PARALLEL);
+        asked += 3 * PARALLEL;
+        let judged = rig.judged_when(DETECTOR, asked as f64).unwrap();
+        assert_eq!(judged.withheld, rig.withheld(DETECTOR, "learning").unwrap());
+        if judged.evaluated > 0.0 {
+            assert!(judged.withheld >= LEARNING, "{judged:?}");
+            assert!(rig.findings(DETECTOR).unwrap().is_empty());
+            return asked as f64;
+        }
+        // Streams of which one arrival is not known have a baseline of their own: then it takes some more.
+        assert!(asked < 300, "no baseline of {asked} streams: {judged:?}");
+    }
+}
+
+/// So many more streams, all of them judged.
+fn judged_too(rig: &Rig, reply: Reply, streams: usize, before: &mut f64) {
+    let evaluated = rig.judged(DETECTOR).unwrap().evaluated;
+    ask(rig, reply, streams);
+    *before += streams as f64;
+    assert_eq!(rig.judged_when(DETECTOR, *before).unwrap().evaluated, evaluated + streams as f64);
+}
+
+fn near(value: &Value, want: f64) -> bool {
+    (value.as_f64().unwrap() / want - 1.0).abs() < 0.05
+}
+
+#[test]
+fn chunks_of_a_quarter_at_the_same_rate_are_smaller_until_they_are_as_before() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::tuned(CONFIG).unwrap();
+    let mut asked = learn(&rig);
+    judged_too(&rig, small(), 16, &mut asked);
+    let finding = rig.finding_when(DETECTOR, |finding| finding["inputs"]["chars_per_chunk"] == 4.0).unwrap();
+    assert_eq!((&finding["kind"], &finding["severity"]), (&json!("smaller"), &json!("warning")), "{finding}");
+    assert_eq!((&finding["model"], &finding["ended"]), (&json!(MODEL), &Value::Null), "{finding}");
+    let (now, then) = (&finding["inputs"], &finding["baseline"]);
+    assert!(now["streams"] == 10 && near(&now["tokens_per_chunk"], 1.0), "{finding}");
+    assert!(near(&then["chars_per_chunk"], 16.0) && near(&then["tokens_per_chunk"], 4.0), "{finding}");
+    let excluded = finding["excluded_causes"].as_array().unwrap();
+    assert!(excluded.contains(&json!("a slower or faster provider")), "{finding}");
+    for id in finding["streams"].as_array().unwrap() {
+        let stream = rig.daemon.stream(id.as_str().unwrap()).unwrap();
+        assert_eq!((stream.chunks, stream.visible_chars), (80, 320), "a stream to look at is one that changed");
+    }
+    rig.number_is("llm_chunk_regression_active", &["kind=\"smaller\""], 1.0).unwrap();
+    assert_eq!(rig.number("llm_chunk_regression_active", &[]).unwrap(), 1.0);
+    judged_too(&rig, large(), 16, &mut asked);
+    rig.finding_when(DETECTOR, |finding| finding["kind"] == "smaller" && !finding["ended"].is_null()).unwrap();
+    rig.number_is("llm_chunk_regression_active", &[], 0.0).unwrap();
+}
+
+/// An event of 16 characters that is padded with a thousand more bytes, in the manner of the vendor.
+fn padded() -> Say {
+    let delta = json!([{"index": 0, "delta": {"content": "sixteen letters."}, "finish_reason": null}]);
+    let chunk = json!({
+        "id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": 1, "model": MODEL, "choices": delta,
+        "obfuscation": "x".repeat(1_000),
+    });
+    Say::Raw(format!("data: {chunk}\n\n"))
+}
+
+#[test]
+fn neither_padding_nor_a_slower_provider_nor_gathered_events_are_chunks_of_another_size() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::tuned(CONFIG).unwrap();
+    let mut asked = learn(&rig);
+    judged_too(&rig, cut(vec![Step::new(40_000, padded()).times(20)]), 16, &mut asked);
+    assert_eq!(rig.findings(DETECTOR).unwrap(), [] as [Value; 0]);
+    // A quarter of the text at a time, and a quarter of the rate.
+    judged_too(&rig, cut(vec![deltas(20, 4, 40_000)]), 16, &mut asked);
+    assert_eq!(rig.findings(DETECTOR).unwrap(), [] as [Value; 0]);
+    rig.number_is("llm_chunk_regression_active", &[], 0.0).unwrap();
+    // Four events in one record: that is a finding, of its own kind.
+    let hold = Shape { hold: true, ..Shape::default() };
+    let four = |_| [deltas(3, 16, 0).shape(hold), deltas(1, 16, 160_000)];
+    judged_too(&rig, cut((0..5).flat_map(four).collect()), 16, &mut asked);
+    let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "coalescing").unwrap();
+    assert!(near(&finding["inputs"]["chars_per_chunk"], 16.0), "{finding}");
+}
+
+#[test]
+fn short_streams_broken_ones_and_few_whole_ones_are_withheld() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::tuned(CONFIG).unwrap();
+    let run = |models: &[&str]| {
+        let models: Vec<String> = models.iter().map(|model| format!("scenario:{model}")).collect();
+        rig.run("openai-sync-chat").unwrap().start(&models).unwrap().finish().unwrap();
+    };
+    // Five chunks each; six and then a reset.
+    run(&["length#a", "length#b", "length#c", "reset#d", "reset#e"]);
+    ask(&rig, large(), 24);
+    ask(&rig, small(), 24);
+    let judged = rig.judged_when(DETECTOR, 53.0).unwrap();
+    assert_eq!(judged.evaluated, 0.0);
+    for (reason, want) in [("short", 3.0), ("incomplete", 2.0), ("learning", 48.0)] {
+        assert_eq!(rig.withheld(DETECTOR, reason).unwrap(), want, "{reason}");
+    }
+    assert_eq!(rig.findings(DETECTOR).unwrap(), [] as [Value; 0]);
+}
