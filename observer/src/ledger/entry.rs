@@ -26,7 +26,7 @@ pub struct Entry {
     pub api: &'static str,
     /// `gen_ai.operation.name`.
     pub operation: &'static str,
-    /// `http/1.1` …
+    /// `http/1.1`, `h2`, `websocket`, `tls` (a shape) …
     pub protocol: &'static str,
     /// Only its shape was seen: times and sizes on the wire, no plaintext.
     pub shape: bool,

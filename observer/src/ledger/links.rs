@@ -89,7 +89,7 @@ pub struct Link {
     pub provider: &'static str,
     /// The host of its first call, without a port.
     pub server_address: Option<String>,
-    /// Of its first call: `http/1.1`, `h2` …
+    /// Of its latest call, since an upgrade changes it: `http/1.1`, `h2`, `websocket` …
     pub protocol: &'static str,
     /// The other end.
     pub remote: Option<SocketAddr>,
@@ -182,6 +182,7 @@ impl Links {
             news(link, News::Reused { idle: idle as f64 / 1e9 }, audience);
             link.suspect = (idle >= STALE_IDLE_NS).then(|| Suspect { retransmits: path.map_or(0, Path::sent_again) });
         }
+        link.protocol = entry.protocol;
         link.streams += 1;
         link.open += 1;
         link.most = link.most.max(link.open);

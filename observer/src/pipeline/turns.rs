@@ -15,6 +15,9 @@ use crate::units::{LossCause, Moment};
 /// Added to a socket's exchange id for each further call on it.
 const STEP: u64 = 1 << 48;
 
+/// What calls on a socket show as their protocol.
+const PROTOCOL: &str = "websocket";
+
 /// An open socket, or an upgrade that waits for its answer.
 pub(super) struct Socket {
     pub(super) exchange: ExchangeId,
@@ -51,8 +54,9 @@ impl Socket {
         Socket { exchange, row, head, at, asked: None, dialect, answer: None, turns, begun: 0 }
     }
 
-    /// The upgrade was granted.
+    /// The upgrade was granted: from here on the connection speaks another protocol, and so do the calls on it.
     pub(super) fn opened(&mut self, head: &ResponseHead) {
+        self.head.protocol = PROTOCOL;
         self.answer = Some(head.clone());
     }
 

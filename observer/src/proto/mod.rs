@@ -176,7 +176,7 @@ pub struct RequestHead {
     pub headers: Vec<(String, String)>,
     /// Salted hash of the credential, to tell tenants apart. Never the credential.
     pub credential_hash: Option<u64>,
-    /// `http/1.1`, `h2` …
+    /// `http/1.1`, `h2`, `websocket` (calls behind an upgrade) …
     pub protocol: &'static str,
 }
 

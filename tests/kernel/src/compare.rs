@@ -130,7 +130,8 @@ fn api(api: Api) -> &'static str {
 /// The ledger's word.
 fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
-        Protocol::Http1 | Protocol::Websocket => "http/1.1",
+        Protocol::Http1 => "http/1.1",
+        Protocol::Websocket => "websocket",
         Protocol::Http2 => "h2",
     }
 }

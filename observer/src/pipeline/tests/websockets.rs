@@ -55,7 +55,7 @@ fn each_turn_is_a_call_that_begins_with_its_message() {
     let entries: Vec<&Entry> = run.pipeline.book().ended().collect();
     assert_ne!(entries[0].id, entries[1].id);
     for entry in entries {
-        assert_eq!((entry.api, entry.protocol, entry.status), ("openai.responses", "http/1.1", Some(101)));
+        assert_eq!((entry.api, entry.protocol, entry.status), ("openai.responses", "websocket", Some(101)));
         assert_eq!((entry.events, entry.chunks, entry.visible_chars, entry.keepalives), (4, 2, 11, 0));
         assert_eq!(entry.request.as_ref().unwrap().model.as_deref(), Some("gpt-x"));
         assert_eq!((entry.response_id.as_deref(), entry.usage.output), (Some("resp_1"), Some(2)));
@@ -168,9 +168,26 @@ fn a_refused_upgrade_is_a_failed_call() {
     script.write(UP).wait_ms(5).read(answer).close();
     let run = run(script.records());
     let entry = run.only();
-    assert_eq!((entry.outcome, entry.status), (Some(Outcome::HttpError), Some(401)));
+    assert_eq!((entry.outcome, entry.status, entry.protocol), (Some(Outcome::HttpError), Some(401), "http/1.1"));
     assert_eq!(entry.error_kind.as_deref(), Some("invalid_api_key"));
     assert!((entry.firsts.byte.unwrap() - 5.0 * MS).abs() < MS);
+}
+
+#[test]
+fn calls_show_the_protocol_they_were_made_in_and_the_connection_that_of_the_latest() {
+    let mut script = Script::new(10, 1);
+    script.write(chat()).wait_ms(5).read(HEAD).read(DONE).read(LAST);
+    let mut one = run(script.records());
+    let link = |run: &Run| run.pipeline.links().iter().map(|link| link.protocol).collect::<Vec<_>>();
+    assert_eq!(link(&one), ["http/1.1"]);
+    let known = script.records().len();
+    script.write(UP).wait_ms(5).read(OK);
+    turn(&mut script);
+    one.play(&script.records()[known..]);
+    let mut calls: Vec<_> = one.pipeline.book().ended().map(|entry| (entry.api, entry.protocol)).collect();
+    calls.sort_unstable();
+    assert_eq!(calls, [("openai.chat", "http/1.1"), ("openai.responses", "websocket")]);
+    assert_eq!(link(&one), ["websocket"]);
 }
 
 #[test]
