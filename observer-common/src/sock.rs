@@ -78,18 +78,21 @@ pub struct SockState {
     pub lost_len: [u32; 2],
     /// `MARK_*` of each direction.
     pub marks: [u32; 2],
-    /// The peer's IPv4 packets: the next one's number, and above it (`NUMBERED`) how many in a row were numbered so.
+    /// The peer's IPv4 packets: the next one's number, and above it (`NUMBERED`) how far such numbers are trusted.
     pub numbers: u32,
     /// Packets that never came, not told yet.
     pub missed: u32,
 }
 
-/// A packet that came in its turn, in `SockState::numbers`.
+/// A packet that came in its turn, in `SockState::numbers`: each adds one, each number left out takes one.
 pub const NUMBERED: u32 = 1 << 16;
 
-/// So many in a row, and a number left out is a packet that was lost: before, the sender may number otherwise (by host, at
-/// random, not at all).
-pub const NUMBERED_ENOUGH: u32 = 8;
+/// With so much trust a number left out is a packet that was lost. Two packets in a row are enough: numbers at random follow each
+/// other once in 65,536, and a path may die right after the handshake.
+pub const NUMBERED_ENOUGH: u32 = 1;
+
+/// Trust grows no further, so that a sender that changes its way loses it soon.
+pub const NUMBERED_MOST: u32 = 8;
 
 /// More than so many left out at once are no loss, but another way of numbering.
 pub const MOST_MISSED: u32 = 1024;

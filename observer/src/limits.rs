@@ -172,9 +172,11 @@ pub const TCP_PIECES: usize = 256;
 /// Bytes of them.
 pub const TCP_BYTES: usize = 256 * 1024;
 
-/// How long segments wait. Six retransmissions that double their patience from 200 ms on take 12.6 s; what has not come by
-/// then, and was not acknowledged either, is taken for a record that we lost.
-pub const TCP_HOLE_NS: u64 = 15_000_000_000;
+/// How long segments wait. What our ring loses is told by the next segment, so a hole is nearly always the network's, and a
+/// sender doubles its patience up to two minutes between two tries (Linux: TCP_RTO_MAX). What has not come by then, and was
+/// not acknowledged either, is taken for a segment that never passed us. Earlier, bytes that had not come would have been
+/// given an arrival, and the application the blame for not reading them.
+pub const TCP_HOLE_NS: u64 = 120_000_000_000;
 
 /// How far from the next byte a segment may lie: more than the largest receive window in use (tcp_rmem ends at 6 MiB by
 /// default). What lies beyond, the receiver drops.

@@ -30,8 +30,8 @@ pub enum Carries {
 pub enum Trouble {
     /// A segment was lost or overtaken: what came after it waited.
     Hole,
-    /// Packets of the peer were lost on the way here.
-    Missed,
+    /// So many packets of the peer were lost on the way here.
+    Missed(u32),
     /// The peer sent again what had come before: an acknowledgement was lost, or it lost patience.
     Again,
     /// This side had to send again.
@@ -40,6 +40,22 @@ pub enum Trouble {
     Rtt,
     /// This side had no room to receive: the application does not read.
     NoRoom,
+}
+
+impl Trouble {
+    /// It happens at one moment.
+    fn is_point(self) -> bool {
+        !matches!(self, Trouble::Hole | Trouble::NoRoom)
+    }
+
+    /// Packets that had to be sent once more.
+    fn packets(self) -> u32 {
+        match self {
+            Trouble::Missed(packets) => packets,
+            Trouble::Again | Trouble::Retransmit => 1,
+            Trouble::Hole | Trouble::Rtt | Trouble::NoRoom => 0,
+        }
+    }
 }
 
 /// A followed socket.
@@ -137,23 +153,45 @@ impl Path {
         self.troubles.push_back((trouble, from, to));
     }
 
-    /// What explains that bytes which came at `to` had not come since `from`: a hole or a closed window for a good part of the
-    /// time, a retransmission at its end, a round-trip time that jumped. `None`: nothing that was seen.
+    /// What explains at least half of the silence between `from` and `to`, when bytes came again: a closed window, or what the
+    /// network did in the meantime. `None`: nothing that was seen.
+    ///
+    /// A loss explains as much as it takes to send again, no more: a peer that paused for a second and whose first packet then
+    /// was lost is not excused by it.
     #[must_use]
     pub fn explains(&self, from: Ns, to: Ns) -> Option<Trouble> {
-        let near = u64::from(self.srtt_us.unwrap_or(0)) * 4 * 1_000;
-        let near = near.max(NEAR_NS);
-        let most = |a: Ns, b: Ns| (b.min(to) - a.max(from)) * 4 >= to - from;
-        let fits = |&&(trouble, a, b): &&(Trouble, Ns, Ns)| match trouble {
-            Trouble::Hole | Trouble::NoRoom => a <= to && b >= from && most(a, b),
-            Trouble::Again | Trouble::Retransmit | Trouble::Missed => a >= from && a <= to && to - a <= near,
-            Trouble::Rtt => a >= from && a <= to,
-        };
-        if self.no_room_since.is_some_and(|since| since < to && most(since, to)) {
+        let enough = ((to - from) / 2).max(1);
+        let closed = self.no_room_since.map_or(0, |since| to - since.max(from));
+        if self.lasted(Trouble::NoRoom, from, to) + closed >= enough {
             return Some(Trouble::NoRoom);
         }
-        let found = || self.troubles.iter().filter(fits).map(|(trouble, ..)| *trouble);
-        found().find(|trouble| *trouble == Trouble::NoRoom).or_else(|| found().next())
+        let within = self.troubles.iter().filter(|&&(_, _, at)| at > from && at <= to);
+        let points = || within.clone().map(|(trouble, ..)| *trouble).filter(|trouble| trouble.is_point());
+        if points().any(|trouble| trouble == Trouble::Rtt) {
+            return Some(Trouble::Rtt);
+        }
+        if self.lasted(Trouble::Hole, from, to) >= enough {
+            return Some(Trouble::Hole);
+        }
+        let lost = points().map(Trouble::packets).fold(0, u32::saturating_add);
+        points().next_back().filter(|_| self.resending_ns(lost) >= enough)
+    }
+
+    /// How long a trouble that lasts was there between two moments; where it was there twice at once, it counts once.
+    fn lasted(&self, wanted: Trouble, from: Ns, to: Ns) -> u64 {
+        let (mut sum, mut counted_from) = (0, to);
+        for &(_, since, until) in self.troubles.iter().rev().filter(|(trouble, ..)| *trouble == wanted) {
+            sum += until.min(counted_from) - since.max(from);
+            counted_from = counted_from.min(since);
+        }
+        sum
+    }
+
+    /// How long it takes at least until a packet comes through of which `lost` were lost before it, one after the other: the
+    /// timer of the sender doubles each time (RFC 6298, with the 200 ms that Linux waits at least).
+    fn resending_ns(&self, lost: u32) -> u64 {
+        let timer = RESEND_LEAST_NS + u64::from(self.srtt_us.unwrap_or(0)) * 4 * 1_000;
+        timer.saturating_mul((1 << lost.min(RESENDS)) - 1)
     }
 
     /// Segments this side sent again: as TCP tells, or as they passed.
@@ -213,15 +251,19 @@ impl Path {
         self.retransmits = info.retransmits.or(self.retransmits);
         let Some(srtt) = info.srtt_us else { return };
         let least = self.least_us.map_or(srtt, |least| least.min(srtt));
-        if srtt > least.saturating_mul(RTT_JUMP).max(RTT_JUMP_LEAST_US) {
+        let jump = least.saturating_mul(RTT_JUMP).max(RTT_JUMP_LEAST_US);
+        // Only the jump itself: a path that stays slow delays nothing that follows.
+        if srtt > jump && self.srtt_us.is_none_or(|before| before <= jump) {
             self.note(Trouble::Rtt, info.at, info.at);
         }
         (self.srtt_us, self.least_us) = (Some(srtt), Some(least));
     }
 }
 
-/// A retransmission this near to the bytes that come next is why they come now.
-const NEAR_NS: u64 = 100_000_000;
+/// The least time until Linux sends again what nobody acknowledged.
+const RESEND_LEAST_NS: u64 = 200_000_000;
+/// Doublings of that time that are reckoned with: beyond, any silence is explained.
+const RESENDS: u32 = 16;
 
 /// A smoothed round-trip time this many times the least one …
 const RTT_JUMP: u32 = 4;
@@ -253,7 +295,7 @@ impl Socket {
         self.path.sees(segment.direction, seen, segment.at);
         if segment.direction == Direction::Read && segment.missed > 0 {
             self.path.missed += u64::from(segment.missed);
-            self.path.note(Trouble::Missed, segment.at, segment.at);
+            self.path.note(Trouble::Missed(segment.missed), segment.at, segment.at);
         }
         if segment.direction == Direction::Write && !segment.rst {
             self.path.room(segment.zero_window, segment.at);

@@ -11,6 +11,7 @@
 pub mod clients;
 pub mod compare;
 pub mod daemon;
+pub mod far;
 pub mod helper;
 pub mod kinds;
 pub mod ledger;

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use kernel_tests::{places, skipped};
@@ -100,4 +101,64 @@ fn without_cgroup_v2_it_runs_and_doctor_says_what_is_lost() {
     let table = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert_eq!(doctor.status.code(), Some(1), "{table}");
     assert!(table.contains("cgroup") && table.contains("mount -t cgroup2"), "{table}");
+}
+
+/// A part of the cgroup tree, as a cgroup namespace shows it: the whole is found through the host's first process, and where
+/// that cannot be seen either, `doctor` says what is lost and how to get it back.
+#[test]
+fn in_a_cgroup_namespace_it_looks_for_the_whole_tree_and_says_when_it_is_not_there() {
+    if skipped() {
+        return;
+    }
+    let tree = cgroup2_mount();
+    let part = Part::new(&tree);
+    let inside = format!("umount -l {0}; mount -t cgroup2 none {0}", tree.display());
+    let seen = fs::read_dir("/proc/1/root").is_ok();
+    if !seen {
+        println!(
+            "the host's first process keeps its root to itself on this machine: the whole tree cannot be found through it"
+        );
+    }
+    for (pids, code) in [("", i32::from(!seen)), ("--pid --fork --mount-proc", 1)] {
+        let doctor =
+            part.run_inside(&format!("unshare --cgroup --mount --propagation private {pids}"), &inside, "doctor");
+        let table = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        assert_eq!(doctor.status.code(), Some(code), "{pids}: {table}{}", String::from_utf8_lossy(&doctor.stderr));
+        let told = table.contains("is a part of the host's cgroup tree") && table.contains("--cgroupns=host");
+        assert_eq!(told, code == 1, "{pids}: {table}");
+    }
+}
+
+fn cgroup2_mount() -> PathBuf {
+    let table = fs::read_to_string("/proc/self/mounts").unwrap();
+    let line = table.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"));
+    line.and_then(|line| line.split(' ').nth(1)).unwrap().into()
+}
+
+/// A cgroup of the test's own, removed with it.
+struct Part(PathBuf);
+
+impl Part {
+    fn new(tree: &Path) -> Self {
+        let path = tree.join(format!("llmo-part-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Part(path)
+    }
+
+    /// Runs `llm-observer ARGS` in this cgroup and in namespaces of its own, after `prepare`.
+    fn run_inside(&self, unshare: &str, prepare: &str, args: &str) -> Output {
+        let binary = places::daemon().unwrap();
+        let script = format!(
+            "echo $$ > {}/cgroup.procs; exec {unshare} sh -ec '{prepare}; exec timeout -s TERM 20 {} {args}'",
+            self.0.display(),
+            binary.display()
+        );
+        Command::new("sh").args(["-ec", &script]).stdin(Stdio::null()).output().unwrap()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::answer::{Part, Parts, Time, Tokens, Unit, at};
 use super::error::Failure;
 use super::exchange::{Exchange, Named, Speech, say, say_call, say_error, say_finish, say_usage};
-use super::json::loose::{self, Count, Flag, Json, List, Object, Real, Text};
+use super::json::loose::{self, Count, Flag, Inline, Json, List, Object, Real, Text};
 use super::path::Preset;
 use super::think::Tags;
 use super::{DeltaKind, Mark, RequestFacts, Row, ServerTimes, Usage, Utterance, path_ends, provider};
@@ -47,7 +47,7 @@ struct Line<'a> {
     #[serde(borrow)]
     remote_host: Text<'a>,
     #[serde(borrow)]
-    message: Object<Message<'a>>,
+    message: Inline<Message<'a>>,
     /// Of `/api/generate`, as are the thoughts beside it.
     #[serde(borrow)]
     response: Text<'a>,
@@ -108,7 +108,7 @@ impl Speech for Ollama {
 
     fn event(&mut self, _: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
         let mut spare = String::new();
-        let line = loose::read::<loose::Inline<Line<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
+        let line = loose::read::<Inline<Line<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
         self.named.say(None, line.model.word(), out);
         self.named.mark(Mark::Upstream, line.remote_host.word(), out);
         say(DeltaKind::Reasoning, &line.thinking, out);

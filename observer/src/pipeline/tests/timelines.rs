@@ -152,6 +152,40 @@ fn a_path_that_was_dead_is_the_network_although_all_came_in_order() {
     assert_eq!(run(&pair.records()).ear().causes, [Some("network")]);
 }
 
+/// The near miss: one packet takes a fifth of a second to come again, not a whole one.
+#[test]
+fn a_pause_whose_first_packet_was_lost_is_the_providers() {
+    for (missed, cause) in [(1, "provider"), (2, "network")] {
+        let mut pair = Pair::new();
+        pair.piece(100, 100, HEAD);
+        for n in 0..12 {
+            pair.piece(steady(n), steady(n), &delta("word"));
+        }
+        pair.cable.at(Ns((1_000 + steady(12) + 1_000) * MS_NS)).read_after(missed, record(delta("word").len()));
+        pair.script.at(Ns((1_001 + steady(12) + 1_000) * MS_NS)).read(delta("word"));
+        pair.piece(2_100, 2_100, DONE);
+        assert_eq!(run(&pair.records()).ear().causes, [Some(cause)], "{missed} lost");
+    }
+}
+
+/// A sender that has doubled its patience often is still waited for: what came behind the hole had not arrived before.
+#[test]
+fn a_loss_that_was_repaired_after_a_minute_is_the_network() {
+    let mut pair = Pair::new();
+    pair.piece(100, 100, HEAD);
+    for n in 0..12 {
+        pair.piece(steady(n), steady(n), &delta("word"));
+    }
+    let piece = delta("word");
+    let lost = record(piece.len());
+    pair.cable.at(Ns((1_000 + steady(12)) * MS_NS)).lose(&lost);
+    pair.cable.at(Ns((1_000 + steady(13)) * MS_NS)).read(record(piece.len()));
+    pair.cable.at(Ns((1_000 + steady(12) + 60_000) * MS_NS)).again(&lost, lost.len() as u32);
+    pair.script.at(Ns((1_001 + steady(12) + 60_000) * MS_NS)).read(&piece).read(&piece);
+    pair.piece(62_000, 62_000, DONE);
+    assert_eq!(run(&pair.records()).ear().causes, [Some("network")]);
+}
+
 #[test]
 fn an_application_that_leaves_no_room_is_local_too() {
     let paused = |n: u64| if n >= 10 { steady(n) + 800 } else { steady(n) };

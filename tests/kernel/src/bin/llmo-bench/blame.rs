@@ -1,9 +1,12 @@
-//! Who is blamed for a silence, a hundred times each: an application that blocks, and a provider that pauses.
+//! Who is blamed for a silence, a hundred times each: an application that blocks, a provider that pauses, and a path that is dead
+//! for a while.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use kernel_tests::far::{Far, Stopped};
 use kernel_tests::rig::Rig;
 use kernel_tests::{places, wait_for};
 use provider::script::{Reply, Say, Scenario, Step, answer, deltas};
@@ -15,14 +18,21 @@ use crate::table::Table;
 const PROGRAMS: usize = 10;
 const CALLS: usize = 10;
 
-/// Both causes, by programs that hold their sockets in two ways.
+/// Two measurements of one scenario must not share names.
+static ROUND: AtomicU32 = AtomicU32::new(0);
+
+/// Every two and a half seconds nothing comes from the provider for 800 ms: each of these streams of three seconds meets it. What
+/// the sender tries then and afterwards does not fall into the next such time.
+const DEAD: [&str; 2] = ["--dead", "2500,800"];
+
+/// All causes, by programs that hold their sockets in two ways.
 pub fn run(table: &mut Table) -> Result<()> {
     let rig = Rig::new()?;
     rig.provider.register("steady", scenario(vec![deltas(70, 12, 20_000)]));
     let pause = Step::new(800_000, Say::Text(12));
     rig.provider.register("paused", scenario(vec![deltas(30, 12, 20_000), pause, deltas(30, 12, 20_000)]));
     for (cause, name, block) in [("local", "steady", "25"), ("provider", "paused", "-1")] {
-        let (streams, gap) = blamed(&rig, name, block)?;
+        let (streams, gap) = blamed(&rig, name, |how, models| local(&rig, how, models, block))?;
         let right = streams.iter().filter(|causes| **causes == [cause]).count();
         let what = format!("silences of 800 ms blamed on {cause}, of {}", streams.len());
         table.show(&what, right as f64, "streams");
@@ -31,7 +41,24 @@ pub fn run(table: &mut Table) -> Result<()> {
             table.at_most("... largest gap on the arrival clock meanwhile", gap * 1e3, "ms", 400.0);
         }
     }
+    let far = Far::new(&rig, "dead", &DEAD, &[("long", scenario(vec![deltas(150, 12, 20_000)]))], false)?;
+    let (streams, _) = blamed(&rig, "long", |how, models| far.client(how, models))?;
+    drop(far);
+    let silences: Vec<&String> = streams.iter().flatten().collect();
+    let right = silences.iter().filter(|cause| **cause == "network").count();
+    table.show(&format!("silences of a dead path blamed on network, of {}", silences.len()), right as f64, "silences");
+    table.at_most("... blamed on another", (silences.len() - right) as f64, "silences", 0.0);
+    ensure!(silences.len() >= PROGRAMS * CALLS, "the path was too good: {} silences", silences.len());
     Ok(())
+}
+
+/// A program against the provider on this host.
+fn local(rig: &Rig, how: &str, models: &[String], block: &str) -> Result<Stopped> {
+    let mut command = Command::new(rig.clients.python());
+    command.arg(places::programs().join("timelines.py")).arg(how).args(models);
+    command.env("BASE_URL", rig.provider.url()).env("SSL_CERT_FILE", rig.provider.ca().context("no authority")?);
+    command.env("BLOCK_AFTER", block).env("BLOCK_MS", "800").stdout(Stdio::null());
+    Ok(Stopped(command.spawn()?))
 }
 
 fn scenario(steps: Vec<Step>) -> Scenario {
@@ -39,21 +66,19 @@ fn scenario(steps: Vec<Step>) -> Scenario {
 }
 
 /// The causes of each stream's stalls, and the largest gap between arrivals.
-fn blamed(rig: &Rig, scenario: &str, block: &str) -> Result<(Vec<Vec<String>>, f64)> {
+fn blamed(
+    rig: &Rig,
+    scenario: &str,
+    start: impl Fn(&str, &[String]) -> Result<Stopped>,
+) -> Result<(Vec<Vec<String>>, f64)> {
+    let round = ROUND.fetch_add(1, Ordering::Relaxed);
     let models = |program: usize| -> Vec<String> {
-        (0..CALLS).map(|call| format!("{}{scenario}#{program}-{call}", provider::PREFIX)).collect()
+        (0..CALLS).map(|call| format!("{}{scenario}#{round}-{program}-{call}", provider::PREFIX)).collect()
     };
-    let mut children = Vec::new();
-    for program in 0..PROGRAMS {
-        let mut command = Command::new(rig.clients.python());
-        command.arg(places::programs().join("timelines.py")).arg(if program % 2 == 0 { "sync" } else { "async" });
-        command.args(models(program)).env("BASE_URL", rig.provider.url());
-        command.env("SSL_CERT_FILE", rig.provider.ca().context("no authority")?);
-        command.env("BLOCK_AFTER", block).env("BLOCK_MS", "800").stdout(Stdio::null());
-        children.push(command.spawn()?);
-    }
-    for mut child in children {
-        ensure!(child.wait()?.success(), "a client failed");
+    let how = |program: usize| if program.is_multiple_of(2) { "sync" } else { "async" };
+    let children: Result<Vec<Stopped>> = (0..PROGRAMS).map(|program| start(how(program), &models(program))).collect();
+    for mut child in children? {
+        ensure!(child.0.wait()?.success(), "a client failed");
     }
     let wanted: Vec<String> = (0..PROGRAMS).flat_map(models).collect();
     let ours = |stream: &&Value| {
