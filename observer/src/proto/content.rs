@@ -193,11 +193,12 @@ impl Stage {
         step.ok_or_else(|| self.note("corrupt"))
     }
 
-    /// The stream was at its end: gzip may go on with another member, zstd with another frame.
+    /// The stream was at its end: gzip may go on with another member, zstd with another frame. Behind padding nothing goes on,
+    /// however the padding is cut.
     fn next_member(&mut self, input: &[u8]) {
         let Some(first) = input.first() else { return };
         match self.coding {
-            Coding::Gzip if *first == 0x1f => {
+            Coding::Gzip if *first == 0x1f && !matches!(self.engine, Engine::Ended) => {
                 self.engine = gunzip();
                 self.at_end = false;
             }
