@@ -52,6 +52,20 @@ impl Raw {
         Ok(answer)
     }
 
+    /// Reads so many bytes of an answer, or a few more, and drops them.
+    ///
+    /// # Errors
+    /// If it ends before.
+    pub fn skip(&mut self, bytes: usize) -> Result<()> {
+        let (mut skipped, mut buffer) = (0, vec![0; 65_536]);
+        while skipped < bytes {
+            let got = self.socket.read(&mut buffer)?;
+            ensure!(got > 0, "the answer ended after {skipped} bytes");
+            skipped += got;
+        }
+        Ok(())
+    }
+
     /// Both.
     ///
     /// # Errors

@@ -67,6 +67,18 @@ impl Rig {
         Ok(got)
     }
 
+    /// Looked at so many cases and judged them all, and found nothing.
+    ///
+    /// # Errors
+    /// If it did otherwise; the error says what it did.
+    pub fn quiet_after(&self, detector: &str, cases: f64) -> Result<()> {
+        let judged = self.judged_when(detector, cases)?;
+        ensure!(judged.evaluated == cases, "{detector}: {judged:?}, not {cases} judged");
+        let findings = self.findings(detector)?;
+        ensure!(findings.is_empty(), "{detector}: {findings:?}");
+        Ok(())
+    }
+
     /// How many cases a detector could not judge for this reason.
     ///
     /// # Errors

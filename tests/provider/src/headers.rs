@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::dialect::{Api, Asked, Flavour};
+use crate::script::Reply;
 
 pub type Headers = Vec<(String, String)>;
 
@@ -20,9 +21,13 @@ pub struct Left {
 
 /// The headers of every answer to this request.
 #[must_use]
-pub fn usual(asked: &Asked, left: Option<Left>, own: &Headers) -> Headers {
+pub fn usual(asked: &Asked, left: Option<Left>, reply: &Reply) -> Headers {
     let id = "req_scripted";
-    let mut headers = vec![header("date", &date(SystemTime::now()))];
+    let now = ahead(SystemTime::now(), reply.clock_ahead_s.unwrap_or(0));
+    let mut headers = Headers::new();
+    if reply.clock_ahead_s.is_some() {
+        headers.push(header("date", &date(now)));
+    }
     match (asked.api, asked.flavour) {
         (Api::Messages, _) => headers.push(header("request-id", id)),
         (Api::Converse | Api::Invoke, _) => headers.push(header("x-amzn-requestid", id)),
@@ -35,14 +40,23 @@ pub fn usual(asked: &Asked, left: Option<Left>, own: &Headers) -> Headers {
         _ => headers.push(header("x-request-id", id)),
     }
     if let Some(left) = left {
-        headers.extend(limits(asked, left));
+        headers.extend(limits(asked, left, now));
     }
+    let own = &reply.headers;
     headers.retain(|(name, _)| !own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)));
     headers.extend_from_slice(own);
     headers
 }
 
-fn limits(asked: &Asked, left: Left) -> Headers {
+/// So many seconds later, or earlier.
+fn ahead(time: SystemTime, seconds: i64) -> SystemTime {
+    let by = Duration::from_secs(seconds.unsigned_abs());
+    // Out of what the clock can say: as it was.
+    let moved = if seconds < 0 { time.checked_sub(by) } else { time.checked_add(by) };
+    moved.unwrap_or(time)
+}
+
+fn limits(asked: &Asked, left: Left, now: SystemTime) -> Headers {
     let mut headers = Vec::new();
     if left.exceeded {
         headers.push(header("retry-after", &left.reset.as_secs().max(1).to_string()));
@@ -51,7 +65,7 @@ fn limits(asked: &Asked, left: Left) -> Headers {
     let both = [("requests", left.requests), ("tokens", left.tokens)];
     match (asked.api, asked.flavour) {
         (Api::Messages, _) => {
-            let reset = rfc3339(SystemTime::now() + left.reset);
+            let reset = rfc3339(now + left.reset);
             for (what, (remaining, limit)) in both {
                 headers.push(header(&format!("anthropic-ratelimit-{what}-limit"), &limit.to_string()));
                 headers.push(header(&format!("anthropic-ratelimit-{what}-remaining"), &remaining.to_string()));
@@ -138,6 +152,20 @@ mod tests {
         assert_eq!(date(time), "Mon, 28 Feb 2000 23:59:59 GMT");
         assert_eq!(date(time + Duration::from_secs(1)), "Tue, 29 Feb 2000 00:00:00 GMT");
         assert_eq!(date(UNIX_EPOCH), "Thu, 01 Jan 1970 00:00:00 GMT");
+    }
+
+    #[test]
+    fn the_clock_may_be_off_or_not_be_told() {
+        let of = |clock_ahead_s| {
+            let headers = usual(&Asked::default(), None, &Reply { clock_ahead_s, ..Reply::default() });
+            headers.into_iter().find(|(name, _)| name == "date").map(|(_, date)| date)
+        };
+        assert_eq!(of(None), None);
+        // No clock of the test's own is that exact: what it was before and after.
+        let (before, seen, after) =
+            (date(ahead(SystemTime::now(), -3600)), of(Some(-3600)), date(ahead(SystemTime::now(), -3600)));
+        assert!(seen == Some(before) || seen == Some(after));
+        assert_eq!(date(ahead(UNIX_EPOCH, 86_401)), "Fri, 02 Jan 1970 00:00:01 GMT");
     }
 
     #[test]

@@ -159,6 +159,12 @@ impl Provider {
         format!("http://localhost:{}", self.plain.port())
     }
 
+    /// Where the listener without TLS is.
+    #[must_use]
+    pub fn plain_address(&self) -> SocketAddr {
+        self.plain
+    }
+
     /// The authority's certificate; `None` without TLS.
     #[must_use]
     pub fn ca(&self) -> Option<&PathBuf> {
@@ -194,7 +200,7 @@ impl Shared {
         *nth += 1;
         let left = reply.quota.map(|quota| lock(&self.windows).take(name, quota, reply.usage.unwrap_or_default()));
         if left.is_some_and(|left| left.exceeded) {
-            reply = Reply { headers: reply.headers, ..Reply::status(429) };
+            reply = Reply { headers: reply.headers, clock_ahead_s: reply.clock_ahead_s, ..Reply::status(429) };
         }
         Some((name.to_owned(), reply, left))
     }

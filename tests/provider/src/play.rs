@@ -172,7 +172,7 @@ impl<C: Carrier> Play<'_, C> {
         if let Some(over) = self.wait(reply.head_delay_us).await? {
             return Ok(Some(over));
         }
-        let mut fields = headers::usual(asked, *left, &reply.headers);
+        let mut fields = headers::usual(asked, *left, reply);
         fields.extend(self.encoder.name().map(|name| header("content-encoding", name)));
         if reply.status >= 400 {
             let (body, kind) = dialect::error_body(asked.api, reply.status);

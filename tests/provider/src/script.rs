@@ -27,6 +27,9 @@ pub struct Reply {
     pub usage: Option<Tokens>,
     /// The limits of the account, in the headers of each vendor; a request beyond them is answered with 429.
     pub quota: Option<Quota>,
+    /// How many seconds the provider's clock is ahead of this host's, in its `date` and in the moments its limits name; `None`: it
+    /// says no date.
+    pub clock_ahead_s: Option<i64>,
     /// The head goes out with the first step's bytes instead of in a write of its own.
     pub hold_head: bool,
     pub steps: Vec<Step>,
@@ -43,6 +46,7 @@ impl Default for Reply {
             padding: false,
             usage: None,
             quota: None,
+            clock_ahead_s: Some(0),
             hold_head: false,
             steps: Vec::new(),
         }
@@ -253,6 +257,13 @@ impl Reply {
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quota = Some(quota);
+        self
+    }
+
+    /// From a provider whose clock is so many seconds ahead; `None`: that says no date.
+    #[must_use]
+    pub fn clock_ahead(mut self, seconds: Option<i64>) -> Self {
+        self.clock_ahead_s = seconds;
         self
     }
 
