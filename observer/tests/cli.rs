@@ -154,6 +154,32 @@ fn tables_fit_and_wide_only_adds() {
 }
 
 #[test]
+fn top_is_one_plain_table_where_there_is_no_terminal() {
+    let live = two_calls();
+    let output = live.ask(&["top"]);
+    let text = stdout(&output);
+    assert!(output.status.success() && stderr(&output).is_empty(), "{}", stderr(&output));
+    assert!(text.starts_with("open streams 1  connections ") && !text.contains('\x1b'), "{text}");
+    // Nothing came between its two rounds.
+    assert!(text.contains("  events/s 0.0  lost bytes 0  ") && text.contains("\nno open findings\n"), "{text}");
+    let cells = |model: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.contains(model)).unwrap_or_else(|| panic!("no {model}: {text}"));
+        line.split_whitespace().map(str::to_owned).collect()
+    };
+    // SERVICE PROVIDER MODEL OPEN OLDEST IDLE ENDED VISIBLE50 GAP95 MAXGAP STALLS NOT-COMPLETE
+    let open = cells("gpt-open");
+    assert_eq!((open[3].as_str(), open[6].as_str(), open[7].as_str()), ("1", "0", "-"), "{text}");
+    let whole = cells("gpt-x");
+    assert_eq!(
+        (whole[3..6].join(" "), whole[6..].join(" ")),
+        ("0 - -".into(), "1 150ms 50ms 50ms 0 0".into()),
+        "{text}"
+    );
+    let rows = text.lines().skip(3).take(2).map(|line| line.contains("gpt-open")).collect::<Vec<_>>();
+    assert_eq!(rows, [true, false], "open ones first: {text}");
+}
+
+#[test]
 fn since_leaves_out_what_ended_before() {
     let live = two_calls();
     let recent = json(&live.inspect(&["streams", "-o", "json", "--since", "1s"]));
@@ -295,6 +321,7 @@ fn mistakes_are_one_sentence_and_exit_2() {
         (&["inspect", "streams", "--inspect.socket", missing], "no daemon is listening on"),
         (&["inspect", "findings", "--inspect.socket", missing], "no daemon is listening on"),
         (&["inspect", "quota", "--inspect.socket", missing], "no daemon is listening on"),
+        (&["top", "--inspect.socket", missing], "no daemon is listening on"),
     ] {
         let output = observer(args);
         let said = stderr(&output);
@@ -325,10 +352,11 @@ fn small_verbs() {
     assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(version["kernel_part"], cfg!(feature = "bpf"));
     for shell in ["bash", "zsh", "fish"] {
-        assert!(stdout(&observer(&["completion", shell])).contains("llm-observer"), "{shell}");
+        let script = stdout(&observer(&["completion", shell]));
+        assert!(script.contains("llm-observer") && script.contains("top"), "{shell}");
     }
     let help = stdout(&observer(&["--help"]));
-    for verb in ["run", "inspect", "doctor", "record", "replay", "completion", "version"] {
+    for verb in ["run", "inspect", "top", "doctor", "record", "replay", "completion", "version"] {
         assert!(help.contains(&format!("  {verb}")), "{verb}");
     }
 }

@@ -13,6 +13,7 @@ mod replay;
 mod run;
 pub mod state;
 mod target;
+mod top;
 mod version;
 pub mod wake;
 
@@ -42,6 +43,8 @@ enum Verb {
     Run(run::Args),
     /// Ask the daemon what it sees
     Inspect(inspect::Args),
+    /// Show what is going on now: full screen on a terminal (q quits), one table elsewhere
+    Top(top::Args),
     /// Check whether this host can be observed, what is lost and how to fix it (exit 0 all well, 1 degraded, 2 cannot run)
     Doctor(doctor::Args),
     /// Write what the kernel side reports to a file, for `replay`
@@ -88,6 +91,7 @@ fn verb(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Run(args) => run::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Top(args) => top::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Record(args) => record::run(&args),
         Verb::Replay(args) => replay::run(&args),

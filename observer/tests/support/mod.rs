@@ -185,8 +185,12 @@ impl Live {
 
     /// `llm-observer inspect …` against this daemon.
     pub fn inspect(&self, args: &[&str]) -> Output {
-        let mut all = vec!["inspect"];
-        all.extend(args);
+        self.ask(&[&["inspect"], args].concat())
+    }
+
+    /// `llm-observer …`, of a verb that asks this daemon.
+    pub fn ask(&self, args: &[&str]) -> Output {
+        let mut all = args.to_vec();
         let socket = self.socket.to_str().unwrap();
         all.extend(["--inspect.socket", socket]);
         observer(&all)

@@ -105,6 +105,12 @@ impl Daemon {
         self.dir.path().join("lock")
     }
 
+    /// Its program.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// Runs `llm-observer inspect ARGS`.
     ///
     /// # Errors

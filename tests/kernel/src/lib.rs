@@ -17,6 +17,7 @@ pub mod kinds;
 pub mod ledger;
 pub mod matrix;
 pub mod places;
+pub mod pty;
 pub mod raw;
 pub mod rig;
 pub mod truth;

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::{Line, Question};
@@ -53,6 +54,17 @@ pub fn ask(
         }
     }
     Err(ClientError::CutShort)
+}
+
+/// Asks for a whole answer, read.
+pub fn all<T: DeserializeOwned>(path: &Path, question: &Question) -> Result<Vec<T>, ClientError> {
+    let mut rows = Vec::new();
+    ask(path, question, &mut |row| {
+        let strange = |source| ClientError::Strange { path: path.into(), source };
+        rows.push(serde_json::from_str(row.get()).map_err(strange)?);
+        Ok(())
+    })?;
+    Ok(rows)
 }
 
 fn connect_error(path: &Path, error: io::Error) -> ClientError {

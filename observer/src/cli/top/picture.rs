@@ -1,0 +1,442 @@
+//! What `top` shows: the daemon's answers, merged and kept small. Pure: time is an argument (seconds since 1970, as streams'
+//! ends are told).
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::export::inspect::finding::Finding;
+use crate::export::inspect::view::{Process, Stream};
+
+/// How far back the streams of a further round are asked for: ends that became known late are among them.
+const BACK_SECONDS: f64 = 15.0;
+
+/// Ended streams kept: as many as the daemon keeps by default.
+const KEPT: usize = 4096;
+
+/// One round of answers.
+#[derive(Default)]
+pub struct Round {
+    pub at: f64,
+    pub streams: Vec<Stream>,
+    pub connections: usize,
+    pub processes: Vec<Process>,
+    pub findings: Vec<Finding>,
+}
+
+/// All that is shown.
+pub struct Picture {
+    /// How far back ended streams count.
+    pub window: f64,
+    /// When the daemon last answered.
+    pub at: f64,
+    pub connections: usize,
+    /// Processes that use TLS, by how far they are seen into.
+    pub coverage: BTreeMap<String, usize>,
+    /// Open ones, most severe first.
+    pub findings: Vec<Finding>,
+    /// Since the round before; `None` without one.
+    pub events_per_second: Option<f64>,
+    /// Why there is no newer answer.
+    pub error: Option<String>,
+    streams: HashMap<String, Kept>,
+    /// The next round must bring the whole window: the first one, after a failure, or when an open stream is out of sight.
+    whole: bool,
+    /// What the next round counts events against.
+    counted: Option<f64>,
+}
+
+/// One stream, as far as it matters here.
+struct Kept {
+    group: Group,
+    /// `None` while open.
+    ended: Option<f64>,
+    outcome: Option<String>,
+    age: Option<f64>,
+    idle: Option<f64>,
+    visible: Option<f64>,
+    gap95: Option<f64>,
+    longest_gap: Option<f64>,
+    stalls: BTreeMap<String, u64>,
+    events: Option<u64>,
+    lost: Option<u64>,
+}
+
+/// What a line stands for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group {
+    pub service: String,
+    pub provider: String,
+    /// As it was asked for.
+    pub model: String,
+}
+
+/// The streams of one group. What is not known is `None`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Line {
+    pub group: Group,
+    pub open: usize,
+    pub oldest: Option<f64>,
+    /// Longest silence of an open stream.
+    pub idle: Option<f64>,
+    pub ended: usize,
+    /// Median time to the first visible character, of ended streams.
+    pub visible: Option<f64>,
+    /// Median over streams of each one's 95th percentile.
+    pub gap95: Option<f64>,
+    pub longest_gap: Option<f64>,
+    pub stalls: BTreeMap<String, u64>,
+    /// Outcomes other than complete.
+    pub failed: BTreeMap<String, u64>,
+}
+
+/// Bytes that the observer lost of the streams shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    pub bytes: u64,
+    /// Streams with losses of unknown size.
+    pub unknown: usize,
+}
+
+impl Picture {
+    #[must_use]
+    pub fn new(window: f64) -> Self {
+        Picture {
+            window,
+            at: 0.0,
+            connections: 0,
+            coverage: BTreeMap::new(),
+            findings: Vec::new(),
+            events_per_second: None,
+            error: None,
+            streams: HashMap::new(),
+            whole: true,
+            counted: None,
+        }
+    }
+
+    /// How far back the next round must ask for ended streams.
+    #[must_use]
+    pub fn since(&self, now: f64) -> f64 {
+        if self.whole { self.window } else { (now - self.at + BACK_SECONDS).clamp(0.0, self.window) }
+    }
+
+    /// There was no answer.
+    pub fn failed(&mut self, error: String) {
+        self.error = Some(error);
+        self.whole = true;
+        self.counted = None;
+        self.events_per_second = None;
+    }
+
+    /// An answer to what `since` said.
+    pub fn merge(&mut self, round: Round) {
+        let seconds = self.counted.map(|before| round.at - before).filter(|seconds| *seconds > 0.0);
+        let before = if self.whole { std::mem::take(&mut self.streams) } else { HashMap::new() };
+        let mut seen = HashMap::with_capacity(round.streams.len());
+        for stream in round.streams {
+            seen.insert(stream.id.clone(), Kept::new(stream));
+        }
+        let known = |id: &String| before.get(id).or_else(|| self.streams.get(id));
+        let news = seen.iter().map(|(id, kept)| kept.events_since(known(id), self.counted)).sum::<u64>();
+        self.events_per_second = seconds.map(|seconds| news as f64 / seconds);
+        // One that is open here and was not told of has ended longer ago than was asked for.
+        self.whole = self.streams.iter().any(|(id, kept)| kept.ended.is_none() && !seen.contains_key(id));
+        self.streams.extend(seen);
+        self.forget(round.at);
+        self.connections = round.connections;
+        self.coverage = BTreeMap::new();
+        round.processes.into_iter().for_each(|process| *self.coverage.entry(process.visibility).or_default() += 1);
+        self.findings = round.findings;
+        self.findings.retain(|finding| finding.ended.is_none());
+        self.findings.sort_by(|a, b| weight(a).cmp(&weight(b)).then_with(|| b.since.cmp(&a.since)));
+        (self.at, self.counted, self.error) = (round.at, Some(round.at), None);
+    }
+
+    /// Leaves out what ended before the window, and the oldest of too many.
+    fn forget(&mut self, at: f64) {
+        let mut from = at - self.window;
+        let mut ends: Vec<f64> = self.streams.values().filter_map(|kept| kept.ended).collect();
+        if let Some(extra) = ends.len().checked_sub(KEPT).filter(|extra| *extra > 0) {
+            ends.sort_by(f64::total_cmp);
+            from = ends.get(extra).copied().unwrap_or(from).max(from);
+        }
+        self.streams.retain(|_, kept| kept.ended.is_none_or(|ended| ended >= from));
+    }
+
+    /// Open streams.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.streams.values().filter(|kept| kept.ended.is_none()).count()
+    }
+
+    /// What was lost of the streams shown.
+    #[must_use]
+    pub fn lost(&self) -> Lost {
+        let mut lost = Lost::default();
+        for kept in self.streams.values() {
+            match kept.lost {
+                Some(bytes) => lost.bytes = lost.bytes.saturating_add(bytes),
+                None => lost.unknown += 1,
+            }
+        }
+        lost
+    }
+
+    /// The lines at `now`: those with most open streams first.
+    #[must_use]
+    pub fn lines(&self, now: f64) -> Vec<Line> {
+        let mut groups: BTreeMap<&Group, Vec<&Kept>> = BTreeMap::new();
+        self.streams.values().for_each(|kept| groups.entry(&kept.group).or_default().push(kept));
+        let later = (now - self.at).max(0.0);
+        let mut lines: Vec<Line> = groups.into_iter().map(|(group, kept)| Line::new(group, &kept, later)).collect();
+        // Stable: equal ones stay in the order of their names.
+        lines.sort_by_key(|line| std::cmp::Reverse((line.open, line.ended)));
+        lines
+    }
+}
+
+impl Kept {
+    fn new(stream: Stream) -> Self {
+        let mut stalls = BTreeMap::new();
+        for stall in stream.stalls {
+            *stalls.entry(stall.cause.unwrap_or_else(|| "unknown".to_owned())).or_default() += 1;
+        }
+        let model = stream.request_model.or(stream.response_model).unwrap_or_default();
+        Kept {
+            group: Group { service: stream.service, provider: stream.provider, model },
+            // An end without a time would be an open stream for ever.
+            ended: stream.outcome.is_some().then(|| stream.ended.as_deref().and_then(seconds).unwrap_or_default()),
+            outcome: stream.outcome,
+            age: stream.duration_seconds,
+            idle: stream.idle_seconds,
+            visible: stream.first_seconds.visible,
+            gap95: stream.gaps.p95,
+            longest_gap: stream.gaps.max,
+            stalls,
+            events: stream.events,
+            lost: stream.lost.bytes,
+        }
+    }
+
+    /// Events that came since it was `known` as that, or since the round at `counted` for one that was not.
+    fn events_since(&self, known: Option<&Kept>, counted: Option<f64>) -> u64 {
+        let events = self.events.unwrap_or(0);
+        match (known, counted, self.ended) {
+            (Some(known), _, _) => events.saturating_sub(known.events.unwrap_or(0)),
+            (None, Some(counted), Some(ended)) if ended < counted => 0,
+            (None, _, _) => events,
+        }
+    }
+}
+
+impl Line {
+    fn new(group: &Group, kept: &[&Kept], later: f64) -> Line {
+        let (open, ended): (Vec<&Kept>, Vec<&Kept>) = kept.iter().partition(|kept| kept.ended.is_none());
+        let most = |values: &mut dyn Iterator<Item = f64>| values.max_by(f64::total_cmp);
+        let mut line = Line {
+            group: group.clone(),
+            open: open.len(),
+            oldest: most(&mut open.iter().filter_map(|kept| kept.age)).map(|age| age + later),
+            idle: most(&mut open.iter().filter_map(|kept| kept.idle)).map(|idle| idle + later),
+            ended: ended.len(),
+            visible: median(ended.iter().filter_map(|kept| kept.visible).collect()),
+            gap95: median(kept.iter().filter_map(|kept| kept.gap95).collect()),
+            longest_gap: most(&mut kept.iter().filter_map(|kept| kept.longest_gap)),
+            ..Line::default()
+        };
+        for (cause, count) in kept.iter().flat_map(|kept| &kept.stalls) {
+            *line.stalls.entry(cause.clone()).or_default() += count;
+        }
+        let failed = ended.iter().filter_map(|kept| kept.outcome.as_ref()).filter(|outcome| *outcome != "complete");
+        failed.for_each(|outcome| *line.failed.entry(outcome.clone()).or_default() += 1);
+        line
+    }
+}
+
+/// Most severe first; what this version does not know comes last.
+fn weight(finding: &Finding) -> usize {
+    let order = ["critical", "warning", "info"];
+    order.iter().position(|severity| *severity == finding.severity).unwrap_or(order.len())
+}
+
+/// The lower one of two middle values: one that was measured.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied()
+}
+
+/// RFC 3339 as seconds since 1970.
+fn seconds(text: &str) -> Option<f64> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    Some(at.as_nanosecond() as f64 / 1e9)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// 2026-01-01T00:00:00Z.
+    pub const T: f64 = SECOND as f64;
+    const SECOND: i64 = 1_767_225_600;
+
+    /// A stream as the socket tells of it. `ended`: seconds after `T`, and its outcome.
+    pub fn stream(id: &str, model: &str, events: u64, ended: Option<(i64, &str)>) -> Stream {
+        let null = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Value::Null)).collect::<Value>();
+        let time = |second: i64| jiff::Timestamp::from_second(SECOND + second).unwrap().to_string();
+        let mut stream = null(&[
+            "conversation",
+            "container_id",
+            "server_address",
+            "server_port",
+            "response_model",
+            "status",
+            "keepalives",
+            "reads",
+            "chunks",
+            "visible_chars",
+            "reasoning_chars",
+            "tool_chars",
+            "refusal_chars",
+            "finish_reason",
+            "error_kind",
+            "request_id",
+            "response_id",
+            "attempt",
+            "hop_of",
+            "wire",
+            "started",
+        ]);
+        let more = json!({
+            "id": id, "service": "shop", "pid": 1, "comm": "python", "provider": "openai", "protocol": "h2",
+            "k8s": {"namespace": null, "workload": null, "pod": null, "container": null},
+            "remote": {"ip": null, "port": null}, "api": "openai.chat", "operation": "chat", "request_model": model,
+            "streaming": true, "outcome": ended.map(|(_, outcome)| outcome), "ended": ended.map(|(at, _)| time(at)),
+            "duration_seconds": 10.0, "idle_seconds": if ended.is_none() { Some(2.0) } else { None },
+            "first_seconds": {"byte": 0.1, "event": 0.1, "emitted": 0.2, "reasoning": null, "visible": 0.3,
+                "tool": null, "audio": null, "sentence": null},
+            "events": events, "body_bytes": 0, "media_bytes": 0,
+            "gaps": {"p50": 0.02, "p95": 0.05, "max": 1.5}, "arrival_gaps": {"p50": null, "p95": null, "max": null},
+            "stalls": [{"at": time(0), "seconds": 1.5, "cause": "provider"}, {"at": time(0), "seconds": 1.5, "cause": null}],
+            "tokens": {"input": null, "output": null, "cached": null, "cache_write": null, "reasoning": null,
+                "audio_input": null, "audio_output": null},
+            "marks": [], "server_ms": {"head": null, "queue": null, "prompt": null, "generation": null, "first": null,
+                "total": null},
+            "visibility": "plaintext", "lost": {"bytes": 0, "cause": null}, "notes": [],
+        });
+        stream.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(stream).unwrap()
+    }
+
+    pub fn finding(id: &str, severity: &str, ended: bool) -> Finding {
+        serde_json::from_value(json!({
+            "id": id, "detector": "retry", "kind": "storm", "severity": severity, "since": "2026-01-01T00:00:00Z",
+            "last_seen": "2026-01-01T00:00:00Z", "ended": ended.then_some("2026-01-01T00:00:00Z"),
+            "duration_seconds": 61.0, "count": 3, "service": "shop", "provider": "openai", "model": "gpt-x",
+            "server_address": "api.openai.com", "verdict": "too many attempts", "inputs": {}, "baseline": {},
+            "excluded_causes": [], "streams": [],
+        }))
+        .unwrap()
+    }
+
+    fn round(at: f64, streams: Vec<Stream>) -> Round {
+        Round { at: T + at, streams, ..Round::default() }
+    }
+
+    #[test]
+    fn lines_sum_up_what_is_open_and_what_ended() {
+        let mut picture = Picture::new(900.0);
+        let mut slow = stream("c", "gpt-x", 5, Some((-30, "truncated")));
+        (slow.first_seconds.visible, slow.gaps.max, slow.gaps.p95) = (Some(4.0), Some(9.0), Some(0.5));
+        let complete = stream("b", "gpt-x", 7, Some((-5, "complete")));
+        let mut joined = stream("d", "gpt-x", 1, None);
+        (joined.duration_seconds, joined.idle_seconds, joined.stalls) = (None, Some(3.0), Vec::new());
+        picture.merge(round(0.0, vec![stream("a", "gpt-x", 9, None), complete, slow, joined]));
+        let lines = picture.lines(T + 1.0);
+        let stalls = [("provider".to_owned(), 3), ("unknown".to_owned(), 3)].into();
+        let expected = Line {
+            group: Group { service: "shop".into(), provider: "openai".into(), model: "gpt-x".into() },
+            open: 2,
+            oldest: Some(11.0),
+            idle: Some(4.0),
+            ended: 2,
+            visible: Some(0.3),
+            gap95: Some(0.05),
+            longest_gap: Some(9.0),
+            stalls,
+            failed: [("truncated".to_owned(), 1)].into(),
+        };
+        assert_eq!(lines, [expected]);
+        assert_eq!((picture.open(), picture.events_per_second), (2, None));
+    }
+
+    #[test]
+    fn busy_lines_come_first_and_what_is_not_known_is_none() {
+        let mut picture = Picture::new(900.0);
+        let mut shape = stream("s", "", 0, None);
+        (shape.request_model, shape.events, shape.duration_seconds, shape.idle_seconds) = (None, None, None, None);
+        (shape.gaps.p95, shape.gaps.max, shape.lost.bytes) = (None, None, None);
+        let busy = ["a", "b"].map(|id| stream(id, "z", 1, None));
+        picture
+            .merge(round(0.0, [vec![shape], busy.into(), vec![stream("e", "a", 1, Some((-1, "complete")))]].concat()));
+        let lines = picture.lines(T);
+        let models: Vec<&str> = lines.iter().map(|line| line.group.model.as_str()).collect();
+        assert_eq!(models, ["z", "", "a"]);
+        let unseen = &lines[1];
+        assert_eq!((unseen.oldest, unseen.idle, unseen.visible), (None, None, None));
+        assert_eq!((unseen.gap95, unseen.longest_gap), (None, None));
+        assert_eq!(picture.lost(), Lost { bytes: 0, unknown: 1 });
+    }
+
+    #[test]
+    fn events_are_counted_from_round_to_round() {
+        let mut picture = Picture::new(900.0);
+        picture.merge(round(0.0, vec![stream("a", "m", 100, None), stream("old", "m", 50, Some((-20, "complete")))]));
+        // One went on, one came and went, one that ended before was not seen then: its events came before too.
+        let came = stream("b", "m", 6, Some((1, "complete")));
+        picture
+            .merge(round(2.0, vec![stream("a", "m", 110, None), came, stream("late", "m", 70, Some((-9, "reset")))]));
+        assert_eq!(picture.events_per_second, Some(8.0));
+        picture.failed("gone".into());
+        assert_eq!((picture.events_per_second, picture.error.as_deref()), (None, Some("gone")));
+        picture.merge(round(4.0, vec![stream("new daemon's", "m", 4000, None)]));
+        assert_eq!((picture.events_per_second, picture.error.as_deref()), (None, None));
+    }
+
+    #[test]
+    fn rounds_ask_for_little_unless_a_stream_is_out_of_sight() {
+        let mut picture = Picture::new(900.0);
+        assert_eq!(picture.since(T), 900.0);
+        picture.merge(round(0.0, vec![stream("a", "m", 1, None), stream("b", "m", 1, Some((-100, "complete")))]));
+        assert_eq!(picture.since(T + 1.0), 16.0);
+        // `a` ended, but long ago: its end was only just understood.
+        picture.merge(round(1.0, vec![]));
+        assert_eq!((picture.since(T + 2.0), picture.open()), (900.0, 1));
+        let ended = stream("a", "m", 1, Some((-300, "idle_timeout")));
+        picture.merge(round(2.0, vec![ended, stream("b", "m", 1, Some((-100, "complete")))]));
+        assert_eq!((picture.since(T + 3.0), picture.open()), (16.0, 0));
+        assert_eq!(picture.lines(T + 2.0)[0].failed, [("idle_timeout".to_owned(), 1)].into());
+    }
+
+    #[test]
+    fn what_is_old_or_too_much_is_forgotten() {
+        let mut picture = Picture::new(60.0);
+        picture.merge(round(0.0, vec![stream("a", "m", 1, Some((-50, "complete"))), stream("b", "m", 1, None)]));
+        assert_eq!(picture.lines(T)[0].ended, 1);
+        picture.merge(round(20.0, vec![stream("b", "m", 1, None)]));
+        assert_eq!((picture.lines(T)[0].ended, picture.open()), (0, 1));
+        let many = (0..KEPT + 10).map(|n| stream(&n.to_string(), "m", 1, Some((n as i64 / 100, "complete")))).collect();
+        picture.merge(round(30.0, many));
+        assert!(picture.lines(T)[0].ended <= KEPT + 100, "{}", picture.lines(T)[0].ended);
+    }
+
+    #[test]
+    fn open_findings_stand_by_their_severity() {
+        let mut picture = Picture::new(60.0);
+        let findings =
+            [("1", "info", false), ("2", "critical", true), ("3", "critical", false), ("4", "warning", false)]
+                .map(|(id, severity, ended)| finding(id, severity, ended));
+        picture.merge(Round { findings: findings.into(), ..round(0.0, vec![]) });
+        assert_eq!(picture.findings.iter().map(|finding| finding.id.as_str()).collect::<Vec<_>>(), ["3", "4", "1"]);
+    }
+}
