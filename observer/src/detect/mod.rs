@@ -45,6 +45,10 @@ use crate::ledger::Happening;
 pub trait Detector: Send {
     /// One thing that happened.
     fn hear(&mut self, happening: &Happening<'_>, out: &mut Out<'_>);
+    /// It judges calls of which only the shape is seen, too: their times, ends and hosts, never their words.
+    fn judges_shapes(&self) -> bool {
+        false
+    }
     /// Time passed (a few times a second).
     fn tick(&mut self, _out: &mut Out<'_>) {}
     /// A scrape: say what every gauge of the row is now. They were cleared before.

@@ -68,11 +68,13 @@ impl Detectors {
         if let Some(at) = stamp(happening) {
             self.now.at = self.now.at.max(at);
         }
-        // Where only the shape of a call was seen, nothing of what detectors judge is known.
-        if entry(happening).is_some_and(|entry| entry.shape) {
-            return;
-        }
-        self.each(samples, |detector, out| detector.hear(happening, out));
+        // Where only the shape of a call was seen, nothing of what most detectors judge is known.
+        let shape = entry(happening).is_some_and(|entry| entry.shape);
+        self.each(samples, |detector, out| {
+            if !shape || detector.judges_shapes() {
+                detector.hear(happening, out);
+            }
+        });
     }
 
     /// The processes of a service that had streams used so many CPU seconds since the last word.

@@ -337,7 +337,7 @@ catalogue! {
     IdleGap = "llm_stream_idle_gap_seconds", Histogram(GAP), STREAM, NONE,
         "Longest silence of a stream, keep-alives being no silence and the wait for the head included: what idle limits on the way look at. One sample a stream.";
     FailoverHops = "llm_failover_hops_total", Counter, SERVICE, &[open("from"), open("to"), closed("phase"), closed("reason"), closed("continuation")],
-        "Turns that went on at another place after an attempt failed: from and to are providers where they differ, else models or hosts. phase: pre_headers, pre_visible, mid_stream. reason: connect, timeout, rate_limit, 4xx, 5xx, in_stream_error, truncated, refusal; hidden for hops that a gateway made behind one stream. continuation: none, prefill, system, gateway.";
+        "Turns that went on at another place after an attempt failed: from and to are providers where they differ, else models or hosts. phase: pre_headers, pre_visible, mid_stream; unknown where only the shape is seen and something of the answer had come. reason: connect, timeout, rate_limit, 4xx, 5xx, in_stream_error, truncated, refusal; hidden for hops that a gateway made behind one stream. continuation: none, prefill, system, gateway; unknown of a shape.";
     FailoverGap = "llm_failover_gap_seconds", Histogram(FIRST), SERVICE, NONE,
         "From the last visible text of the attempt that failed (else its end) to the first of the one that took over.";
     FailoverFlips = "llm_failover_refusal_flips_total", Counter, SERVICE, &[open("from"), open("to")],

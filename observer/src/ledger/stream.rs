@@ -452,7 +452,8 @@ impl Stream {
     /// Bytes came, keep-alives included.
     fn heard(&mut self, at: Ns) {
         let entry = &mut self.entry;
-        if entry.request_sent.is_some() {
+        // Of a shape, the request is where it begins.
+        if entry.request_sent.is_some() || entry.shape {
             entry.longest_silence = entry.longest_silence.max(at - entry.last_read);
         }
         entry.last_read = entry.last_read.max(at);

@@ -164,6 +164,34 @@ pub const CASES: &[Case] = &[
         let end = host.call(MINUTE, &broken(End::Reset));
         host.call(end + 5 * MINUTE, &other().user("q"));
     }),
+    Case {
+        check: |ran| {
+            let labels = [("from", "openai"), ("to", "mistral_ai"), ("phase", "unknown"), ("reason", "truncated")];
+            assert_eq!(ran.number("llm_failover_hops_total", &labels), 1.0);
+            assert_eq!(ran.finding().streams.len(), 2);
+        },
+        ..case(
+            "by shape alone: reset, and a host that was never called takes over",
+            Expected::Findings(&["by_name"]),
+            |host| {
+                let end = host.call_outside(MINUTE, "api.openai.com", true);
+                host.call_outside(end + SECOND, "api.mistral.ai", false);
+            },
+        )
+    },
+    case("by shape alone: reset, and the same host again", Expected::Quiet, |host| {
+        let end = host.call_outside(MINUTE, "api.openai.com", true);
+        host.call_outside(end + SECOND, "api.openai.com", false);
+    }),
+    case("by shape alone: the other host after an answer that ended well", Expected::Quiet, |host| {
+        let end = host.call_outside(MINUTE, "api.openai.com", false);
+        host.call_outside(end + SECOND, "api.mistral.ai", false);
+    }),
+    case("by shape alone: both hosts in use anyway", Expected::Withheld("both_in_use"), |host| {
+        let before = host.call_outside(MINUTE, "api.mistral.ai", false);
+        let end = host.call_outside(before + SECOND, "api.openai.com", true);
+        host.call_outside(end + SECOND, "api.mistral.ai", false);
+    }),
     case("the request bodies were not seen whole", Expected::Withheld("truncated_body"), |host| {
         let mut first = broken(End::Reset);
         first.request_cut = Some(20);

@@ -602,6 +602,31 @@ impl Host {
         end + reads_every_ms
     }
 
+    /// A call of program 100 to `host` (14 letters, as in the recorded hello) that no probe enters: only its shape is seen. `reset`: after
+    /// ten records of its answer the provider breaks it. When it ends.
+    pub fn call_outside(&mut self, at_ms: u64, host: &str, reset: bool) -> u64 {
+        const RECORDED: &str = "API.OpenAI.com";
+        assert_eq!(host.len(), RECORDED.len(), "the lengths in the hello are the recorded ones");
+        let mut hello = tls_hello("c ");
+        let at = hello.windows(RECORDED.len()).position(|part| part == RECORDED.as_bytes()).unwrap();
+        hello[at..at + host.len()].copy_from_slice(host.as_bytes());
+        self.next += 16;
+        let mut cable = Cable::new(100, self.next, "192.0.2.7:443".parse().unwrap());
+        cable.at(Ns(at_ms * 1_000_000)).write(hello).wait_ms(1).read(tls_hello("s ")).wait_ms(1);
+        cable.write(tls_record(52)).wait_ms(1).read(tls_record(233)).read(tls_record(233)).wait_ms(20);
+        cable.write(tls_record(700)).wait_ms(200).read(tls_record(300));
+        for _ in 0..10 {
+            cable.wait_ms(50).read(tls_record(60));
+        }
+        if reset {
+            cable.rst(Direction::Read).close();
+        } else {
+            cable.wait_ms(50).read(tls_record(5)).wait_ms(50).fin(Direction::Write).fin(Direction::Read).close();
+        }
+        self.records.extend(Call::chat("unseen").named(cable.records()));
+        cable.now().0 / 1_000_000
+    }
+
     /// Calls on one connection, `idle_ms` between them.
     pub fn calls_on_one(&mut self, at_ms: u64, idle_ms: u64, calls: &[Call]) {
         self.next += 16;

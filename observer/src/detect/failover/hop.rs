@@ -183,6 +183,6 @@ pub(super) fn inside(
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 100,000 minutes")]
-fn quiet(config: &Config) -> u64 {
+pub(super) fn quiet(config: &Config) -> u64 {
     (config.quiet_minutes * 60e9) as u64
 }

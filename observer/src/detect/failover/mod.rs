@@ -6,11 +6,13 @@
 
 mod attempt;
 mod hop;
+mod outside;
 
 use std::collections::VecDeque;
 
 use self::attempt::{Attempt, refused};
 use self::hop::Hop;
+use self::outside::Outside;
 use super::config::{Section, thresholds, within};
 use super::{Detector, Out, Recent, Subject};
 use crate::dialect::Mark;
@@ -48,6 +50,8 @@ pub struct Failover {
     open: Recent<CallKey, Place>,
     /// How the last turns of a conversation ended: provider, and whether it refused.
     talks: Recent<u64, VecDeque<(Box<str>, bool)>>,
+    /// Calls of which only the shape is seen.
+    outside: Outside,
 }
 
 /// A turn of one program.
@@ -63,12 +67,18 @@ pub fn new(config: Section<Config>) -> Failover {
         places: Recent::new(limits::FAILOVER_PLACES),
         open: Recent::new(limits::OPEN_STREAMS),
         talks: Recent::new(limits::FAILOVER_PLACES),
+        outside: Outside::new(),
     }
 }
 
 impl Detector for Failover {
     fn hear(&mut self, happening: &Happening<'_>, out: &mut Out<'_>) {
         match happening {
+            Happening::Opened(entry) if entry.shape => {
+                if let Some(config) = self.config.on(&entry.identity.service).cloned() {
+                    self.outside.opened(entry, &config, out);
+                }
+            }
             Happening::Prompt { entry, prompt } => self.asked(entry, prompt, out),
             Happening::Chunk { entry, .. } => {
                 if let Some(attempt) = self.attempt(entry) {
@@ -81,8 +91,15 @@ impl Detector for Failover {
         }
     }
 
+    fn judges_shapes(&self) -> bool {
+        true
+    }
+
     fn held(&self) -> usize {
-        self.places.iter().map(|(_, attempts)| attempts.len()).sum::<usize>() + self.open.len() + self.talks.len()
+        self.places.iter().map(|(_, attempts)| attempts.len()).sum::<usize>()
+            + self.open.len()
+            + self.talks.len()
+            + self.outside.held()
     }
 }
 
@@ -138,6 +155,9 @@ impl Failover {
 
     fn closed(&mut self, entry: &Entry, out: &mut Out<'_>) {
         let Some(config) = self.config.on(&entry.identity.service).cloned() else { return };
+        if entry.shape {
+            return self.outside.closed(entry, &config, out);
+        }
         self.inside(entry, &config, out);
         let Some(attempt) = self.attempt(entry) else { return };
         attempt.close(entry, &config);

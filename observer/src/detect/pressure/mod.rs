@@ -103,6 +103,10 @@ impl Detector for Pressure {
         }
     }
 
+    fn judges_shapes(&self) -> bool {
+        true
+    }
+
     fn held(&self) -> usize {
         let each = |service: &Service| 1 + service.killed.len() + service.stale.len() + service.silences.held();
         self.services.iter().map(|(_, service)| each(service)).sum::<usize>() + self.pool.len()
@@ -128,6 +132,9 @@ impl Pressure {
         let now = out.now().at;
         let service = self.service(entry);
         service.load.closed(now, ended.seconds_since(entry.started));
+        if entry.shape && entry.outcome == Some(Outcome::Lost) {
+            return out.withheld("end_not_seen");
+        }
         if entry.outcome == Some(Outcome::Lost) || !entry.lost.is_empty() {
             return out.withheld("lost_bytes");
         }
@@ -143,6 +150,7 @@ impl Pressure {
 /// Nothing came back at all, and not for want of patience alone.
 fn unanswered(entry: &Entry) -> bool {
     entry.status.is_none()
+        && entry.firsts.byte.is_none()
         && matches!(
             entry.outcome,
             Some(Outcome::Reset | Outcome::Truncated | Outcome::IdleTimeout | Outcome::ClientCancel)
