@@ -1,0 +1,145 @@
+//! Detectors of whole turns on live traffic: results of tools in the history, speech behind a model's text; and what several
+//! detectors withhold. The client is this program itself, over plain HTTP: no SDK writes such histories by itself.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use kernel_tests::raw::Raw;
+use kernel_tests::rig::Rig;
+use kernel_tests::skipped;
+use provider::script::{Reply, Say, Scenario, Step, answer, deltas};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+/// A conversation with one call of a tool, so many turns after its result.
+fn history(tool: &str, turns: usize) -> Value {
+    let call = json!({"id": format!("call_{tool}"), "type": "function", "function": {"name": tool, "arguments": "{}"}});
+    let mut messages = vec![
+        json!({"role": "user", "content": format!("how is {tool}?")}),
+        json!({"role": "assistant", "content": null, "tool_calls": [call]}),
+        json!({"role": "tool", "tool_call_id": format!("call_{tool}"), "content": "5"}),
+    ];
+    for turn in 0..turns {
+        messages.push(json!({"role": "assistant", "content": "it is 5"}));
+        messages.push(json!({"role": "user", "content": format!("and now? {turn}")}));
+    }
+    json!({"model": format!("scenario:rests#{tool}"), "stream": true, "messages": messages})
+}
+
+/// The result comes, and two later answers rest on it.
+fn rest_on(connection: &mut Raw, tool: &str, age: Duration) {
+    for turn in 0..3 {
+        if turn == 1 {
+            sleep(age);
+        }
+        connection.post("/v1/chat/completions", &history(tool, turn)).unwrap();
+        connection.read().unwrap();
+    }
+}
+
+#[test]
+fn two_answers_on_a_result_older_than_it_stays_fresh_are_told() {
+    if skipped() {
+        return;
+    }
+    const DETECTOR: &str = "stale_results";
+    let rig = Rig::tuned("detect: {stale_results: {freshness_seconds: {status: 1, weather: 3600}}}\n").unwrap();
+    rig.provider.register("rests", Scenario::always(Reply::of(answer(vec![deltas(3, 8, 1_000)], "stop"))));
+    let mut connection = Raw::connect(rig.provider.plain_address()).unwrap();
+    // Fresh for an hour.
+    rest_on(&mut connection, "weather", Duration::ZERO);
+    rig.quiet_after(DETECTOR, 2.0).unwrap();
+    // Nobody said for how long, and it was never seen to change.
+    rest_on(&mut connection, "prices", Duration::ZERO);
+    rig.judged_when(DETECTOR, 4.0).unwrap();
+    assert_eq!(rig.withheld(DETECTOR, "no_freshness").unwrap(), 2.0);
+    assert!(rig.findings(DETECTOR).unwrap().is_empty());
+    rest_on(&mut connection, "status", Duration::from_millis(1_500));
+    assert_eq!(rig.judged_when(DETECTOR, 6.0).unwrap().evaluated, 4.0);
+    let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "stale_reuse").unwrap();
+    let inputs = &finding["inputs"];
+    assert_eq!((&finding["severity"], &inputs["tool"]), (&json!("warning"), &json!("status")), "{finding}");
+    assert!(inputs["reuses"] == 2 && inputs["age_seconds"].as_f64().unwrap() >= 1.5, "{finding}");
+    rig.number_is("llm_tool_result_stale_reuse_total", &[], 2.0).unwrap();
+    rig.number_is("llm_tool_result_stale_reuse_total", &["tool=\"status\""], 2.0).unwrap();
+}
+
+const VOICE: &str = "voice";
+
+/// Text, and then the sound of it, as one program asks for them.
+fn turn(rig: &Rig, speech: &str) {
+    let mut connection = Raw::connect(rig.provider.plain_address()).unwrap();
+    connection.ask("scenario:said").unwrap();
+    speak(&mut connection, speech);
+}
+
+fn speak(connection: &mut Raw, speech: &str) {
+    let body = json!({"model": format!("scenario:{speech}"), "input": "Hello there.", "voice": "alloy"});
+    connection.post("/v1/audio/speech", &body).unwrap();
+    connection.read().unwrap();
+}
+
+#[test]
+fn sound_that_is_late_in_most_turns_is_told_with_the_stage_it_waits_for() {
+    if skipped() {
+        return;
+    }
+    // Far above what two short calls take on a busy host, far below what the slow voice takes.
+    let rig = Rig::tuned("detect: {voice: {budget_seconds: 3, turns: 5}}\n").unwrap();
+    rig.provider.register("said", Scenario::always(Reply::of(answer(vec![deltas(12, 12, 5_000)], "stop"))));
+    let sound = Reply::of(answer(vec![Step::new(5_000, Say::Audio(2_400)).times(4)], "stop"));
+    rig.provider.register("slow-voice", Scenario::always(Reply { head_delay_us: 3_200_000, ..sound.clone() }));
+    rig.provider.register("voice", Scenario::always(sound));
+    // Sound without a model's text belongs to no turn.
+    speak(&mut Raw::connect(rig.provider.plain_address()).unwrap(), "voice");
+    rig.judged_when(VOICE, 1.0).unwrap();
+    assert_eq!(rig.withheld(VOICE, "no_turn").unwrap(), 1.0);
+    (0..5).for_each(|_| turn(&rig, "voice"));
+    assert_eq!(rig.judged_when(VOICE, 6.0).unwrap().evaluated, 5.0);
+    // Two of five are not most of them, the third is.
+    (0..2).for_each(|_| turn(&rig, "slow-voice"));
+    assert_eq!(rig.judged_when(VOICE, 8.0).unwrap().evaluated, 7.0);
+    assert!(rig.findings(VOICE).unwrap().is_empty());
+    turn(&rig, "slow-voice");
+    let finding = rig.finding_when(VOICE, |finding| finding["kind"] == "slow_first_audio").unwrap();
+    assert_eq!((&finding["severity"], &finding["inputs"]["share_over_budget"]), (&json!("warning"), &json!(0.6)));
+    assert!(finding["inputs"]["tts_request_to_first_audio"].as_f64().unwrap() >= 3.2, "{finding}");
+    assert!(finding["verdict"].as_str().unwrap().ends_with("are tts request to first audio"), "{finding}");
+}
+
+/// A small ring: a question many times as large does not fit while the daemon is stopped.
+const RING: usize = 131_072;
+
+#[test]
+fn what_cannot_be_judged_is_withheld_with_its_reason() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::tuned(&format!("kernel: {{ring_bytes: {RING}}}\n")).unwrap();
+    // The answer comes when the daemon has long made room again.
+    let steps = answer(vec![deltas(3, 8, 1_000)], "stop");
+    rig.provider.register("later", Scenario::always(Reply { head_delay_us: 3_000_000, ..Reply::of(steps) }));
+    let mut connection = Raw::connect(rig.provider.plain_address()).unwrap();
+    let pid = Pid::from_raw(i32::try_from(rig.daemon.pid()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let written = connection.write("scenario:later", 16 * RING);
+    kill_process(pid, Signal::CONT).unwrap();
+    written.unwrap();
+    connection.read().unwrap();
+    for detector in ["failover", "retry"] {
+        assert_eq!(rig.judged_when(detector, 1.0).unwrap().evaluated, 0.0, "{detector}");
+        assert_eq!(rig.withheld(detector, "truncated_body").unwrap(), 1.0, "{detector}");
+    }
+    // Calls of tools and no text; text; text that breaks off.
+    let models = ["calls#w", "text#w", "reset#w"].map(|name| format!("scenario:{name}"));
+    rig.run("openai-sync-chat").unwrap().start(&models).unwrap().finish().unwrap();
+    for (detector, reason, want) in
+        [("quota", "no_headers", 4.0), ("first_token", "nothing_visible", 1.0), ("reasoning", "incomplete", 1.0)]
+    {
+        assert_eq!(rig.judged_when(detector, 4.0).unwrap().evaluated, 0.0, "{detector}");
+        assert_eq!(rig.withheld(detector, reason).unwrap(), want, "{detector}");
+        assert!(rig.findings(detector).unwrap().is_empty(), "{detector}");
+    }
+}
