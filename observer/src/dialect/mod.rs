@@ -24,6 +24,7 @@ pub mod grpc;
 mod head;
 pub mod json;
 pub mod llama_cpp_completion;
+pub mod look;
 pub mod mistral_conversations;
 pub mod ollama;
 pub mod openai_audio;

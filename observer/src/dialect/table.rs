@@ -121,7 +121,7 @@ pub fn row(api: &str) -> Option<&'static Row> {
 }
 
 impl Extra {
-    fn fits(&self, head: &RequestHead) -> bool {
+    pub(super) fn fits(&self, head: &RequestHead) -> bool {
         let path = self.path_suffix.as_deref().map(|suffix| path_ends(head, &[suffix]));
         let host = self.host.as_deref().map(|pattern| {
             head.host.as_deref().is_some_and(|host| {

@@ -1,8 +1,9 @@
 //! What is open on one connection: calls, requests that may yet be one, and sockets with calls of their own.
 
 use super::turns::Socket;
+use crate::dialect::look::Look;
 use crate::dialect::prompt::{Prompt, PromptScan};
-use crate::dialect::{Dialect, RequestFacts};
+use crate::dialect::{Dialect, RequestFacts, Row};
 use crate::ledger::StreamNo;
 use crate::proto::{ExchangeId, Message, RequestHead};
 use crate::units::Moment;
@@ -52,6 +53,46 @@ pub(super) struct Asked {
     pub(super) notes: Vec<&'static str>,
     /// It does not even go where model calls go.
     pub(super) stranger: bool,
+    /// Its path is a dialect's, and its body is still to tell.
+    pub(super) doubt: Option<Box<Doubt>>,
+}
+
+/// The dialect that claims a request by its path, if the body looks like it.
+pub(super) struct Doubt {
+    pub(super) row: &'static Row,
+    pub(super) dialect: Box<dyn Dialect>,
+    pub(super) prompt: PromptScan,
+    pub(super) look: Look,
+}
+
+impl Asked {
+    /// What a message says of a request in doubt. `Some`: whether it is what its path says.
+    pub(super) fn settle(&mut self, message: &Message<'_>) -> Option<bool> {
+        let doubt = self.doubt.as_mut()?;
+        match message {
+            Message::RequestBody(bytes) => {
+                doubt.look.push(bytes);
+                doubt.prompt.push(bytes);
+                doubt.dialect.request_body(bytes);
+                None
+            }
+            Message::RequestEnd { lost } => Some(doubt.look.fits(*lost)),
+            // It was answered before it was complete.
+            Message::Response(_) => Some(doubt.look.fits(true)),
+            _ => None,
+        }
+    }
+
+    /// The request will not be completed: whether it may be what its path says.
+    pub(super) fn may_fit(&self) -> bool {
+        self.doubt.as_ref().is_some_and(|doubt| doubt.look.fits(true))
+    }
+}
+
+impl Doubt {
+    fn held(&self) -> usize {
+        size_of::<Doubt>() + self.dialect.held() + self.prompt.held() + self.look.held()
+    }
 }
 
 impl Calls {
@@ -63,6 +104,16 @@ impl Calls {
     /// A socket on which no call is open: what the server says now belongs to none yet.
     pub(super) fn idle_socket(&self) -> bool {
         self.open.is_empty() && self.sockets.iter().any(Socket::idle)
+    }
+
+    /// A request is open whose body is still to tell whether it is a call.
+    pub(super) fn doubted(&self) -> bool {
+        self.asked.iter().any(|asked| asked.doubt.is_some())
+    }
+
+    /// Requests that are no dialect's, for all that is known.
+    pub(super) fn unclaimed(&self) -> usize {
+        self.asked.iter().filter(|asked| asked.doubt.is_none()).count()
     }
 
     /// Something odd about the connection, by its name. True if every call on it is to be marked.
@@ -87,7 +138,8 @@ impl Calls {
     /// Bytes held.
     pub(super) fn held(&self) -> usize {
         let open = self.open.iter().map(|call| call.dialect.held() + call.prompt.as_ref().map_or(0, PromptScan::held));
-        let asked = self.asked.iter().map(|asked| size_of::<Asked>() + asked.dialect.held());
+        let doubt = |asked: &Asked| asked.doubt.as_ref().map_or(0, |doubt| doubt.held());
+        let asked = self.asked.iter().map(|asked| size_of::<Asked>() + asked.dialect.held() + doubt(asked));
         let sockets = self.sockets.iter().map(Socket::held);
         open.chain(asked).chain(sockets).sum()
     }

@@ -1,12 +1,13 @@
 //! Messages of one connection's parser to the dialect that claimed the exchange, and what it says to the ledger.
 //!
 //! A POST that no dialect claims is asked for its answer: if that is a stream of events, it is a call of an unknown API, and
-//! shown as such. The upgrade to a WebSocket is no call itself; those on it are (`turns`).
+//! shown as such. So is one whose path a dialect claims, and whose body is not that dialect's. The upgrade to a WebSocket is no call itself; those on it are (`turns`).
 
-use super::calls::{Asked, Call, Calls};
+use super::calls::{Asked, Call, Calls, Doubt};
 use super::session::Env;
 use super::turns::Socket;
 use crate::conn::Path;
+use crate::dialect::look::Look;
 use crate::dialect::prompt::PromptScan;
 use crate::dialect::{self, Dialect, RequestFacts, Row, Utterance, unknown};
 use crate::ledger::{Audience, Happening, Opening, Stream, StreamNo};
@@ -52,6 +53,9 @@ impl<'a, 'e> Router<'a, 'e> {
 
     /// The parser is gone: what it left open ends as lost.
     pub(super) fn abandon(&mut self, at: Ns) {
+        for asked in std::mem::take(&mut self.calls.asked).into_iter().filter(Asked::may_fit) {
+            self.claim(asked);
+        }
         let Calls { open, sockets, .. } = std::mem::take(self.calls);
         for call in open {
             self.env.book.end(call.stream, End::Lost, at, self.env.audience);
@@ -69,8 +73,7 @@ impl<'a, 'e> Router<'a, 'e> {
             let stream = self.calls.open.last().and_then(|call| self.env.book.stream(call.stream));
             stream.into_iter().for_each(Stream::joined);
         } else if let Some(row) = dialect::find(head, &self.env.settings.extras) {
-            self.claimed = true;
-            self.begin(exchange, row, head, (row.make)(head), at);
+            self.found(exchange, row, head, at);
         } else if let Some(row) = dialect::find_socket(head) {
             self.claimed = true;
             self.calls.sockets.push(Socket::new(exchange, row, head, at));
@@ -79,24 +82,46 @@ impl<'a, 'e> Router<'a, 'e> {
         }
     }
 
+    /// A dialect claims it by its address, for which some need to see the body too.
+    fn found(&mut self, exchange: ExchangeId, row: &'static Row, head: &RequestHead, at: Moment) {
+        let dialect = (row.make)(head);
+        let Some(look) = Look::new(row, head, &self.env.settings.extras) else {
+            self.claimed = true;
+            return self.begin(exchange, row, head, dialect, at);
+        };
+        let prompt = PromptScan::new(row.api, &self.env.settings.salt);
+        let doubt = Some(Box::new(Doubt { row, dialect, prompt, look }));
+        self.calls.asked.push(Asked { doubt, ..self.asked(exchange, at, head) });
+    }
+
+    fn asked(&self, exchange: ExchangeId, at: Moment, head: &RequestHead) -> Asked {
+        let stranger = !dialect::related(head, &self.env.settings.extras);
+        let (head, dialect) = (head.clone(), (unknown::ROW.make)(head));
+        Asked { exchange, at, head, dialect, facts: None, notes: Vec::new(), stranger, doubt: None }
+    }
+
+    /// What was in doubt is a dialect's.
+    fn claim(&mut self, asked: Asked) {
+        let Some(doubt) = asked.doubt else { return };
+        let Doubt { row, dialect, prompt, .. } = *doubt;
+        self.claimed = true;
+        self.begin(asked.exchange, row, &asked.head, dialect, asked.at);
+        let Some(call) = self.calls.open.iter_mut().find(|call| call.exchange == asked.exchange) else { return };
+        call.prompt = Some(prompt);
+        if let Some(stream) = self.env.book.stream(call.stream) {
+            asked.notes.iter().for_each(|note| stream.mark(note));
+        }
+    }
+
     /// No dialect claims it: its answer may be worth a look.
     fn ask(&mut self, exchange: ExchangeId, at: Moment, head: &RequestHead) {
-        let stranger = !dialect::related(head, &self.env.settings.extras);
         // Where the request was not seen (HTTP/2, joined in the middle), its answer is all there is.
         let may_stream = head.method == "POST" || head.method.is_empty();
-        if !may_stream || self.calls.asked.len() >= limits::UNCLAIMED_ASKED {
-            return self.pass(exchange, stranger);
+        let asked = self.asked(exchange, at, head);
+        if !may_stream || self.calls.unclaimed() >= limits::UNCLAIMED_ASKED {
+            return self.pass(exchange, asked.stranger);
         }
-        let dialect = (unknown::ROW.make)(head);
-        self.calls.asked.push(Asked {
-            exchange,
-            at,
-            head: head.clone(),
-            dialect,
-            facts: None,
-            notes: Vec::new(),
-            stranger,
-        });
+        self.calls.asked.push(asked);
     }
 
     /// Of no interest.
@@ -152,6 +177,20 @@ impl<'a, 'e> Router<'a, 'e> {
     }
 
     fn tell_asked(&mut self, index: usize, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
+        let Some(asked) = self.calls.asked.get_mut(index) else { return };
+        match asked.settle(message) {
+            None => {}
+            Some(true) => {
+                let asked = self.calls.asked.swap_remove(index);
+                self.claim(asked);
+                return self.tell(exchange, at, message);
+            }
+            Some(false) => asked.doubt = None,
+        }
+        if self.calls.unclaimed() > limits::UNCLAIMED_ASKED {
+            let asked = self.calls.asked.swap_remove(index);
+            return self.pass(exchange, asked.stranger);
+        }
         let Some(asked) = self.calls.asked.get_mut(index) else { return };
         match message {
             Message::RequestBody(bytes) => asked.dialect.request_body(bytes),
@@ -220,6 +259,10 @@ impl<'a, 'e> Router<'a, 'e> {
             self.end(exchange, at, how);
         } else if let Some(index) = asked.iter().position(|asked| asked.exchange == exchange) {
             let asked = asked.swap_remove(index);
+            if asked.may_fit() {
+                self.claim(asked);
+                return self.end(exchange, at, how);
+            }
             self.pass(exchange, asked.stranger);
         }
     }

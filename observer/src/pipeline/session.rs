@@ -12,6 +12,9 @@
 //! the requests in a row, or the bytes, are too many. After `limits::WHOLE_UNCLAIMED` bytes it counts as joined in the
 //! middle, which costs it some header fields at worst.
 //!
+//! A path that anybody may use (`/api/chat`) is not claimed before the request's body is seen to look like that dialect's
+//! (`dialect::look`); a body that was not seen whole leaves the claim to the path.
+//!
 //! A POST that no dialect claims is followed to the head of its answer, `limits::UNCLAIMED_BYTES` at most: an event stream is
 //! shown as a call of an unknown API. That does not make the connection a tracked one: everything goes on coming up while it
 //! lasts, then the next request is judged anew.
@@ -436,6 +439,10 @@ impl Session {
             return;
         }
         self.strangers = self.strangers.saturating_add(heard.strangers);
+        // A request that may yet be a call is followed however long it is.
+        if self.calls.doubted() {
+            return;
+        }
         if self.strangers >= limits::NON_LLM_REQUESTS {
             return self.ignore(env);
         }

@@ -7,6 +7,7 @@
 )]
 
 mod bodies;
+mod doubt;
 mod early;
 mod http2;
 mod joined;

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use super::frames::{self, Framing};
 use super::{Payload, Writer};
-use crate::dialect::RequestFacts;
+use crate::dialect::{self, RequestFacts};
 use crate::ledger::{Audience, Entry, Happening};
 use crate::pipeline::{Pipeline, Settings, Verdict};
 use crate::proto::{End, Message, RequestHead, ResponseHead};
@@ -196,7 +196,7 @@ impl Tape {
             }
             Message::RequestEnd { .. } | Message::Response(_) if self.framing == Framing::Socket => {}
             Message::RequestEnd { .. } => {
-                let body = entry.request.as_ref().map(facts).unwrap_or_default();
+                let body = facts(entry);
                 self.say(Direction::Write, [&chunk(body.as_bytes())[..], b"0\r\n\r\n"].concat(), at, out);
             }
             Message::Response(head) => {
@@ -327,13 +327,16 @@ fn response(head: &ResponseHead) -> String {
     format!("HTTP/1.1 {} -\r\n{kind}transfer-encoding: chunked\r\n\r\n", head.status.clamp(100, 999))
 }
 
-/// What the dialects read of a request, less its words.
-fn facts(facts: &RequestFacts) -> String {
+/// What the dialects read of a request, less its words, and what tells that it is theirs.
+fn facts(entry: &Entry) -> String {
+    let none = RequestFacts::default();
+    let facts = entry.request.as_ref().unwrap_or(&none);
+    let sign = dialect::look::sign(entry.api).map(|sign| (sign, serde_json::Value::from("")));
     let model = facts.model.as_ref().map(|model| ("model", serde_json::Value::from(model.as_str())));
     let stream = facts.stream.map(|stream| ("stream", serde_json::Value::from(stream)));
     let max = facts.max_tokens.map(|max| ("max_tokens", serde_json::Value::from(max)));
     let fields: serde_json::Map<String, serde_json::Value> =
-        [model, stream, max].into_iter().flatten().map(|(name, value)| (name.into(), value)).collect();
+        [sign, model, stream, max].into_iter().flatten().map(|(name, value)| (name.into(), value)).collect();
     serde_json::Value::Object(fields).to_string()
 }
 

@@ -342,6 +342,32 @@ fn sse_keeps_every_kind_of_end() {
     }
 }
 
+/// Requests that their bodies tell from those of ordinary applications, less the words that did.
+#[test]
+fn sse_keeps_whose_request_it_is() {
+    for (api, path, body) in [
+        ("ollama.chat", "/api/chat", r#"{"model":"m","messages":[{"content":"SECRET"}]}"#),
+        ("ollama.generate", "/api/generate", r#"{"prompt":"SECRET","model":"m"}"#),
+        ("llama_cpp.completion", "/completion", r#"{"prompt":"SECRET"}"#),
+        ("llama_cpp.completion", "/infill", r#"{"input_prefix":"SECRET","input_suffix":""}"#),
+        ("tgi.generate", "/generate_stream", r#"{"inputs":"SECRET"}"#),
+        ("sglang.generate", "/generate", r#"{"input_ids":[1,2]}"#),
+        ("unknown", "/api/chat", r#"{"message":"SECRET"}"#),
+    ] {
+        let mut script = Script::new(5, 1);
+        let length = body.len();
+        script.write(format!(
+            "POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
+        let event = "data: {\"text\":\"SECRET\"}\n\n";
+        script.wait_ms(5).read(format!("{HEAD}{}\r\n\r\n", event.len())).read(event).close();
+        let ((_, want), (bytes, found)) = (recorded(&script, Payload::Full), recorded(&script, Payload::Sse));
+        assert!(want.contains(&format!(" {api} ")), "{path}: {want}");
+        assert_eq!(found, want, "{path}");
+        assert!(!holds_secret(&bytes), "{path}");
+    }
+}
+
 #[test]
 fn sse_keeps_gaps() {
     let mut script = Script::new(5, 1);

@@ -1,0 +1,208 @@
+//! Whether a request is what its path says, where the path is a word that ordinary applications use too (`/api/chat`): its
+//! body must look like the API's. Constant memory, in one pass, whatever comes first in the body.
+
+use super::json::scan::{Found, Scanner, Take, Want};
+use super::table::{Extra, Row};
+use crate::proto::RequestHead;
+
+/// What a field says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    /// The API cannot be asked without it.
+    Own,
+    /// The API does not know it.
+    Foreign,
+}
+
+const fn own(path: &'static [&'static str], take: Take) -> Want<Sign> {
+    Want { path, take, what: Sign::Own }
+}
+
+/// The user interfaces of the Vercel AI SDK post their messages to `/api/chat`, some of them with a model: theirs have parts,
+/// Ollama's have content.
+static OLLAMA_CHAT: &[Want<Sign>] = &[
+    own(&["model"], Take::Value),
+    Want { path: &["messages", "[]", "parts"], take: Take::Items, what: Sign::Foreign },
+];
+
+static OLLAMA_GENERATE: &[Want<Sign>] = &[own(&["model"], Take::Value)];
+
+/// A text, tokens, several of them, or an object of text and pictures.
+static LLAMA_CPP: &[Want<Sign>] = &[
+    own(&["prompt"], Take::Items),
+    own(&["prompt"], Take::Close),
+    own(&["input_prefix"], Take::Items),
+    own(&["input_suffix"], Take::Items),
+];
+
+static TGI: &[Want<Sign>] = &[own(&["inputs"], Take::Items)];
+
+/// Whole answers at this path are TGI's too.
+static SGLANG: &[Want<Sign>] = &[
+    own(&["text"], Take::Items),
+    own(&["input_ids"], Take::Items),
+    own(&["input_embeds"], Take::Items),
+    own(&["inputs"], Take::Items),
+];
+
+/// An API whose path alone tells too little.
+struct Doubtful {
+    api: &'static str,
+    wants: &'static [Want<Sign>],
+    /// Name of the field that tells it.
+    sign: &'static str,
+}
+
+static DOUBTFUL: &[Doubtful] = &[
+    Doubtful { api: "ollama.chat", wants: OLLAMA_CHAT, sign: "model" },
+    Doubtful { api: "ollama.generate", wants: OLLAMA_GENERATE, sign: "model" },
+    Doubtful { api: "llama_cpp.completion", wants: LLAMA_CPP, sign: "prompt" },
+    Doubtful { api: "tgi.generate", wants: TGI, sign: "inputs" },
+    Doubtful { api: "sglang.generate", wants: SGLANG, sign: "text" },
+];
+
+fn doubtful(api: &str) -> Option<&'static Doubtful> {
+    DOUBTFUL.iter().find(|doubtful| doubtful.api == api)
+}
+
+/// The field (a string) without which a request of this API is not told from others.
+#[must_use]
+pub fn sign(api: &str) -> Option<&'static str> {
+    doubtful(api).map(|doubtful| doubtful.sign)
+}
+
+/// Looks at one request's body.
+pub struct Look {
+    scanner: Box<Scanner<Sign>>,
+    own: bool,
+    foreign: bool,
+}
+
+impl Look {
+    /// For a request that speaks `row` by its path; `None`: there is no doubt, it cannot be looked into (compressed), or the
+    /// operator has declared it.
+    #[must_use]
+    pub fn new(row: &Row, head: &RequestHead, extras: &[Extra]) -> Option<Look> {
+        let doubtful = doubtful(row.api)?;
+        if head.header("content-encoding").is_some() || extras.iter().any(|extra| extra.fits(head)) {
+            return None;
+        }
+        Some(Look { scanner: Box::new(Scanner::new(doubtful.wants)), own: false, foreign: false })
+    }
+
+    /// A piece of the body.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let Look { scanner, own, foreign } = self;
+        scanner.push(bytes, &mut |sign, found| match sign {
+            Sign::Own => *own |= matches!(found, Found::Text(_) | Found::Items(_) | Found::Close),
+            Sign::Foreign => *foreign = true,
+        });
+    }
+
+    /// Whether it is what its path says. `lost`: the body was not seen whole, so what is missing may be there.
+    #[must_use]
+    pub fn fits(&self, lost: bool) -> bool {
+        !self.foreign && (self.own || lost)
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        size_of::<Look>() + size_of_val(&*self.scanner) + self.scanner.held()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::table::{find, row};
+
+    fn fits(path: &str, body: &str, lost: bool) -> bool {
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let head = RequestHead { method: "POST".into(), path: path.into(), headers, ..RequestHead::default() };
+        let mut look = Look::new(find(&head, &[]).unwrap(), &head, &[]).unwrap();
+        body.as_bytes().chunks(3).for_each(|piece| look.push(piece));
+        look.fits(lost)
+    }
+
+    #[test]
+    fn bodies_of_the_apis_and_near_misses() {
+        for (path, body, expected) in [
+            ("/api/chat", r#"{"model":"llama3.2","messages":[{"role":"user","content":"hi"}]}"#, true),
+            (
+                "/api/chat",
+                r#"{"messages":[{"role":"user","content":"{\"model\":1}"}],"stream":false,"model":"m"}"#,
+                true,
+            ),
+            // Loads the model.
+            ("/api/chat", r#"{"model":"m"}"#, true),
+            (
+                "/api/chat",
+                r#"{"id":"x","messages":[{"role":"user","parts":[{"type":"text","text":"hi"}]}],"trigger":"submit-message"}"#,
+                false,
+            ),
+            (
+                "/api/chat",
+                r#"{"model":"gpt-x","messages":[{"role":"user","parts":[{"type":"text","text":"hi"}]}]}"#,
+                false,
+            ),
+            ("/api/chat", r#"{"id":"x","messages":[{"role":"user","content":"hi"}]}"#, false),
+            ("/api/chat", r#"{"message":"hi","options":{"model":"m"}}"#, false),
+            ("/api/chat", r#"{"model":{"name":"m"},"messages":[]}"#, false),
+            ("/api/chat", r#"{"model":null}"#, false),
+            ("/api/chat", r#"[{"model":"m"}]"#, false),
+            ("/api/chat", r#""model""#, false),
+            ("/api/chat", "model=m&text=hi", false),
+            ("/api/chat", "", false),
+            ("/api/generate", r#"{"model":"m","prompt":"hi"}"#, true),
+            ("/api/generate", r#"{"prompt":"a cat","size":"512"}"#, false),
+            ("/completion", r#"{"prompt":"hi","n_predict":4}"#, true),
+            ("/completion", r#"{"prompt":[12,34,"hi"]}"#, true),
+            ("/completion", r#"{"prompt":{"prompt_string":"hi","multimodal_data":[]}}"#, true),
+            ("/completion", r#"{"course":7,"done":true}"#, false),
+            ("/completion", r#"{"prompt":null}"#, false),
+            ("/completion", r#"{"data":{"prompt":"hi"}}"#, false),
+            ("/infill", r#"{"input_prefix":"fn a","input_suffix":"}"}"#, true),
+            ("/infill", r#"{"prefix":"fn a"}"#, false),
+            ("/generate_stream", r#"{"inputs":"hi","parameters":{}}"#, true),
+            ("/generate_stream", r#"{"input":"hi"}"#, false),
+            ("/generate", r#"{"text":"hi","stream":true}"#, true),
+            ("/generate", r#"{"text":["a","b"]}"#, true),
+            ("/generate", r#"{"input_ids":[1,2],"stream":true}"#, true),
+            ("/generate", r#"{"inputs":"hi"}"#, true),
+            ("/generate", r#"{"template":"invoice","fields":{"text":"x"}}"#, false),
+            ("/generate", r#"{"text":7}"#, false),
+        ] {
+            assert_eq!(fits(path, body, false), expected, "{path} {body}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_seen_may_have_been_there() {
+        assert!(fits("/api/chat", r#"{"messages":[{"content":"a"#, true));
+        assert!(fits("/generate", "", true));
+        // What was seen is no request of Ollama's, whatever is missing.
+        assert!(!fits("/api/chat", r#"{"messages":[{"parts":[]},{"content":"#, true));
+    }
+
+    #[test]
+    fn no_doubt_where_none_can_be_settled_or_the_operator_knows() {
+        let head = RequestHead { path: "/api/chat".into(), host: Some("llm.test".into()), ..RequestHead::default() };
+        let of = |api: &str, head: &RequestHead, extras: &[Extra]| Look::new(row(api).unwrap(), head, extras).is_some();
+        assert!(of("ollama.chat", &head, &[]) && !of("openai.chat", &head, &[]));
+        let zipped = RequestHead { headers: vec![("content-encoding".into(), "gzip".into())], ..head.clone() };
+        assert!(!of("ollama.chat", &zipped, &[]));
+        let extra = Extra { host: Some("llm.test".into()), api: "ollama.chat".into(), ..Extra::default() };
+        assert!(!of("ollama.chat", &head, &[extra]));
+    }
+
+    #[test]
+    fn every_sign_is_one() {
+        for Doubtful { api, wants, sign } in DOUBTFUL {
+            assert!(row(api).is_some(), "{api}");
+            let mut look = Look { scanner: Box::new(Scanner::new(wants)), own: false, foreign: false };
+            look.push(format!("{{\"{sign}\":\"\"}}").as_bytes());
+            assert!(look.fits(false), "{api}: {sign}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Paths that ordinary applications use too: claimed by what the body says.
+
+use super::*;
+
+const LINES: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n";
+const OLLAMA: &str = r#"{"model":"llama3.2","messages":[{"role":"user","content":"planted"}]}"#;
+/// As the Vercel AI SDK's user interfaces ask their own server.
+const UI: &str =
+    r#"{"id":"c1","messages":[{"role":"user","parts":[{"type":"text","text":"planted"}]}],"model":"gpt-x"}"#;
+
+fn ask(path: &str, body: &str) -> String {
+    head(path, body.len()) + body
+}
+
+fn head(path: &str, length: usize) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: app.example\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
+}
+
+fn line(text: &str, done: bool) -> String {
+    framed(&format!("{{\"model\":\"llama3.2\",\"message\":{{\"content\":\"{text}\"}},\"done\":{done}}}\n"))
+}
+
+/// As applications answer: text as it comes, or a document.
+const TEXT: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+fn answered(script: &mut Script) {
+    script.wait_ms(20).read(LINES).wait_ms(10).read(line("Hello", false)).wait_ms(10).read(line("", true)).read(LAST);
+}
+
+#[test]
+fn a_body_of_the_api_is_claimed_and_timed_from_its_first_byte() {
+    let mut script = Script::new(10, 1);
+    // Head and body in writes of their own.
+    script.write(head("/api/chat", OLLAMA.len())).wait_ms(10).write(OLLAMA);
+    answered(&mut script);
+    let run = run(script.records());
+    let entry = run.only();
+    assert_eq!((entry.api, entry.provider, entry.outcome), ("ollama.chat", "ollama", Some(Outcome::Complete)));
+    let request = entry.request.as_ref().unwrap();
+    assert_eq!((request.model.as_deref(), request.stream, request.messages), (Some("llama3.2"), Some(true), Some(1)));
+    assert_eq!((entry.chunks, entry.visible_chars, entry.conversation.is_some()), (1, 5, true));
+    assert!((entry.firsts.visible.unwrap() - 40.0 * MS).abs() < MS, "{:?}", entry.firsts);
+    assert_eq!(run.verdicts, [Verdict::Track]);
+    assert!(!run.ear().debug.contains("planted"));
+}
+
+#[test]
+fn an_application_with_the_same_path_is_none_of_ours() {
+    for (path, body) in [
+        ("/api/chat", UI),
+        ("/api/chat", r#"{"message":"planted"}"#),
+        ("/api/generate", r#"{"prompt":"planted"}"#),
+        ("/completion", r#"{"course":7}"#),
+        ("/generate", r#"{"template":"planted"}"#),
+        ("/generate_stream", r#"{"input":"planted"}"#),
+        ("/api/chat", ""),
+    ] {
+        let mut script = Script::new(10, 1);
+        for _ in 0..10 {
+            script.write(ask(path, body)).wait_ms(5).read(TEXT).read(line("a", true)).read(LAST);
+        }
+        let run = run(script.records());
+        assert_eq!(run.pipeline.book().open().chain(run.pipeline.book().ended()).count(), 0, "{path} {body}");
+        assert_eq!(run.verdicts.last(), Some(&Verdict::Ignore), "{path} {body}: {:?}", run.verdicts);
+        assert!(!run.verdicts.contains(&Verdict::Track) && run.pipeline.held() == 0, "{path} {body}");
+    }
+}
+
+#[test]
+fn its_streams_are_timed_like_those_of_any_other_path() {
+    for (answer, piece) in [(HEAD, event("{}")), (LINES, line("planted", false))] {
+        let mut script = Script::new(10, 1);
+        script.write(ask("/api/chat", UI)).wait_ms(20).read(answer).wait_ms(10).read(&piece).read(LAST);
+        let one = run(script.records());
+        let entry = one.only();
+        assert_eq!((entry.api, entry.provider, entry.outcome), ("unknown", "unknown", Some(Outcome::Complete)));
+        assert_eq!((entry.events, entry.chunks, entry.status), (1, 0, Some(200)));
+        let request = entry.request.as_ref().unwrap();
+        assert_eq!((request.model.as_deref(), request.stream), (Some("gpt-x"), None), "Ollama's default is not its");
+        assert!(one.verdicts.is_empty(), "{:?}", one.verdicts);
+        let mut script = Script::new(10, 1);
+        script.write(ask("/agent/run", UI)).wait_ms(20).read(answer).wait_ms(10).read(&piece).read(LAST);
+        let other = run(script.records());
+        assert_eq!((other.only().api, other.only().events, &other.verdicts), ("unknown", 1, &one.verdicts));
+    }
+}
+
+#[test]
+fn what_is_not_seen_leaves_the_claim_to_the_path() {
+    let lost = |script: &mut Script| {
+        let body = format!(r#"{{"messages":[{{"content":"{}"}}],"model":"m"}}"#, "x".repeat(4096));
+        let whole = head("/api/chat", body.len()) + &body;
+        let kept = whole.len() - body.len() + 64;
+        script.cut(Direction::Write, whole, kept, LossCause::Truncated);
+    };
+    let mut script = Script::new(10, 1);
+    lost(&mut script);
+    answered(&mut script);
+    let one = run(script.records());
+    let entry = one.only();
+    assert_eq!((entry.api, entry.visible_chars), ("ollama.chat", 5));
+    assert!(entry.request.as_ref().unwrap().truncated);
+
+    // The answer comes first: the server did not want the rest.
+    let mut script = Script::new(10, 1);
+    script.write(head("/api/chat", 4096) + "{\"messages\":[").wait_ms(5);
+    script.read("HTTP/1.1 413 Payload Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").close();
+    assert_eq!(run(script.records()).only().api, "ollama.chat");
+
+    // The client gave up.
+    let mut script = Script::new(10, 1);
+    script.write(head("/api/chat", 4096) + "{\"messages\":[").wait_ms(5).close();
+    let cut = run(script.records());
+    assert_eq!((cut.only().api, cut.only().outcome.is_some()), ("ollama.chat", true));
+}
+
+#[test]
+fn a_long_body_is_read_to_its_end() {
+    let pictures = "A".repeat(3 << 20);
+    let body = format!(r#"{{"messages":[{{"role":"user","content":"x","images":["{pictures}"]}}],"model":"llava"}}"#);
+    let mut script = Script::new(10, 1);
+    script.write(head("/api/chat", body.len()));
+    body.as_bytes().chunks(16_384).for_each(|piece| {
+        script.write(piece);
+    });
+    answered(&mut script);
+    let run = run(script.records());
+    assert_eq!((run.only().api, run.verdicts), ("ollama.chat", vec![Verdict::Track]));
+}
+
+#[test]
+fn beside_real_calls_on_one_connection_it_is_left_alone() {
+    let mut script = Script::new(10, 1);
+    script.write(ask("/api/chat", OLLAMA));
+    answered(&mut script);
+    script.write(ask("/api/chat", UI)).wait_ms(5).read(TEXT).read(line("a", true)).read(LAST);
+    script.write(ask("/api/chat", OLLAMA));
+    answered(&mut script);
+    let run = run(script.records());
+    assert_eq!((run.outcomes(), run.verdicts), (vec!["complete", "complete"], vec![Verdict::Track]));
+}
+
+#[test]
+fn the_operators_word_needs_no_proof() {
+    let mut script = Script::new(10, 1);
+    script.write(ask("/api/chat", r#"{"question":"x"}"#));
+    answered(&mut script);
+    let extra = crate::dialect::Extra {
+        path_suffix: Some("/api/chat".into()),
+        api: "ollama.chat".into(),
+        ..crate::dialect::Extra::default()
+    };
+    let settings = Settings { extras: vec![extra], ..Settings::default() };
+    let mut run = Run { pipeline: Pipeline::new(settings, Ear::default()), verdicts: Vec::new() };
+    run.play(script.records());
+    assert_eq!(run.only().api, "ollama.chat");
+}
