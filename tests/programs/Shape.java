@@ -1,4 +1,6 @@
 import java.io.FileInputStream;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -9,7 +11,7 @@ import java.time.Duration;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
 
-/** TLS that no probe enters (JSSE): `java Shape.java URL CA MODEL...` with java.net.http. */
+/** TLS that no probe enters (JSSE): `java Shape.java URL CA MODEL[@URL]...` with java.net.http. A call that breaks off is no reason to stop. */
 public class Shape {
     public static void main(String[] args) throws Exception {
         KeyStore store = KeyStore.getInstance(KeyStore.getDefaultType());
@@ -25,11 +27,17 @@ public class Shape {
         HttpClient client = HttpClient.newBuilder()
             .version(HttpClient.Version.HTTP_1_1).sslContext(tls).connectTimeout(Duration.ofSeconds(20)).build();
         for (int n = 2; n < args.length; n++) {
-            String body = "{\"model\":\"" + args[n] + "\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hello, how are you today?\"}]}";
-            HttpRequest request = HttpRequest.newBuilder(URI.create(args[0] + "/v1/chat/completions"))
+            String[] call = args[n].split("@");
+            String body = "{\"model\":\"" + call[0] + "\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hello, how are you today?\"}]}";
+            HttpRequest request = HttpRequest.newBuilder(URI.create((call.length > 1 ? call[1] : args[0]) + "/v1/chat/completions"))
                 .header("content-type", "application/json").POST(HttpRequest.BodyPublishers.ofString(body)).build();
-            long events = client.send(request, HttpResponse.BodyHandlers.ofLines()).body()
-                .filter(line -> line.startsWith("data: ")).count();
+            long events = -1;
+            try {
+                events = client.send(request, HttpResponse.BodyHandlers.ofLines()).body()
+                    .filter(line -> line.startsWith("data: ")).count();
+            } catch (IOException | UncheckedIOException broken) {
+                System.err.println(broken);
+            }
             System.out.println("{\"end\":\"" + args[n] + "\",\"events\":" + events + "}");
         }
     }

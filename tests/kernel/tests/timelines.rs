@@ -1,5 +1,4 @@
-//! Arrival and read: real programs with real TLS objects over real sockets, and who is blamed for a silence. And TLS that no
-//! probe enters, seen by its shape.
+//! Arrival and read: real programs with real TLS objects over real sockets, and who is blamed for a silence.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic, its helpers too")]
 
@@ -9,7 +8,6 @@ use std::time::Duration;
 use kernel_tests::far::{Far, Stopped};
 use kernel_tests::rig::Rig;
 use kernel_tests::{places, skipped, wait_for};
-use provider::Options;
 use provider::script::{Reply, Say, Scenario, Step, answer, deltas};
 use serde_json::Value;
 
@@ -170,52 +168,6 @@ fn connections_are_shown_with_their_path_and_their_join() {
     assert_eq!(sum("llm_connection_end_total", "how=\"exit\""), 3.0);
     assert_eq!(sum("llm_streams_killed_by_exit_total", ""), 3.0);
     assert_eq!((sum("llm_connection_opens_total", ""), sum("llm_connections_open", "")), (3.0, 0.0));
-}
-
-#[test]
-fn java_is_seen_by_its_shape_and_nothing_is_claimed_of_its_text() {
-    if skipped() {
-        return;
-    }
-    if Command::new("java").arg("-version").stderr(Stdio::null()).status().is_err() {
-        println!("SKIPPED: no java");
-        return;
-    }
-    let host = "api.openai.com";
-    let rig = Rig::with(|options| Options { names: vec![host.to_owned()], ..options }).unwrap();
-    rig.provider.register("steady", steady());
-    let hosts = rig.dir.path().join("hosts");
-    std::fs::write(&hosts, format!("127.0.0.1 {host}\n")).unwrap();
-    let models = models("steady", "java");
-    let url = format!("https://{host}:{}", rig.provider.address().port());
-    let mut java = Command::new("java");
-    java.arg(format!("-Djdk.net.hosts.file={}", hosts.display())).arg(places::programs().join("Shape.java"));
-    finish(java.arg(url).arg(rig.provider.ca().unwrap()).args(&models));
-    let shapes = wait_for("the shapes", Duration::from_secs(20), || {
-        let streams: Vec<Value> = rig.daemon.inspect_json(&["streams"]).ok()?;
-        let shapes: Vec<Value> = streams.into_iter().filter(|stream| stream["visibility"] == "shape").collect();
-        let ended = shapes.iter().filter(|stream| !stream["outcome"].is_null()).count();
-        (ended == CALLS).then_some(shapes)
-    });
-    let shapes = shapes.unwrap_or_else(|error| {
-        let streams: Value = rig.daemon.inspect_json(&["streams"]).unwrap();
-        panic!("{error}: {streams}\n{}", rig.daemon.log())
-    });
-    for (stream, model) in shapes.iter().zip(&models) {
-        let truth = rig.truth(model).remove(0);
-        assert_eq!((&stream["server_address"], &stream["provider"]), (&host.into(), &"openai".into()));
-        for unseen in ["events", "chunks", "visible_chars", "request_model", "status"] {
-            assert_eq!(stream[unseen], Value::Null, "{unseen}: {stream}");
-        }
-        // One record for each write of the provider, and its cadence.
-        let records = stream["wire"]["records"].as_u64().unwrap();
-        // Of the first call of a connection, up to four may be taken for tickets, so near is this provider.
-        assert!(records + 4 >= truth.events() && records <= truth.events() + 4, "{records} records: {stream}");
-        let (p50, seconds) =
-            (stream["arrival_gaps"]["p50"].as_f64().unwrap(), stream["duration_seconds"].as_f64().unwrap());
-        assert!((0.015..0.03).contains(&p50) && (1.3..2.5).contains(&seconds), "{p50} {seconds}: {stream}");
-        assert_eq!(stream["notes"][0], "shape_only_sizes_unreliable");
-    }
 }
 
 /// Paths between two network namespaces: one that loses every third packet, and one that is dead for a while, so that all that

@@ -108,7 +108,8 @@ impl Attempt {
 
     fn close(&mut self, entry: &Entry, config: &Config) {
         self.ended = entry.ended;
-        self.answered = entry.firsts.byte.is_some();
+        // Of a connection's first answer the first byte is not told: it may have been a ticket's.
+        self.answered = entry.firsts.byte.is_some() || entry.wire.records > 0;
         // An orderly end tells nothing: whether the answer was whole, only its text says.
         self.failure = match entry.outcome {
             Some(Outcome::Reset) if self.answered => Some("truncated"),

@@ -151,6 +151,7 @@ impl Pressure {
 fn unanswered(entry: &Entry) -> bool {
     entry.status.is_none()
         && entry.firsts.byte.is_none()
+        && entry.wire.records == 0
         && matches!(
             entry.outcome,
             Some(Outcome::Reset | Outcome::Truncated | Outcome::IdleTimeout | Outcome::ClientCancel)

@@ -1,0 +1,126 @@
+//! TLS that no probe enters: an unmodified Java program (`java.net.http`, JSSE), seen by its shape, and what is judged of it.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic, its helpers too")]
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use kernel_tests::rig::Rig;
+use kernel_tests::{places, skipped, wait_for};
+use provider::Options;
+use provider::script::{Reply, Scenario, answer, deltas};
+use serde_json::Value;
+
+/// Calls of one program.
+const CALLS: usize = 5;
+
+/// Two hosts where model calls go, both this provider.
+const HOSTS: [&str; 2] = ["api.openai.com", "api.anthropic.com"];
+
+/// A provider under both names; `None` where there is no Java.
+fn rig() -> Option<Rig> {
+    if skipped() {
+        return None;
+    }
+    if Command::new("java").arg("-version").stderr(Stdio::null()).status().is_err() {
+        println!("SKIPPED: no java");
+        return None;
+    }
+    let rig = Rig::with(|options| Options { names: HOSTS.map(str::to_owned).into(), ..options }).unwrap();
+    rig.provider.register("steady", Scenario::always(Reply::of(answer(vec![deltas(70, 12, 20_000)], "stop"))));
+    Some(rig)
+}
+
+fn model(scenario: &str, n: usize) -> String {
+    format!("{}{scenario}#java-{n}", provider::PREFIX)
+}
+
+/// One program makes these calls one after the other: a model, and the host it asks. The shapes, when all have ended.
+fn shapes(rig: &Rig, calls: &[(String, &str)]) -> Vec<Value> {
+    let hosts = rig.dir.path().join("hosts");
+    std::fs::write(&hosts, HOSTS.map(|host| format!("127.0.0.1 {host}\n")).concat()).unwrap();
+    let url = |host: &str| format!("https://{host}:{}", rig.provider.address().port());
+    let mut java = Command::new("java");
+    java.arg(format!("-Djdk.net.hosts.file={}", hosts.display())).arg(places::programs().join("Shape.java"));
+    java.arg(url(HOSTS[0])).arg(rig.provider.ca().unwrap());
+    java.args(calls.iter().map(|(model, host)| format!("{model}@{}", url(host))));
+    let output = java.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let shapes = wait_for("the shapes", Duration::from_secs(20), || {
+        let streams: Vec<Value> = rig.daemon.inspect_json(&["streams"]).ok()?;
+        let shapes: Vec<Value> = streams.into_iter().filter(|stream| stream["visibility"] == "shape").collect();
+        let ended = shapes.iter().filter(|stream| !stream["outcome"].is_null()).count();
+        (ended == calls.len()).then_some(shapes)
+    });
+    shapes.unwrap_or_else(|error| {
+        let streams: Value = rig.daemon.inspect_json(&["streams"]).unwrap();
+        panic!("{error}: {streams}\n{}", rig.daemon.log())
+    })
+}
+
+/// The sum of a detector's series whose labels have all of `parts`.
+fn number(rig: &Rig, metric: &str, parts: &[&str]) -> f64 {
+    let text = rig.daemon.metrics().unwrap();
+    let ours = |line: &&str| line.starts_with(&format!("{metric}{{")) && parts.iter().all(|part| line.contains(part));
+    text.lines().filter(ours).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+fn failovers(rig: &Rig) -> Vec<Value> {
+    let findings: Vec<Value> = rig.daemon.inspect_json(&["findings"]).unwrap();
+    findings.into_iter().filter(|finding| finding["detector"] == "failover").collect()
+}
+
+/// The provider breaks an answer, and the program asks another: told by the names alone.
+#[test]
+fn a_program_that_nobody_can_look_into_fails_over() {
+    let Some(rig) = rig() else { return };
+    let [a, b] = HOSTS;
+    let shapes = shapes(&rig, &[(model("reset", 0), a), (model("steady", 1), b)]);
+    let labels = ["from=\"openai\"", "to=\"anthropic\"", "reason=\"truncated\"", "continuation=\"unknown\""];
+    let told = wait_for("the hop", Duration::from_secs(20), || {
+        (number(&rig, "llm_failover_hops_total", &labels) == 1.0).then_some(())
+    });
+    assert!(told.is_ok(), "{shapes:?}");
+    let found = failovers(&rig);
+    assert_eq!((found.len(), &found[0]["kind"]), (1, &"by_name".into()), "{found:?}");
+    assert_eq!(found[0]["streams"].as_array().unwrap().len(), 2);
+}
+
+/// The near miss, two hosts by turns; and what cannot be judged, a break between hosts that are both in use.
+#[test]
+fn a_program_that_uses_two_hosts_by_turns_does_not() {
+    let Some(rig) = rig() else { return };
+    let [a, b] = HOSTS;
+    let calls = [("steady", a), ("steady", b), ("reset", a), ("steady", b)];
+    shapes(&rig, &(0..).zip(calls).map(|(n, (scenario, host))| (model(scenario, n), host)).collect::<Vec<_>>());
+    let withheld = wait_for("the withheld verdict", Duration::from_secs(20), || {
+        let labels = ["detector=\"failover\"", "reason=\"both_in_use\""];
+        (number(&rig, "llm_detector_withheld_total", &labels) == 1.0).then_some(())
+    });
+    assert!(withheld.is_ok());
+    assert_eq!((number(&rig, "llm_failover_hops_total", &[]), failovers(&rig).len()), (0.0, 0));
+}
+
+#[test]
+fn java_is_seen_by_its_shape_and_nothing_is_claimed_of_its_text() {
+    let Some(rig) = rig() else { return };
+    let host = HOSTS[0];
+    let models: Vec<String> = (0..CALLS).map(|n| model("steady", n)).collect();
+    let calls: Vec<(String, &str)> = models.iter().map(|model| (model.clone(), host)).collect();
+    let shapes = shapes(&rig, &calls);
+    for (stream, model) in shapes.iter().zip(&models) {
+        let truth = rig.truth(model).remove(0);
+        assert_eq!((&stream["server_address"], &stream["provider"]), (&host.into(), &"openai".into()));
+        for unseen in ["events", "chunks", "visible_chars", "request_model", "status"] {
+            assert_eq!(stream[unseen], Value::Null, "{unseen}: {stream}");
+        }
+        // One record for each write of the provider, and its cadence.
+        let records = stream["wire"]["records"].as_u64().unwrap();
+        // Of the first call of a connection, up to four may be taken for tickets, so near is this provider.
+        assert!(records + 4 >= truth.events() && records <= truth.events() + 4, "{records} records: {stream}");
+        let (p50, seconds) =
+            (stream["arrival_gaps"]["p50"].as_f64().unwrap(), stream["duration_seconds"].as_f64().unwrap());
+        assert!((0.015..0.03).contains(&p50) && (1.3..2.5).contains(&seconds), "{p50} {seconds}: {stream}");
+        assert_eq!(stream["notes"][0], "shape_only_sizes_unreliable");
+    }
+}
