@@ -139,8 +139,8 @@ impl Protocol for Http1 {
     }
 
     fn ignore(&mut self, exchange: ExchangeId) {
-        if self.socket.is_some() {
-            return self.die(); // a socket is all that is left of the connection
+        if self.socket.as_ref().is_some_and(|socket| socket.exchange() == exchange) {
+            return self.die(); // a socket is all that is left of the connection, and nobody wants to hear how it ends
         }
         if let Some(found) = self.open.iter_mut().find(|open| open.id == exchange) {
             found.ignored = true;

@@ -114,6 +114,12 @@ impl Socket {
         }
     }
 
+    /// The exchange that it is.
+    #[must_use]
+    pub fn exchange(&self) -> ExchangeId {
+        self.id
+    }
+
     /// Whether its exchange has ended.
     #[must_use]
     pub fn over(&self) -> bool {
