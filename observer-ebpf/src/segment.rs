@@ -137,7 +137,7 @@ fn number(ctx: &SkBuffContext, state: &mut SockState) {
         if trust >= NUMBERED_ENOUGH {
             state.missed += ahead;
         }
-        state.numbers = next | (trust.max(1) - 1) * NUMBERED;
+        state.numbers = next | ((trust.max(1) - 1) * NUMBERED);
     } else if trust == 0 || ahead < 0xffff - MOST_MISSED {
         state.numbers = next;
     }
