@@ -58,18 +58,6 @@ fn shapes(rig: &Rig, calls: &[(String, &str)]) -> Vec<Value> {
     })
 }
 
-/// The sum of a detector's series whose labels have all of `parts`.
-fn number(rig: &Rig, metric: &str, parts: &[&str]) -> f64 {
-    let text = rig.daemon.metrics().unwrap();
-    let ours = |line: &&str| line.starts_with(&format!("{metric}{{")) && parts.iter().all(|part| line.contains(part));
-    text.lines().filter(ours).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-}
-
-fn failovers(rig: &Rig) -> Vec<Value> {
-    let findings: Vec<Value> = rig.daemon.inspect_json(&["findings"]).unwrap();
-    findings.into_iter().filter(|finding| finding["detector"] == "failover").collect()
-}
-
 /// The provider breaks an answer, and the program asks another: told by the names alone.
 #[test]
 fn a_program_that_nobody_can_look_into_fails_over() {
@@ -77,11 +65,8 @@ fn a_program_that_nobody_can_look_into_fails_over() {
     let [a, b] = HOSTS;
     let shapes = shapes(&rig, &[(model("reset", 0), a), (model("steady", 1), b)]);
     let labels = ["from=\"openai\"", "to=\"anthropic\"", "reason=\"truncated\"", "continuation=\"unknown\""];
-    let told = wait_for("the hop", Duration::from_secs(20), || {
-        (number(&rig, "llm_failover_hops_total", &labels) == 1.0).then_some(())
-    });
-    assert!(told.is_ok(), "{shapes:?}");
-    let found = failovers(&rig);
+    rig.number_is("llm_failover_hops_total", &labels, 1.0).unwrap_or_else(|error| panic!("{error}: {shapes:?}"));
+    let found = rig.findings("failover").unwrap();
     assert_eq!((found.len(), &found[0]["kind"]), (1, &"by_name".into()), "{found:?}");
     assert_eq!(found[0]["streams"].as_array().unwrap().len(), 2);
 }
@@ -93,12 +78,10 @@ fn a_program_that_uses_two_hosts_by_turns_does_not() {
     let [a, b] = HOSTS;
     let calls = [("steady", a), ("steady", b), ("reset", a), ("steady", b)];
     shapes(&rig, &(0..).zip(calls).map(|(n, (scenario, host))| (model(scenario, n), host)).collect::<Vec<_>>());
-    let withheld = wait_for("the withheld verdict", Duration::from_secs(20), || {
-        let labels = ["detector=\"failover\"", "reason=\"both_in_use\""];
-        (number(&rig, "llm_detector_withheld_total", &labels) == 1.0).then_some(())
-    });
-    assert!(withheld.is_ok());
-    assert_eq!((number(&rig, "llm_failover_hops_total", &[]), failovers(&rig).len()), (0.0, 0));
+    let labels = ["detector=\"failover\"", "reason=\"both_in_use\""];
+    rig.number_is("llm_detector_withheld_total", &labels, 1.0).unwrap();
+    let hops = rig.number("llm_failover_hops_total", &[]).unwrap();
+    assert_eq!((hops, rig.findings("failover").unwrap().len()), (0.0, 0));
 }
 
 #[test]

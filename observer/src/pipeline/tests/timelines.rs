@@ -111,13 +111,19 @@ fn a_provider_that_pauses_is_the_provider() {
     assert_eq!(run.ear().causes, [Some("provider")]);
 }
 
-#[test]
-fn a_loss_that_was_repaired_late_is_the_network() {
+/// A head and twelve steady pieces; the next would be that of `steady(12)`.
+fn flowing() -> Pair {
     let mut pair = Pair::new();
     pair.piece(100, 100, HEAD);
     for n in 0..12 {
         pair.piece(steady(n), steady(n), &delta("word"));
     }
+    pair
+}
+
+#[test]
+fn a_loss_that_was_repaired_late_is_the_network() {
+    let mut pair = flowing();
     // The next piece is lost, three more come, and the retransmission comes 800 ms later.
     let piece = delta("word");
     let lost = record(piece.len());
@@ -140,11 +146,7 @@ fn a_loss_that_was_repaired_late_is_the_network() {
 
 #[test]
 fn a_path_that_was_dead_is_the_network_although_all_came_in_order() {
-    let mut pair = Pair::new();
-    pair.piece(100, 100, HEAD);
-    for n in 0..12 {
-        pair.piece(steady(n), steady(n), &delta("word"));
-    }
+    let mut pair = flowing();
     // Nothing comes for 900 ms; the retransmission is the next in order, and its number tells that others were lost.
     pair.cable.at(Ns((1_000 + steady(12) + 900) * MS_NS)).read_after(3, record(delta("word").len()));
     pair.script.at(Ns((1_001 + steady(12) + 900) * MS_NS)).read(delta("word"));
@@ -156,11 +158,7 @@ fn a_path_that_was_dead_is_the_network_although_all_came_in_order() {
 #[test]
 fn a_pause_whose_first_packet_was_lost_is_the_providers() {
     for (missed, cause) in [(1, "provider"), (2, "network")] {
-        let mut pair = Pair::new();
-        pair.piece(100, 100, HEAD);
-        for n in 0..12 {
-            pair.piece(steady(n), steady(n), &delta("word"));
-        }
+        let mut pair = flowing();
         pair.cable.at(Ns((1_000 + steady(12) + 1_000) * MS_NS)).read_after(missed, record(delta("word").len()));
         pair.script.at(Ns((1_001 + steady(12) + 1_000) * MS_NS)).read(delta("word"));
         pair.piece(2_100, 2_100, DONE);
@@ -171,11 +169,7 @@ fn a_pause_whose_first_packet_was_lost_is_the_providers() {
 /// A sender that has doubled its patience often is still waited for: what came behind the hole had not arrived before.
 #[test]
 fn a_loss_that_was_repaired_after_a_minute_is_the_network() {
-    let mut pair = Pair::new();
-    pair.piece(100, 100, HEAD);
-    for n in 0..12 {
-        pair.piece(steady(n), steady(n), &delta("word"));
-    }
+    let mut pair = flowing();
     let piece = delta("word");
     let lost = record(piece.len());
     pair.cable.at(Ns((1_000 + steady(12)) * MS_NS)).lose(&lost);
