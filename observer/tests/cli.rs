@@ -2,6 +2,7 @@
 //! anything that is printed.
 #![expect(clippy::panic, clippy::string_slice, reason = "a test")]
 
+#[expect(dead_code, reason = "it uses a part of what is shared")]
 mod support;
 
 use std::io::{BufRead, BufReader, Write};

@@ -2,6 +2,7 @@
 //! peer can do to the server.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
+#[expect(dead_code, reason = "it uses a part of what is shared")]
 mod support;
 
 use std::env;

@@ -1,5 +1,4 @@
 //! Prometheus rules in `docs/prometheus`: promtool checks and runs them, and they use metrics and labels that there are.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "a test")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

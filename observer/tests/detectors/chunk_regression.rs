@@ -90,6 +90,10 @@ pub const CASES: &[Case] = &[
         let end = arriving(host, 270, MINUTE, 0, normal);
         arriving(host, 100, end, 1000, normal);
     }),
+    case("a reader looks but twice a stream; all arrives as ever", Expected::Quiet, |host| {
+        let end = arriving(host, 270, MINUTE, 0, normal);
+        arriving(host, 100, end, 1600, normal);
+    }),
     Case {
         check: |ran| assert_eq!(ran.number("llm_detector_evaluated_total", &[("detector", "chunk_regression")]), 7.0),
         ..case("a baseline of reads, then streams whose arrival is known", Expected::Withheld("learning"), |host| {

@@ -1,12 +1,11 @@
 //! Detectors against traffic: bytes as clients and providers write them, through the whole pipeline, in virtual time. Every
 //! case asserts the exact verdicts; the table in `docs/detectors/README.md` is written from this run.
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::allow_attributes,
-    reason = "test code"
+    reason = "a test may panic, its helpers too"
 )]
 
 mod chunk_regression;

@@ -1,11 +1,5 @@
 //! Shared by the black-box tests: calls to a model as records, and a daemon whose kernel side is a channel.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::allow_attributes,
-    reason = "test code; each test file uses its own part, so no expectation about dead code can hold for all"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic, its helpers too")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
