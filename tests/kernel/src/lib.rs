@@ -8,6 +8,7 @@
 //! ```
 //! The demo and the benchmarks are made of the same parts.
 
+pub mod cases;
 pub mod clients;
 pub mod compare;
 pub mod daemon;

@@ -1,11 +1,14 @@
 //! Provider, clients and daemon together.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use provider::{Options, Provider};
 use tempfile::TempDir;
 
+use crate::cases::Mark;
 use crate::clients::{self, Clients, Kind, Run};
 use crate::daemon::Daemon;
 use crate::ledger::Ledger;
@@ -21,6 +24,8 @@ pub struct Rig {
     pub clients: Clients,
     pub daemon: Daemon,
     pub dir: TempDir,
+    /// By detector, where its last case of the docs' table ended.
+    pub(crate) marks: Mutex<BTreeMap<String, Mark>>,
 }
 
 impl Rig {
@@ -64,7 +69,13 @@ impl Rig {
         let file = dir.path().join("observer.yml");
         std::fs::write(&file, config)?;
         let daemon = Daemon::start_with(&["--config", &file.to_string_lossy()], &[])?;
-        Ok(Self { provider, clients, daemon, dir })
+        Ok(Self::of(provider, clients, daemon, dir))
+    }
+
+    /// Of parts that were started otherwise.
+    #[must_use]
+    pub fn of(provider: Provider, clients: Clients, daemon: Daemon, dir: TempDir) -> Self {
+        Self { provider, clients, daemon, dir, marks: Mutex::default() }
     }
 
     /// A run of the named client.

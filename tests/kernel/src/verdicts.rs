@@ -9,7 +9,7 @@ use crate::rig::Rig;
 use crate::wait_for;
 
 /// How long a number may take to become what it will be: the daemon of a busy host lags behind.
-const SETTLE: Duration = Duration::from_secs(30);
+pub(crate) const SETTLE: Duration = Duration::from_secs(30);
 
 /// How many cases a detector looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]

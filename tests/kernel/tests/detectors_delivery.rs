@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+use kernel_tests::cases::Expected;
 use kernel_tests::rig::Rig;
 use kernel_tests::skipped;
 use provider::script::{Reply, Say, Scenario, Shape, Step, Tokens, answer, deltas};
@@ -89,6 +90,7 @@ fn chunks_of_a_quarter_at_the_same_rate_are_smaller_until_they_are_as_before() {
     let rig = Rig::tuned(CONFIG).unwrap();
     let mut asked = learn(&rig);
     judged_too(&rig, small(), 16, &mut asked);
+    rig.case(DETECTOR, "16 characters every 40 ms become 4 every 10 ms", Expected::Findings(&["smaller"])).unwrap();
     let finding = rig.finding_when(DETECTOR, |finding| finding["inputs"]["chars_per_chunk"] == 4.0).unwrap();
     assert_eq!((&finding["kind"], &finding["severity"]), (&json!("smaller"), &json!("warning")), "{finding}");
     assert_eq!((&finding["model"], &finding["ended"]), (&json!(MODEL), &Value::Null), "{finding}");
@@ -126,15 +128,16 @@ fn neither_padding_nor_a_slower_provider_nor_gathered_events_are_chunks_of_anoth
     let rig = Rig::tuned(CONFIG).unwrap();
     let mut asked = learn(&rig);
     judged_too(&rig, cut(vec![Step::new(40_000, padded()).times(20)]), 16, &mut asked);
-    assert_eq!(rig.findings(DETECTOR).unwrap(), [] as [Value; 0]);
+    rig.case(DETECTOR, "a thousand bytes of padding an event", Expected::Quiet).unwrap();
     // A quarter of the text at a time, and a quarter of the rate.
     judged_too(&rig, cut(vec![deltas(20, 4, 40_000)]), 16, &mut asked);
-    assert_eq!(rig.findings(DETECTOR).unwrap(), [] as [Value; 0]);
+    rig.case(DETECTOR, "a quarter of the text at a time, at a quarter of the rate", Expected::Quiet).unwrap();
     rig.number_is("llm_chunk_regression_active", &[], 0.0).unwrap();
     // Four events in one record: that is a finding, of its own kind.
     let hold = Shape { hold: true, ..Shape::default() };
     let four = |_| [deltas(3, 16, 0).shape(hold), deltas(1, 16, 160_000)];
     judged_too(&rig, cut((0..5).flat_map(four).collect()), 16, &mut asked);
+    rig.case(DETECTOR, "four events in one record", Expected::Findings(&["coalescing"])).unwrap();
     let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "coalescing").unwrap();
     assert!(near(&finding["inputs"]["chars_per_chunk"], 16.0), "{finding}");
 }
@@ -158,5 +161,7 @@ fn short_streams_broken_ones_and_few_whole_ones_are_withheld() {
     for (reason, want) in [("short", 3.0), ("incomplete", 2.0), ("learning", 48.0)] {
         assert_eq!(rig.withheld(DETECTOR, reason).unwrap(), want, "{reason}");
     }
-    assert_eq!(rig.findings(DETECTOR).unwrap(), [] as [Value; 0]);
+    rig.case(DETECTOR, "streams of five chunks", Expected::Withheld("short")).unwrap();
+    rig.case(DETECTOR, "streams that break off", Expected::Withheld("incomplete")).unwrap();
+    rig.case(DETECTOR, "too few streams to learn from", Expected::Withheld("learning")).unwrap();
 }

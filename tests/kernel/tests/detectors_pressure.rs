@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::Duration;
 
+use kernel_tests::cases::Expected;
 use kernel_tests::raw::Raw;
 use kernel_tests::rig::Rig;
 use kernel_tests::{skipped, wait_for};
@@ -51,9 +52,11 @@ fn a_process_that_ends_with_three_streams_open_is_told_one_with_two_is_not() {
     let rig = Rig::new().unwrap();
     kill_with_streams_open(&rig, "openai-node-chat", &["long#n1", "long#n2"]);
     rig.quiet_after(DETECTOR, 2.0).unwrap();
+    rig.case(DETECTOR, "a process ends with two streams open", Expected::Quiet).unwrap();
     let killed = ["long#p1", "long#p2", "long#p3"];
     kill_with_streams_open(&rig, "openai-sync-chat", &killed);
     rig.judged_when(DETECTOR, 5.0).unwrap();
+    rig.case(DETECTOR, "a process ends with three streams open", Expected::Findings(&["killed_by_exit"])).unwrap();
     let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "killed_by_exit").unwrap();
     assert_eq!((&finding["severity"], &finding["inputs"]["streams"]), (&json!("warning"), &json!(3)), "{finding}");
     let ended = rig.ended(&models(&killed)).unwrap();
@@ -97,10 +100,12 @@ fn requests_on_connections_that_died_in_the_pool_are_told_resets_of_others_are_n
         never_answered(vec![used(&rig, name)]);
     }
     rig.quiet_after(DETECTOR, 9.0).unwrap();
+    rig.case(DETECTOR, "resets of fresh connections and of just used ones", Expected::Quiet).unwrap();
     let pool = ["d", "e", "f"].map(|name| used(&rig, name));
     sleep(POOL_IDLE + Duration::from_millis(500));
     never_answered(pool.into());
     rig.judged_when(DETECTOR, 15.0).unwrap();
+    rig.case(DETECTOR, "requests on connections that died in the pool", Expected::Findings(&["stale_pool"])).unwrap();
     let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "stale_pool").unwrap();
     assert_eq!((&finding["severity"], &finding["inputs"]["requests"]), (&json!("warning"), &json!(3)), "{finding}");
     assert!(finding["inputs"]["least_idle_seconds"].as_f64().unwrap() >= POOL_IDLE.as_secs_f64(), "{finding}");
@@ -134,9 +139,11 @@ fn streams_cut_at_an_idle_limit_are_told_streams_cut_before_are_not() {
     };
     run(&["early#a", "early#b", "early#c"]);
     rig.quiet_after(DETECTOR, 3.0).unwrap();
+    rig.case(DETECTOR, "streams cut after half a second of silence", Expected::Quiet).unwrap();
     let cut = ["cut#a", "cut#b", "cut#c"];
     run(&cut);
     rig.judged_when(DETECTOR, 6.0).unwrap();
+    rig.case(DETECTOR, "streams cut at an idle limit", Expected::Findings(&["idle_cut"])).unwrap();
     let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "idle_cut").unwrap();
     assert_eq!((&finding["severity"], &finding["inputs"]["streams"]), (&json!("warning"), &json!(3)), "{finding}");
     assert_eq!(finding["baseline"]["idle_limit_seconds"], 4.0, "{finding}");
@@ -170,5 +177,6 @@ fn a_stream_with_lost_bytes_is_judged_neither_by_pressure_nor_by_chunks() {
     for detector in [DETECTOR, "chunk_regression"] {
         assert_eq!(rig.judged_when(detector, 1.0).unwrap().evaluated, 0.0, "{detector}");
         assert_eq!(rig.withheld(detector, "lost_bytes").unwrap(), 1.0, "{detector}");
+        rig.case(detector, "a full ring lost bytes of the stream", Expected::Withheld("lost_bytes")).unwrap();
     }
 }

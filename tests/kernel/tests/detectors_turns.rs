@@ -6,6 +6,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use kernel_tests::cases::Expected;
 use kernel_tests::raw::Raw;
 use kernel_tests::rig::Rig;
 use kernel_tests::skipped;
@@ -51,13 +52,16 @@ fn two_answers_on_a_result_older_than_it_stays_fresh_are_told() {
     // Fresh for an hour.
     rest_on(&mut connection, "weather", Duration::ZERO);
     rig.quiet_after(DETECTOR, 2.0).unwrap();
+    rig.case(DETECTOR, "two answers on a result that stays fresh for an hour", Expected::Quiet).unwrap();
     // Nobody said for how long, and it was never seen to change.
     rest_on(&mut connection, "prices", Duration::ZERO);
     rig.judged_when(DETECTOR, 4.0).unwrap();
     assert_eq!(rig.withheld(DETECTOR, "no_freshness").unwrap(), 2.0);
-    assert!(rig.findings(DETECTOR).unwrap().is_empty());
+    rig.case(DETECTOR, "nobody said for how long a result stays fresh", Expected::Withheld("no_freshness")).unwrap();
     rest_on(&mut connection, "status", Duration::from_millis(1_500));
     assert_eq!(rig.judged_when(DETECTOR, 6.0).unwrap().evaluated, 4.0);
+    rig.case(DETECTOR, "two answers on a result older than it stays fresh", Expected::Findings(&["stale_reuse"]))
+        .unwrap();
     let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "stale_reuse").unwrap();
     let inputs = &finding["inputs"];
     assert_eq!((&finding["severity"], &inputs["tool"]), (&json!("warning"), &json!("status")), "{finding}");
@@ -96,13 +100,15 @@ fn sound_that_is_late_in_most_turns_is_told_with_the_stage_it_waits_for() {
     speak(&mut Raw::connect(rig.provider.plain_address()).unwrap(), "voice");
     rig.judged_when(VOICE, 1.0).unwrap();
     assert_eq!(rig.withheld(VOICE, "no_turn").unwrap(), 1.0);
+    rig.case(VOICE, "sound without a model's text", Expected::Withheld("no_turn")).unwrap();
     (0..5).for_each(|_| turn(&rig, "voice"));
     assert_eq!(rig.judged_when(VOICE, 6.0).unwrap().evaluated, 5.0);
     // Two of five are not most of them, the third is.
     (0..2).for_each(|_| turn(&rig, "slow-voice"));
     assert_eq!(rig.judged_when(VOICE, 8.0).unwrap().evaluated, 7.0);
-    assert!(rig.findings(VOICE).unwrap().is_empty());
+    rig.case(VOICE, "two of five turns over the budget", Expected::Quiet).unwrap();
     turn(&rig, "slow-voice");
+    rig.case(VOICE, "three of five turns over the budget", Expected::Findings(&["slow_first_audio"])).unwrap();
     let finding = rig.finding_when(VOICE, |finding| finding["kind"] == "slow_first_audio").unwrap();
     assert_eq!((&finding["severity"], &finding["inputs"]["share_over_budget"]), (&json!("warning"), &json!(0.6)));
     assert!(finding["inputs"]["tts_request_to_first_audio"].as_f64().unwrap() >= 3.2, "{finding}");
@@ -131,15 +137,18 @@ fn what_cannot_be_judged_is_withheld_with_its_reason() {
     for detector in ["failover", "retry"] {
         assert_eq!(rig.judged_when(detector, 1.0).unwrap().evaluated, 0.0, "{detector}");
         assert_eq!(rig.withheld(detector, "truncated_body").unwrap(), 1.0, "{detector}");
+        rig.case(detector, "a question that was not seen whole", Expected::Withheld("truncated_body")).unwrap();
     }
     // Calls of tools and no text; text; text that breaks off.
     let models = ["calls#w", "text#w", "reset#w"].map(|name| format!("scenario:{name}"));
     rig.run("openai-sync-chat").unwrap().start(&models).unwrap().finish().unwrap();
-    for (detector, reason, want) in
-        [("quota", "no_headers", 4.0), ("first_token", "nothing_visible", 1.0), ("reasoning", "incomplete", 1.0)]
-    {
+    for (detector, scenario, reason, want) in [
+        ("quota", "answers without headers of limits", "no_headers", 4.0),
+        ("first_token", "a call of a tool and no text", "nothing_visible", 1.0),
+        ("reasoning", "an answer that breaks off", "incomplete", 1.0),
+    ] {
         assert_eq!(rig.judged_when(detector, 4.0).unwrap().evaluated, 0.0, "{detector}");
         assert_eq!(rig.withheld(detector, reason).unwrap(), want, "{detector}");
-        assert!(rig.findings(detector).unwrap().is_empty(), "{detector}");
+        rig.case(detector, scenario, Expected::Withheld(reason)).unwrap();
     }
 }

@@ -67,7 +67,7 @@ fn a_process_older_than_the_daemon_that_loads_tls_later_is_covered() {
     let mut client = run.env("LD_LIBRARY_PATH", libraries.to_str().unwrap()).start(&models).unwrap();
     client.until(|said| said.ready).unwrap();
     assert!(mapped_libssl(client.pid()).is_none(), "TLS is loaded already: this would test nothing");
-    let rig = Rig { provider, clients, daemon: kernel_tests::daemon::Daemon::start().unwrap(), dir };
+    let rig = Rig::of(provider, clients, kernel_tests::daemon::Daemon::start().unwrap(), dir);
     client.go().unwrap();
     client.finish().unwrap();
     assert_same(&rig, &models);
