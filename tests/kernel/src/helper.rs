@@ -6,6 +6,9 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use crate::clients::Clients;
+use crate::places;
+
 /// A running one.
 pub struct Helper {
     child: Child,
@@ -24,6 +27,17 @@ impl Helper {
         let mut helper = Self { child, lines };
         let first = helper.line()?;
         Ok((helper, first))
+    }
+
+    /// Somebody else's programs, which do nothing, on both packet hooks of the root cgroup: `multi` beside others, `exclusive` so
+    /// that nobody else may.
+    ///
+    /// # Errors
+    /// If there is no cgroup v2, or the kernel refuses them.
+    pub fn other_programs(clients: &Clients, mode: &str) -> Result<Self> {
+        let mut command = Command::new(clients.python());
+        command.arg(places::programs().join("other_bpf.py")).arg(places::root_cgroup()?).arg(mode);
+        Self::start(&mut command).map(|(helper, _)| helper)
     }
 
     /// The next line.

@@ -50,6 +50,18 @@ pub fn programs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../programs")
 }
 
+/// Where cgroup v2 is mounted.
+///
+/// # Errors
+/// If it is not.
+pub fn root_cgroup() -> Result<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").context("cannot read the mounts")?;
+    let fields = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let of_kind = |fields: &Vec<String>| fields.get(2).is_some_and(|kind| kind == "cgroup2");
+    let found = mounts.lines().map(fields).find(of_kind).context("no cgroup v2 is mounted")?;
+    found.get(1).map(PathBuf::from).context("a mount without a place")
+}
+
 /// The folder of the SDKs (`venv`, `node`), set up first if need be.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic, its helpers too")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -174,17 +174,8 @@ fn metric(daemon: &Daemon, name: &str) -> Vec<(String, f64)> {
     lines.map(|line| line.rsplit_once(' ').map(|(a, b)| (a.to_owned(), b.parse().unwrap())).unwrap()).collect()
 }
 
-fn cgroup() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).unwrap();
-    line.split(' ').nth(1).unwrap().into()
-}
-
-fn others(mode: &str) -> Option<Helper> {
-    let clients = Clients::set_up().unwrap();
-    let mut command = Command::new(clients.python());
-    command.arg(places::programs().join("other_bpf.py")).arg(cgroup()).arg(mode);
-    Helper::start(&mut command).ok().map(|(helper, _)| helper)
+fn others(mode: &str) -> anyhow::Result<Helper> {
+    Helper::other_programs(&Clients::set_up().unwrap(), mode)
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use kernel_tests::clients::Clients;
 use kernel_tests::daemon::{Daemon, another_runs};
+use kernel_tests::helper::Helper;
 
 use crate::pairs::Pairs;
 use crate::table::Table;
@@ -15,6 +16,8 @@ const SECONDS: u32 = 2;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Watch {
     Nobody,
+    /// A program that does nothing, at the two packet hooks: what the kernel itself takes for calling one.
+    Empty,
     /// Probes at the public symbols, where everybody else puts them.
     Symbols,
     /// Where our placement puts them.
@@ -38,13 +41,11 @@ pub fn segments(table: &mut Table) -> Result<()> {
     table.show("loopback TCP ping-pong of 256 bytes each way, no daemon", none / 1e3, "µs");
     let added = (watched - none) / 1e3 / 2.0;
     table.at_most("added per captured segment on that ping-pong (plain HTTP model call)", added, "µs", 1.0);
-    let [none, watched] = medians("pingpong", [Watch::Nobody, Watch::Placed])?;
-    table.show(
-        "added per segment on the ping-pong of a socket that is not tracked",
-        (watched - none) / 1e3 / 2.0,
-        "µs",
-    );
+    let [none, empty, watched] = medians("pingpong", [Watch::Nobody, Watch::Empty, Watch::Placed])?;
+    let added = |with: f64| (with - none) / 1e3 / 2.0;
+    table.show("added per segment on the ping-pong of a socket that is not tracked", added(watched), "µs");
     table.show("... relative", (watched / none - 1.0) * 100.0, "%");
+    table.show("... added by programs at the same hooks that do nothing", added(empty), "µs");
     Ok(())
 }
 
@@ -71,9 +72,9 @@ fn medians<const N: usize>(mode: &str, ways: [Watch; N]) -> Result<[f64; N]> {
     let mut rounds: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
     for _ in 0..ROUNDS {
         for (way, times) in ways.iter().zip(&mut rounds) {
-            let daemon = watch(*way)?;
+            let watcher = watch(*way, &clients)?;
             times.push(Pairs::start(&clients, dir.path(), mode, SECONDS)?.go()?.pair_ns);
-            drop(daemon);
+            drop(watcher);
         }
     }
     let mut medians = [0.0; N];
@@ -84,10 +85,19 @@ fn medians<const N: usize>(mode: &str, ways: [Watch; N]) -> Result<[f64; N]> {
     Ok(medians)
 }
 
-fn watch(way: Watch) -> Result<Option<Daemon>> {
-    match way {
-        Watch::Nobody => Ok(None),
-        Watch::Symbols => Daemon::start_with(&[], &[("LLM_OBSERVER_PLACEMENT", "symbol")]).map(Some),
-        Watch::Placed => Daemon::start().map(Some),
-    }
+/// Watches until it is dropped.
+#[expect(dead_code, reason = "held for what dropping it does")]
+enum Watcher {
+    Nobody,
+    Other(Helper),
+    Ours(Daemon),
+}
+
+fn watch(way: Watch, clients: &Clients) -> Result<Watcher> {
+    Ok(match way {
+        Watch::Nobody => Watcher::Nobody,
+        Watch::Empty => Watcher::Other(Helper::other_programs(clients, "multi")?),
+        Watch::Symbols => Watcher::Ours(Daemon::start_with(&[], &[("LLM_OBSERVER_PLACEMENT", "symbol")])?),
+        Watch::Placed => Watcher::Ours(Daemon::start()?),
+    })
 }
