@@ -51,7 +51,7 @@ pub struct Tcp {
     waiting_bytes: usize,
     fin: Option<Fin>,
     far: Far,
-    /// With `base` unknown: the next segment is where it goes on, and nothing is missing.
+    /// With `base` unknown: the next acknowledgement or segment is where it goes on, and nothing is missing.
     anywhere: bool,
     ordinal: u64,
 }
@@ -144,7 +144,11 @@ impl Tcp {
 
     /// The receiver has all bytes before `ack`: those of them that we do not have will not come any more.
     pub fn acknowledged(&mut self, ack: u32, at: Ns, out: Out<'_>) {
-        let Some(base) = self.base else { return };
+        let Some(base) = self.base else {
+            // What was left out on purpose ends here: a segment that comes again from before it is none of ours.
+            self.base = std::mem::take(&mut self.anywhere).then_some(ack);
+            return;
+        };
         // The end of the direction counts as a byte of its own.
         let beyond = i64::from(ack.wrapping_sub(expected(base, self.next)).cast_signed()) - 1;
         let Some(beyond) = u64::try_from(beyond).ok().filter(|&n| n > 0 && n <= limits::TCP_REACH) else { return };
@@ -175,7 +179,7 @@ impl Tcp {
         }
     }
 
-    /// Bytes are left out on purpose from here on: the next segment is where it goes on, and nothing is missing.
+    /// Bytes were left out on purpose: it goes on where the receiver says that it is, else with the next segment, and nothing is missing.
     pub fn lose_place(&mut self) {
         *self = Tcp { ordinal: self.ordinal, anywhere: true, ..Tcp::default() };
     }
@@ -202,6 +206,12 @@ impl Tcp {
     #[must_use]
     pub fn held(&self) -> usize {
         self.waiting_bytes
+    }
+
+    /// An acknowledgement tells something: of a hole, or where it goes on.
+    #[must_use]
+    pub fn wants_acknowledgement(&self) -> bool {
+        self.anywhere || self.unsettled()
     }
 
     /// Something waits for time to pass.

@@ -48,7 +48,7 @@ impl<A: Audience> Pipeline<A> {
     /// A side has received the other's bytes up to here: a hole before it is ours.
     fn acknowledged(&mut self, socket: &mut Socket, by: Direction, ack: u32, at: Ns) {
         let other = if by == Direction::Read { Direction::Write } else { Direction::Read };
-        if socket.way(other).unsettled() {
+        if socket.way(other).wants_acknowledgement() {
             on_way(self, socket, other, |tcp, out| tcp.acknowledged(ack, at, out));
         }
     }

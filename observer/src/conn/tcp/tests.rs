@@ -151,6 +151,7 @@ fn bare() -> Segment<'static> {
         zero_window: false,
         ack: None,
         missed: 0,
+        timed_out: false,
         bytes: &[],
         lost: None,
     }
@@ -250,6 +251,27 @@ proptest! {
         }
         tcp.finish(Ns(0), &mut out);
         prop_assert_eq!(tcp.held(), 0);
+    }
+}
+
+/// What was left out on purpose ends where the receiver says that it is: neither a segment from before it that comes again nor one that
+/// comes too early makes a gap.
+#[test]
+fn after_bytes_left_out_the_receivers_word_tells_where_it_goes_on() {
+    for acknowledged in [true, false] {
+        let (mut tcp, mut heard) = (Tcp::default(), Vec::new());
+        tcp.push(&syn(7), &mut |_, _| {});
+        push(&mut tcp, 7, 0, 100, 10, &mut heard);
+        tcp.lose_place();
+        assert!(tcp.wants_acknowledgement());
+        if acknowledged {
+            tcp.acknowledged(8 + 5_000, Ns(20), &mut |_, _| panic!("nothing is known to be missing"));
+            assert!(!tcp.wants_acknowledgement());
+        }
+        push(&mut tcp, 7, 4_000, 500, 30, &mut heard);
+        push(&mut tcp, 7, 5_050, 50, 40, &mut heard);
+        push(&mut tcp, 7, 5_000, 50, 50, &mut heard);
+        assert_eq!(tcp.unsettled(), !acknowledged, "{heard:?}");
     }
 }
 
