@@ -78,9 +78,10 @@ pub struct SockState {
     pub lost_len: [u32; 2],
     /// `MARK_*` of each direction.
     pub marks: [u32; 2],
-    /// The peer's IPv4 packets: the next one's number, and above it (`NUMBERED`) how far such numbers are trusted.
+    /// The peer's IPv4 packets: the next one's number, and above it (`NUMBERED`) how far such numbers are trusted. Of IPv6: the flow
+    /// label, and above it (`LABELLED`) whether it has held for more than one packet.
     pub numbers: u32,
-    /// Packets that never came, not told yet.
+    /// Packets that never came, not told yet; `RELABELLED`.
     pub missed: u32,
 }
 
@@ -96,6 +97,17 @@ pub const NUMBERED_MOST: u32 = 8;
 
 /// More than so many left out at once are no loss, but another way of numbering.
 pub const MOST_MISSED: u32 = 1024;
+
+/// The bits of an IPv6 flow label, in `SockState::numbers`.
+pub const LABEL: u32 = 0xf_ffff;
+/// `SockState::numbers`: a label is known.
+pub const LABEL_KNOWN: u32 = 1 << 30;
+/// `SockState::numbers`: it has held, so that a change means something.
+pub const LABELLED: u32 = 1 << 31;
+
+/// `SockState::missed`, and where a segment tells it: the peer has changed its flow label, as Linux does when its timer ran out
+/// (`sk_rethink_txhash`), to try another path.
+pub const RELABELLED: u32 = 1 << 31;
 
 /// Payload of a `SockOpen` record.
 #[repr(C)]

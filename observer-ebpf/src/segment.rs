@@ -10,7 +10,7 @@ use aya_ebpf::programs::SkBuffContext;
 use observer_common::limits::MID_MISSES;
 use observer_common::record::{DIR_READ, DIR_WRITE, Verdict};
 use observer_common::sock::{
-    MARK_FIN, MARK_SYN, MARK_ZERO_WINDOW, MOST_MISSED, NOTHING_KNOWN, NUMBERED, NUMBERED_ENOUGH, NUMBERED_MOST,
+    LABEL, LABEL_KNOWN, LABELLED, MARK_FIN, MARK_SYN, MARK_ZERO_WINDOW, MOST_MISSED, NOTHING_KNOWN, NUMBERED, NUMBERED_ENOUGH, NUMBERED_MOST, RELABELLED,
     STAGE_FOLLOWED, STAGE_MID, STAGE_NEW, SockState, known,
 };
 
@@ -98,8 +98,8 @@ fn follow(ctx: &SkBuffContext, cookie: u64, state: &mut SockState, tcp: &Tcp, di
         return;
     }
     let way = (dir & 1) as usize;
-    if dir == DIR_READ && tcp.family == 4 {
-        number(ctx, state);
+    if dir == DIR_READ {
+        if tcp.family == 4 { number(ctx, state) } else { label(ctx, state) }
     }
     if dir == DIR_WRITE && tcp.len > 0 {
         let end = tcp.seq + tcp.len;
@@ -142,6 +142,23 @@ fn number(ctx: &SkBuffContext, state: &mut SockState) {
         state.numbers = next;
     }
     // Else it is a late one: that can be told only of numbers that are trusted.
+}
+
+/// IPv6 has no numbers. But Linux takes another flow label when its timer ran out: what it sends then had been lost before. A sender
+/// that labels each packet otherwise is not believed.
+#[inline(always)]
+fn label(ctx: &SkBuffContext, state: &mut SockState) {
+    let Some(word) = packet::load::<u32>(ctx, 0) else { return };
+    let label = u32::from_be(word) & LABEL | LABEL_KNOWN;
+    let known = state.numbers & !LABELLED;
+    if label == known {
+        state.numbers = label | LABELLED;
+        return;
+    }
+    if state.numbers & LABELLED != 0 {
+        state.missed |= RELABELLED;
+    }
+    state.numbers = label;
 }
 
 /// A socket whose end `sock_ops` does not tell is over with its reset, or with both ends.

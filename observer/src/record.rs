@@ -205,6 +205,8 @@ pub struct Segment<'a> {
     /// Packets of its sender that should have come before it and did not: lost on the way, or late. Known where the sender numbers its
     /// IPv4 packets, as Linux does.
     pub missed: u32,
+    /// Its sender's timer ran out before it: it has changed its IPv6 flow label, as Linux does then.
+    pub timed_out: bool,
     /// What was copied: a prefix of the payload, maybe empty.
     pub bytes: &'a [u8],
     /// Why the rest was not.
@@ -214,7 +216,8 @@ pub struct Segment<'a> {
 /// Without the payload: it must not reach a log.
 impl fmt::Debug for Segment<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Segment { sock, direction, at, seq, len, syn, fin, rst, zero_window, ack, missed, bytes, lost } = self;
+        let Segment { sock, direction, at, seq, len, syn, fin, rst, zero_window, ack, missed, timed_out, bytes, lost } =
+            self;
         f.debug_struct("Segment")
             .field("sock", sock)
             .field("direction", direction)
@@ -227,6 +230,7 @@ impl fmt::Debug for Segment<'_> {
             .field("zero_window", zero_window)
             .field("ack", ack)
             .field("missed", missed)
+            .field("timed_out", timed_out)
             .field("copied", &bytes.len())
             .field("lost", lost)
             .finish()

@@ -32,6 +32,8 @@ pub enum Trouble {
     Hole,
     /// So many packets of the peer were lost on the way here.
     Missed(u32),
+    /// The peer's timer ran out: what comes now had been lost before, once at least.
+    TimedOut,
     /// The peer sent again what had come before: an acknowledgement was lost, or it lost patience.
     Again,
     /// This side had to send again.
@@ -52,7 +54,7 @@ impl Trouble {
     fn packets(self) -> u32 {
         match self {
             Trouble::Missed(packets) => packets,
-            Trouble::Again | Trouble::Retransmit => 1,
+            Trouble::TimedOut | Trouble::Again | Trouble::Retransmit => 1,
             Trouble::Hole | Trouble::Rtt | Trouble::NoRoom => 0,
         }
     }
@@ -177,6 +179,19 @@ impl Path {
         points().next_back().filter(|_| self.resending_ns(lost) >= enough)
     }
 
+    /// The peer's timer ran out in that time: it had sent, nobody knows how long before, what came late.
+    #[must_use]
+    pub fn timed_out(&self, from: Ns, to: Ns) -> bool {
+        self.troubles.iter().any(|&(trouble, _, at)| trouble == Trouble::TimedOut && at > from && at <= to)
+    }
+
+    /// How long a peer whose packets come through again needs for what has piled up, nanoseconds: a few round trips, for it begins
+    /// with one packet and doubles.
+    #[must_use]
+    pub fn rush_ns(&self) -> u64 {
+        RUSH_LEAST_NS + u64::from(self.srtt_us.unwrap_or(0)) * 1_000 * RUSH_TRIPS
+    }
+
     /// How long a trouble that lasts was there between two moments; where it was there twice at once, it counts once.
     fn lasted(&self, wanted: Trouble, from: Ns, to: Ns) -> u64 {
         let (mut sum, mut counted_from) = (0, to);
@@ -265,6 +280,11 @@ const RESEND_LEAST_NS: u64 = 200_000_000;
 /// Doublings of that time that are reckoned with: beyond, any silence is explained.
 const RESENDS: u32 = 16;
 
+/// Round trips in which a sender that begins with one packet sends 31 of full size, more than any answer piles up in a minute …
+const RUSH_TRIPS: u64 = 5;
+/// … and the time it takes at least, where the round trip is short or not known.
+const RUSH_LEAST_NS: u64 = 100_000_000;
+
 /// A smoothed round-trip time this many times the least one …
 const RTT_JUMP: u32 = 4;
 /// … and of so many microseconds is a jump.
@@ -296,6 +316,10 @@ impl Socket {
         if segment.direction == Direction::Read && segment.missed > 0 {
             self.path.missed += u64::from(segment.missed);
             self.path.note(Trouble::Missed(segment.missed), segment.at, segment.at);
+        }
+        // What came twice tells the same.
+        if segment.direction == Direction::Read && segment.timed_out && seen.again == 0 {
+            self.path.note(Trouble::TimedOut, segment.at, segment.at);
         }
         if segment.direction == Direction::Write && !segment.rst {
             self.path.room(segment.zero_window, segment.at);

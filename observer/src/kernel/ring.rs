@@ -6,7 +6,7 @@ use observer_common::record::{
     ConnKey, DIR_READ, DIR_WRITE, FLAG_BORN, FLAG_EX, FLAG_FAULT, FLAG_FIN, FLAG_NO_ROOM, FLAG_RST, FLAG_TRUNCATED,
     FLAG_ZERO_WINDOW, HEADER_LEN, Header, Kind,
 };
-use observer_common::sock::{Address, MARK_SYN, NOTHING_KNOWN, Opening, STAGE_NEW, halves};
+use observer_common::sock::{Address, MARK_SYN, NOTHING_KNOWN, Opening, RELABELLED, STAGE_NEW, halves};
 
 use crate::record::{Attach, Data, Segment, Sock, SockOpen};
 use crate::units::{Direction, LossCause, Ns};
@@ -150,7 +150,8 @@ fn segment<'a>(head: &Header, bytes: &'a [u8]) -> Segment<'a> {
         rst: flag(FLAG_RST),
         zero_window: flag(FLAG_ZERO_WINDOW),
         ack: (!flag(FLAG_RST)).then(|| halves(head.pos).1),
-        missed: head.offset,
+        missed: head.offset & !RELABELLED,
+        timed_out: head.offset & RELABELLED != 0,
         bytes,
         lost: lost.into_iter().find(|(bit, _)| flag(*bit)).map(|(_, cause)| cause),
     }

@@ -262,6 +262,7 @@ fn syn(sock: Sock, direction: Direction, at: Ns, seq: u32) -> Segment<'static> {
         zero_window: false,
         ack: None,
         missed: 0,
+        timed_out: false,
         bytes: &[],
         lost: None,
     }

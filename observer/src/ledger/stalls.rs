@@ -3,7 +3,7 @@
 use super::{Gaps, Stall};
 use crate::conn::{Path, Trouble};
 use crate::limits;
-use crate::units::Moment;
+use crate::units::{Moment, Ns};
 
 /// A gap is a stall when longer than this …
 const LEAST_NS: u64 = 500_000_000;
@@ -15,27 +15,111 @@ const SAMPLES: u64 = 8;
 /// Long gaps that wait for their judgement.
 #[derive(Debug, Default)]
 pub(super) struct Stalls {
-    waiting: Vec<Stall>,
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    stall: Stall,
+    rush: Option<Rush>,
+}
+
+/// What comes right after a silence of a peer whose timer had run out. A path that was dead for all of it leaves as much to come at
+/// once as the peer says in that time; a peer that paused, and whose first packet then was lost, much less.
+#[derive(Debug)]
+struct Rush {
+    from: Ns,
+    until: Ns,
+    silence_ns: u64,
+    median_ns: u64,
+    /// Events so far, the first included, and when the last of them arrived.
+    events: u64,
+    last: Ns,
+    over: bool,
 }
 
 impl Stalls {
     /// A gap ended; it is in `gaps` already. What is judged a stall now.
     pub(super) fn gap(&mut self, from: Moment, to: Moment, path: Option<&Path>, gaps: &Gaps) -> Vec<Stall> {
+        self.rushes(to);
         if to.read - from.read > LEAST_NS && self.waiting.len() < limits::STALL_CANDIDATES {
-            let seconds = to.read.seconds_since(from.read);
-            self.waiting.push(Stall { at: from.read, seconds, cause: cause(from, to, path) });
+            let stall =
+                Stall { at: from.read, seconds: to.read.seconds_since(from.read), cause: cause(from, to, path) };
+            let rush =
+                path.filter(|_| stall.cause == Some("provider")).and_then(|path| Rush::after(from, to, path, gaps));
+            self.waiting.push(Waiting { stall, rush });
         }
-        if gaps.count() >= SAMPLES { self.judge(gaps) } else { Vec::new() }
+        if gaps.count() < SAMPLES {
+            return Vec::new();
+        }
+        let ready = |waiting: &mut Waiting| waiting.rush.as_ref().is_none_or(|rush| rush.over);
+        let ready: Vec<Waiting> = self.waiting.extract_if(.., ready).collect();
+        judged(ready, gaps)
     }
 
     /// The call ended: what waits is judged by the gaps there were.
     pub(super) fn judge(&mut self, gaps: &Gaps) -> Vec<Stall> {
-        if self.waiting.is_empty() {
-            return Vec::new();
+        judged(std::mem::take(&mut self.waiting), gaps)
+    }
+
+    /// An event arrived: it may be of what piled up.
+    fn rushes(&mut self, to: Moment) {
+        let Some(arrived) = to.arrival else { return };
+        for rush in self.waiting.iter_mut().filter_map(|waiting| waiting.rush.as_mut()) {
+            rush.event(arrived);
         }
-        let threshold = gaps.median().unwrap_or(0).saturating_mul(MEDIANS);
-        let waiting = std::mem::take(&mut self.waiting);
-        waiting.into_iter().filter(|stall| stall.seconds > threshold as f64 / 1e9).collect()
+    }
+}
+
+/// Those that are stalls by the median gap, with the cause that stands now.
+fn judged(waiting: Vec<Waiting>, gaps: &Gaps) -> Vec<Stall> {
+    if waiting.is_empty() {
+        return Vec::new();
+    }
+    let threshold = gaps.median().unwrap_or(0).saturating_mul(MEDIANS);
+    let settled = waiting.into_iter().map(|Waiting { stall, rush }| match rush {
+        Some(rush) => Stall { cause: rush.cause(), ..stall },
+        None => stall,
+    });
+    settled.filter(|stall| stall.seconds > threshold as f64 / 1e9).collect()
+}
+
+impl Rush {
+    /// `None`: the peer's timer did not run out, and nothing is in doubt.
+    fn after(from: Moment, to: Moment, path: &Path, gaps: &Gaps) -> Option<Rush> {
+        let (since, arrived) = (from.arrival.unwrap_or(from.read), to.arrival?);
+        if !path.timed_out(since, arrived) {
+            return None;
+        }
+        let known = gaps.count() > SAMPLES;
+        Some(Rush {
+            from: arrived,
+            until: Ns(arrived.0.saturating_add(path.rush_ns())),
+            silence_ns: arrived - since,
+            median_ns: gaps.median().filter(|_| known).unwrap_or(0),
+            events: 1,
+            last: arrived,
+            over: false,
+        })
+    }
+
+    fn event(&mut self, arrived: Ns) {
+        self.over |= arrived > self.until;
+        if !self.over {
+            self.events += 1;
+            self.last = self.last.max(arrived);
+        }
+    }
+
+    /// `None` where nothing tells: the stream's own pace is not known (too young, or it comes in bursts anyway), or it was over before
+    /// much could pile up.
+    fn cause(&self) -> Option<&'static str> {
+        if self.median_ns == 0 {
+            return None;
+        }
+        let lasted = if self.over { self.until } else { self.last } - self.from;
+        let piled_up = self.events.saturating_mul(self.median_ns).saturating_sub(lasted);
+        if piled_up >= self.silence_ns / 2 { Some("network") } else { self.over.then_some("provider") }
     }
 }
 

@@ -24,7 +24,7 @@
 //! conn   = handle u64 | start_ns u64 | tgid u32 | generation u32
 //! flags  = 1 born | 2 bytes missing, see cause (index in LossCause::ALL) | 4 payload follows
 //!          of 10: 1 born | 2 local address follows | 4 connect_at is known; of 12: 1 srtt_us, 2 retransmits are known
-//!          of 11: also 8 SYN | 16 FIN | 32 RST | 64 no room to receive
+//!          of 11: also 8 SYN | 16 FIN | 32 RST | 64 no room to receive | 128 its sender's timer had run out
 //! method = index in JoinMethod::ALL; confidence: 0 low, 1 high
 //! text   = length u16 | UTF-8 bytes; length 65535: not known
 //! ```
@@ -80,6 +80,7 @@ const FLAG_SYN: u8 = 8;
 const FLAG_FIN: u8 = 16;
 const FLAG_RST: u8 = 32;
 const FLAG_ZERO_WINDOW: u8 = 64;
+const FLAG_TIMED_OUT: u8 = 128;
 
 /// Of a socket's opening, beside `FLAG_BORN`.
 const FLAG_LOCAL: u8 = 2;

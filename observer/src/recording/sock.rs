@@ -6,7 +6,7 @@ use super::read::{Fields, left_out};
 use super::write::cause_index;
 use super::{
     FLAG_BORN, FLAG_CONNECTED, FLAG_FIN, FLAG_LOCAL, FLAG_LOST, FLAG_PAYLOAD, FLAG_RETRANSMITS, FLAG_RST, FLAG_SRTT,
-    FLAG_SYN, FLAG_ZERO_WINDOW,
+    FLAG_SYN, FLAG_TIMED_OUT, FLAG_ZERO_WINDOW,
 };
 use crate::record::{Attach, Confidence, JoinMethod, Joined, Segment, Sock, SockInfo, SockOpen};
 use crate::units::{Direction, Ns};
@@ -87,7 +87,8 @@ pub(super) fn put_segment(segment: &Segment<'_>, with_payload: bool, body: &mut 
             | flag(segment.syn, FLAG_SYN)
             | flag(segment.fin, FLAG_FIN)
             | flag(segment.rst, FLAG_RST)
-            | flag(segment.zero_window, FLAG_ZERO_WINDOW),
+            | flag(segment.zero_window, FLAG_ZERO_WINDOW)
+            | flag(segment.timed_out, FLAG_TIMED_OUT),
     );
     body.push(cause_index(segment.lost));
     body.extend_from_slice(&segment.at.0.to_le_bytes());
@@ -125,6 +126,7 @@ pub(super) fn segment<'a>(fields: &mut Fields<'a>) -> Option<Segment<'a>> {
         zero_window: flags & FLAG_ZERO_WINDOW != 0,
         ack,
         missed,
+        timed_out: flags & FLAG_TIMED_OUT != 0,
         bytes,
         lost,
     })

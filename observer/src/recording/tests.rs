@@ -55,6 +55,7 @@ fn samples() -> Vec<Record<'static>> {
         zero_window: true,
         ack: Some(77),
         missed: 2,
+        timed_out: true,
         bytes: b"secret",
         lost: Some(LossCause::Truncated),
     };

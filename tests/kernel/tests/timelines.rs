@@ -171,17 +171,23 @@ fn connections_are_shown_with_their_path_and_their_join() {
 }
 
 /// Paths between two network namespaces: one that loses every third packet, and one that is dead for a while, so that all that
-/// comes afterwards comes in order and only the packets' numbers tell.
+/// comes afterwards comes in order and only the packets' numbers tell, or in IPv6 their label and what had piled up.
 #[test]
 fn a_path_that_loses_packets_is_blamed() {
     // Three seconds of stream meet each of the dead times.
-    for (name, how, chunks) in [("lossy", ["--loss", "0.35"], 70), ("dead", ["--dead", "2500,800"], 150)] {
+    let dead = ["--dead", "2500,800"];
+    for (name, how, chunks, ipv6) in
+        [("lossy", ["--loss", "0.35"], 70, false), ("dead", dead, 150, false), ("dead6", dead, 210, true)]
+    {
         let steps = scenario(vec![deltas(chunks, 12, 20_000)]);
-        let Some(all) = over_a_path(name, &how, "chunks", steps, false) else { return };
+        let Some(all) = over_a_path(name, &how, "chunks", steps, ipv6) else { return };
         assert!(!all.is_empty(), "nothing stalled: the path is too good for this test");
-        let network = all.iter().filter(|cause| *cause == "network").count();
-        // The very first packets of a connection earn the trust in its numbers: losses among them may look like a pause.
-        assert!(!all.iter().any(|cause| cause == "local") && network * 10 >= all.len() * 9, "{name}: {all:?}");
+        let of = |wanted: &str| all.iter().filter(|cause| *cause == wanted).count();
+        // The very first packets of a connection earn the trust in its numbers: losses among them may look like a pause. In IPv6 a
+        // stream that has hardly begun has no pace of its own yet by which to tell, and nobody is blamed.
+        let network = of("network") + if ipv6 { of("null") } else { 0 };
+        assert!(of("local") == 0 && network * 10 >= all.len() * 9, "{name}: {all:?}");
+        assert!(of("network") * 2 > all.len(), "{name}: {all:?}");
     }
 }
 

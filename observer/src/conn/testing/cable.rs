@@ -117,6 +117,14 @@ impl Cable {
         self
     }
 
+    /// Bytes from the peer, whose timer may have run out before.
+    pub fn read_late(&mut self, timed_out: bool, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let bytes = bytes.as_ref();
+        self.segment(Direction::Read, bytes, |segment| segment.timed_out = timed_out);
+        *self.seq(Direction::Read) = self.next[0].wrapping_add(u32::try_from(bytes.len()).unwrap_or(0));
+        self
+    }
+
     /// A segment to the peer that acknowledges all that came, what we have not seen included.
     pub fn acknowledge(&mut self) -> &mut Self {
         let ack = self.next[0];
@@ -189,6 +197,7 @@ impl Cable {
             zero_window: false,
             ack: None,
             missed: 0,
+            timed_out: false,
             bytes: &[],
             lost: None,
         };

@@ -166,6 +166,33 @@ fn a_pause_whose_first_packet_was_lost_is_the_providers() {
     }
 }
 
+/// IPv6 has no numbers: what tells is that the peer's timer ran out, and how much had piled up behind what it sent again. Of the pause
+/// behind which a packet was lost, a fifth of a second's worth; of a stream's end, nothing.
+#[test]
+fn a_dead_path_in_ipv6_is_told_by_what_piles_up() {
+    for (timed_out, piled_up, last, cause) in [
+        (true, 45, false, Some("network")),
+        (true, 12, false, Some("provider")),
+        (false, 45, false, Some("provider")),
+        (true, 2, true, None),
+    ] {
+        let mut pair = flowing();
+        let (back, piece) = (1_000 + steady(12) + 900, delta("word"));
+        pair.cable.at(Ns(back * MS_NS)).read_late(timed_out, record(piece.len()));
+        pair.script.at(Ns((back + 1) * MS_NS)).read(&piece);
+        for n in 1..piled_up {
+            pair.piece(back - 1_000 + n, back - 999 + n, &piece);
+        }
+        if !last {
+            pair.piece(3_000, 3_000, &piece);
+        }
+        pair.piece(3_010, 3_010, DONE);
+        pair.piece(3_020, 3_020, LAST);
+        let run = run(&pair.records());
+        assert_eq!(run.ear().causes.first(), Some(&cause), "{piled_up} at once, timer ran out: {timed_out}");
+    }
+}
+
 /// A sender that has doubled its patience often is still waited for: what came behind the hole had not arrived before.
 #[test]
 fn a_loss_that_was_repaired_after_a_minute_is_the_network() {
