@@ -99,6 +99,10 @@ pub const OPEN_STREAMS: usize = 65_536;
 /// Stalls kept for one stream; more are only counted by the metric.
 pub const STALLS: usize = 64;
 
+/// A call that is silent for so long behind bytes that are missing is taken to have ended in them, or it would count as open for as
+/// long as its connection is kept. Longer than providers let a stream be silent (pings come every 15 to 30 s).
+pub const LOST_END_NS: u64 = 60_000_000_000;
+
 /// Silences that wait for the stream's median gap before they are judged.
 pub const STALL_CANDIDATES: usize = 8;
 

@@ -28,6 +28,9 @@ pub enum Record<'a> {
     Joined(Joined),
     /// The TLS object is gone. Positions tell what was lost at the end.
     Close { conn: ConnKey, at: Ns, read_pos: u64, write_pos: u64 },
+    /// What the kernel's own table said of a TLS object after a loss: how many bytes were read and written (what has not come up to there
+    /// never will), or that it is gone, its end being among what was lost.
+    Audited { conn: ConnKey, at: Ns, moved: Option<[u64; 2]> },
     /// A process ended; its connections ended with it.
     Exit { tgid: u32, at: Ns },
     /// A TCP socket of a client is followed from here on.
@@ -54,6 +57,7 @@ impl Record<'_> {
             | Record::Shutdown { at, .. }
             | Record::ReadEnd { at, .. }
             | Record::Close { at, .. }
+            | Record::Audited { at, .. }
             | Record::SockClose { at, .. }
             | Record::Exit { at, .. } => *at,
         }

@@ -2,7 +2,8 @@
 
 BASE_URL, SSL_CERT_FILE as in common.py. After BLOCK_AFTER events it does nothing at all for BLOCK_MS milliseconds: `sync` between
 two reads (the TLS object holds the socket), `async` with a blocked event loop (the TLS object holds memory, the loop the socket).
-SERVER_NAME: what the ClientHello names, if not the address.
+SERVER_NAME: what the ClientHello names, if not the address. HOLD=1: `sync` keeps the connection after the answer, says so in a line, and
+ends with its standard input.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import urllib.parse
 WHERE = urllib.parse.urlsplit(os.environ["BASE_URL"])
 NAME = os.environ.get("SERVER_NAME", WHERE.hostname)
 AFTER = int(os.environ.get("BLOCK_AFTER", "-1"))
+HOLD = os.environ.get("HOLD") == "1"
 BLOCK = float(os.environ.get("BLOCK_MS", "0")) / 1000
 
 
@@ -29,7 +31,8 @@ def context():
 def request(model):
     body = json.dumps({"model": model, "stream": True, "messages": []}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {NAME}\r\nContent-Type: application/json\r\n"
-    return head.encode() + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    after = b"" if HOLD else b"Connection: close\r\n"
+    return head.encode() + after + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
 def events(seen, piece):
@@ -46,6 +49,10 @@ def sync(model):
             seen = 0
             while piece := tls.recv(16384):
                 seen = events(seen, piece)
+                if HOLD and piece.endswith(b"0\r\n\r\n"):
+                    print(json.dumps({"events": seen}), flush=True)
+                    sys.stdin.read()
+                    break
             return seen
 
 

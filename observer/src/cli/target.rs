@@ -117,7 +117,8 @@ fn owner(record: &Record<'_>, sockets: &HashMap<Sock, u32>) -> (u32, Option<Conn
         Record::Remote { conn, .. }
         | Record::Shutdown { conn, .. }
         | Record::ReadEnd { conn, .. }
-        | Record::Close { conn, .. } => (conn.tgid, None),
+        | Record::Close { conn, .. }
+        | Record::Audited { conn, .. } => (conn.tgid, None),
     }
 }
 

@@ -9,7 +9,7 @@ use super::tcp::{Seen, Tcp};
 use super::tls::{Align, Shape, ShapeSeen, Tls};
 use crate::limits;
 use crate::record::{ConnKey, Joined, Segment, Sock, SockInfo, SockOpen};
-use crate::units::{Direction, Moment, Ns};
+use crate::units::{Direction, LossCause, Moment, Ns};
 
 /// How exact "longest idle" is: a socket moves in the order of idleness at most this often.
 const IDLE_STEP: u64 = 1_000_000_000;
@@ -308,6 +308,10 @@ impl Socket {
 
     /// A segment is about to go through its direction's order: what it tells of the path is known before its bytes are.
     pub fn sees(&mut self, segment: &Segment<'_>) {
+        // Told of because it was lost here: no packet, and maybe told twice.
+        if segment.lost == Some(LossCause::RingFull) {
+            return;
+        }
         let seen = self.way(segment.direction).preview(segment);
         if segment.len > 0 && !seen.keepalive && !seen.strange {
             self.last = self.last.max(segment.at);

@@ -138,6 +138,13 @@ impl Script {
         self.step()
     }
 
+    /// The kernel's table was looked up: what was moved, or (`gone`) that the TLS object is no more.
+    pub fn audited(&mut self, gone: bool) -> &mut Self {
+        let moved = (!gone).then_some([self.read_pos, self.write_pos]);
+        self.push(Record::Audited { conn: self.conn, at: self.now, moved });
+        self.step()
+    }
+
     /// One call for each piece, `ms` apart.
     pub fn read_each<B: AsRef<[u8]>>(&mut self, ms: u64, pieces: impl IntoIterator<Item = B>) -> &mut Self {
         for piece in pieces {

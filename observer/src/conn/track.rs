@@ -144,6 +144,22 @@ impl Track {
         }
     }
 
+    /// All before `pos` has been told of or never will be: the rest of it is a gap. `None`: up to where it went is not known, nor that
+    /// anything is missing, but it may.
+    pub fn reach(&mut self, pos: Option<u64>, at: Ns, out: Out<'_>) {
+        self.settle_missing(out);
+        while self.waiting.first_key_value().is_some_and(|(&first, _)| pos.is_none_or(|pos| first < pos)) {
+            self.give_up_first(out);
+        }
+        let Some(next) = self.next else { return };
+        let missing = pos.map(|pos| pos.saturating_sub(next));
+        if missing != Some(0) {
+            self.next = Some(next + missing.unwrap_or(0));
+            self.gap(missing, LossCause::RingFull, Call { start: next, at, exists: at, arrival: None }, out);
+            self.deliver_waiting(out);
+        }
+    }
+
     /// Bytes are left out on purpose from here on: the next record is where it goes on, and nothing is missing.
     pub fn lose_place(&mut self) {
         *self =

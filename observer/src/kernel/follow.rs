@@ -184,6 +184,18 @@ impl Follow {
         self.live.remove(&tgid).unwrap_or_default().into_keys()
     }
 
+    /// Whether what an audit found is news: what has ended by its own word meanwhile is not told of twice.
+    pub(super) fn audited(&mut self, record: &Record<'_>) -> bool {
+        match record {
+            Record::Audited { conn, moved, .. } => {
+                let Some(live) = self.live.get_mut(&conn.tgid) else { return false };
+                if moved.is_none() { live.remove(conn).is_some() } else { live.contains_key(conn) }
+            }
+            Record::SockClose { sock, .. } => self.socks.forget(*sock),
+            _ => true,
+        }
+    }
+
     pub(super) fn flush_passed(&mut self) {
         let passed = std::mem::take(&mut self.passed);
         if let Some(library) = self.last_library {

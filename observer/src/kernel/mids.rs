@@ -1,14 +1,18 @@
-//! Sockets that were open when the observer came: put into the kernel's table, so that their next request is seen.
+//! Our hand in the kernel's table of sockets: those that were open when the observer came are put into it, so that their next request is
+//! seen, and after a loss it is asked what it has not told.
 
 use std::collections::HashMap as Table;
 
 use aya::maps::{Array, HashMap, MapData};
+use observer_common::record::{DIR_READ, DIR_WRITE};
 use observer_common::sock::{Address, STAGE_MID, SockState, mark};
 
 use super::sock_diag::{self, Found};
+use super::socks::lost;
 use crate::coverage::{ProbeRow, ProbeState};
 use crate::identity::Reader;
-use crate::units::Ns;
+use crate::record::{Record, Sock};
+use crate::units::{Direction, Ns};
 
 /// Our half of the kernel's table of sockets.
 pub struct Mids {
@@ -84,6 +88,17 @@ impl Mids {
             self.marked.push(found.cookie);
         }
         adopted
+    }
+
+    /// What the kernel's table says of a followed socket: what it lost and has not told, or that the socket is closed.
+    pub fn look_up(&self, sock: Sock, at: Ns) -> Vec<Record<'static>> {
+        let Ok(WireSock(state)) = self.socks.get(&sock.0, 0) else { return vec![Record::SockClose { sock, at }] };
+        let ways = [(Direction::Read, DIR_READ), (Direction::Write, DIR_WRITE)];
+        let untold = ways.into_iter().filter_map(|(direction, way)| {
+            let (from, len) = (state.lost_from.get(usize::from(way))?, state.lost_len.get(usize::from(way))?);
+            (*len > 0).then(|| Record::Segment(lost(sock, direction, at, *from, *len)))
+        });
+        untold.collect()
     }
 
     /// Takes back the marks of sockets that the kernel side let go.

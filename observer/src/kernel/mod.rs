@@ -5,6 +5,7 @@
 //! TLS objects, and `session` is all of it running.
 #![expect(unsafe_code, reason = "system calls and ring memory; every block states why it is sound")]
 
+mod audit;
 mod btf;
 mod cgroup;
 pub mod elf;

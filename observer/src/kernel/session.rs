@@ -4,8 +4,9 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, RingBuf};
 use observer_common::programs as names;
-use observer_common::record::{ConnId, ConnState, Verdict, counter, verdict_slot, verdict_word};
+use observer_common::record::{ConnId, ConnState, Verdict, counter, verdict_of, verdict_slot, verdict_word};
 
+use super::audit::Audit;
 use super::follow::Follow;
 use super::load::{self, Error};
 use super::mids::Mids;
@@ -49,6 +50,7 @@ pub struct Session {
     host_probes: Vec<ProbeRow>,
     discovery_lost: u64,
     sweeper: sweep::Sweeper,
+    audit: Audit,
 }
 
 /// `ConnId` and `ConnState` as map key and value.
@@ -91,6 +93,7 @@ impl Session {
             conns: take(ebpf, names::MAP_CONNS)?,
             counters: take(ebpf, names::MAP_COUNTERS)?,
             sweeper: sweep::Sweeper::new(take(ebpf, names::MAP_CALLS)?),
+            audit: Audit::default(),
             watch,
             seen: Vec::new(),
             follow: Follow::new(settings.strategy),
@@ -167,6 +170,24 @@ impl Session {
         let _ = self.sock_verdicts.set(observer_common::sock::verdict_slot(sock.0), word, 0);
     }
 
+    /// What the kernel's tables say of all live connections.
+    fn look_up(&self, at: Ns) -> Vec<Record<'static>> {
+        let objects = self.follow.live.values().flat_map(|live| live.keys()).filter_map(|conn| {
+            let id = WireConnId(ConnId { handle: conn.handle, tgid: conn.tgid, reserved: 0 });
+            let state =
+                self.conns.get(&id, 0).ok().map(|state| state.0).filter(|state| state.generation == conn.generation);
+            let Some(state) = state else { return Some(Record::Audited { conn: *conn, at, moved: None }) };
+            let [read, written] = state.ways.map(|way| way.pos);
+            let word = self.verdicts.get(&verdict_slot(conn.generation), 0).unwrap_or(0);
+            // Under the other verdicts bytes are left out on purpose.
+            let verdict = verdict_of(word, conn.generation, written);
+            let whole = verdict == Verdict::Track as u32 || verdict == Verdict::Unknown as u32;
+            whole.then_some(Record::Audited { conn: *conn, at, moved: Some([read, written]) })
+        });
+        let sockets = self.follow.socks.followed().flat_map(|sock| self.mids.look_up(sock, at));
+        objects.chain(sockets).collect()
+    }
+
     fn wire_works(&self) -> bool {
         self.host_probes.iter().filter(|row| row.probe.starts_with("cgroup")).all(|row| row.state == ProbeState::Ok)
     }
@@ -215,6 +236,11 @@ impl Edge for Session {
             self.forget_process(tgid);
         }
         self.fall_back();
+        if !more {
+            let found = self.audit.tell().into_iter().filter(|record| self.follow.audited(record));
+            let news: Vec<_> = found.collect();
+            self.follow.made.extend(news);
+        }
         more
     }
 
@@ -233,6 +259,11 @@ impl Edge for Session {
         self.follow.processes.purge(now);
         self.sweeper.sweep(now);
         self.mids.sweep(now);
+        if self.audit.due(self.count(counter::LOST_CALLS + counter::RING_FULL) + self.count(counter::LOST_EVENTS), now)
+        {
+            let found = self.look_up(now);
+            self.audit.found(found);
+        }
     }
 
     fn processes(&self) -> Vec<ProcessRow> {

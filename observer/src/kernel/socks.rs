@@ -9,7 +9,7 @@ use observer_common::sock::verdict_word;
 use super::join::{Join, Peer, Wire};
 use super::ring::Known;
 use crate::record::{Attach, Record, Segment, Sock, SockInfo, SockOpen};
-use crate::units::{Direction, Ns};
+use crate::units::{Direction, LossCause, Ns};
 
 /// Sockets known at once: as many as the kernel's table holds. Of one that is not known the segments go up all the same.
 const MAX_SOCKETS: usize = observer_common::limits::MAX_SOCKS as usize;
@@ -108,6 +108,16 @@ impl Socks {
             sink(&Record::SockInfo(info(sock, at, known)));
         }
         sink(&Record::SockClose { sock, at });
+    }
+
+    /// All of them.
+    pub fn followed(&self) -> impl Iterator<Item = Sock> {
+        self.known.keys().copied()
+    }
+
+    /// It is closed, and no record told so. False: one did.
+    pub fn forget(&mut self, sock: Sock) -> bool {
+        self.known.remove(&sock).is_some()
     }
 
     /// The process is gone, and what it held with it.
@@ -247,6 +257,11 @@ fn begins_hello(bytes: &[u8]) -> bool {
 
 fn info(sock: Sock, at: Ns, known: Known) -> SockInfo {
     SockInfo { sock, at, srtt_us: known.srtt_us, retransmits: known.retransmits }
+}
+
+/// Bytes that the ring had no room for.
+pub fn lost(sock: Sock, direction: Direction, at: Ns, seq: u32, len: u32) -> Segment<'static> {
+    Segment { len, syn: false, lost: Some(LossCause::RingFull), ..syn(sock, direction, at, seq) }
 }
 
 fn syn(sock: Sock, direction: Direction, at: Ns, seq: u32) -> Segment<'static> {

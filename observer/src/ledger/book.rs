@@ -174,9 +174,12 @@ impl Book {
         }
     }
 
-    /// Time passed: end the calls whose end marker came but whose protocol never ended.
+    /// Time passed: end the calls whose end marker came but whose protocol never ended, and those whose end was lost.
     pub fn tick(&mut self, now: Ns, audience: &mut dyn Audience) {
-        let due = |stream: &Stream| stream.marker.is_some_and(|marker| now - marker >= MARKER_GRACE);
+        let due = |stream: &Stream| {
+            stream.marker.is_some_and(|marker| now - marker >= MARKER_GRACE)
+                || stream.silent_behind_loss().is_some_and(|since| now - since >= limits::LOST_END_NS)
+        };
         let due: Vec<StreamNo> = self.open.iter().filter(|(_, s)| due(s)).map(|(&no, _)| no).collect();
         for no in due {
             self.end(no, End::Lost, now, audience);

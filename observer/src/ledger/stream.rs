@@ -27,8 +27,8 @@ pub struct Stream {
     media_body: bool,
     /// No byte of the response is missing so far: the first of a kind seen is the first there was.
     whole: bool,
-    /// Bytes are missing since the last event: the end marker may have been among them.
-    tail_lost: bool,
+    /// When bytes went missing since the last event: the end marker may have been among them.
+    tail_lost: Option<Ns>,
     event: Option<Current>,
     read: Option<Batch>,
     sentence: Sentence<Ns>,
@@ -74,7 +74,7 @@ impl Stream {
             error_seen: false,
             media_body: false,
             whole: true,
-            tail_lost: false,
+            tail_lost: None,
             event: None,
             read: None,
             sentence: Sentence::default(),
@@ -86,6 +86,11 @@ impl Stream {
             salt: salt.clone(),
             entry,
         }
+    }
+
+    /// Since when it has been silent behind bytes that are missing: its end may have been among them.
+    pub(super) fn silent_behind_loss(&self) -> Option<Ns> {
+        self.tail_lost.map(|lost| lost.max(self.entry.last_activity))
     }
 
     /// The salted hash of the response's id, as a prompt that refers to it would have it.
@@ -181,7 +186,7 @@ impl Stream {
         let (point, chars) = kind.map_or((PointKind::Event, 0), |(kind, chars)| (PointKind::Delta(kind), chars));
         self.timeline.push(event.at, point, chars, event.data_bytes, event.wire_bytes);
         self.entry.events += 1;
-        self.tail_lost = false;
+        self.tail_lost = None;
         self.active(event.at.read);
         self.batch(event.at, audience);
         if self.entry.api == unknown::API {
@@ -237,7 +242,7 @@ impl Stream {
         self.entry.lose(cause, bytes);
         self.timeline.push(at, PointKind::Gap, 0, bytes.unwrap_or(0), 0);
         self.whole = false;
-        self.tail_lost = true;
+        self.tail_lost = Some(at.read);
         self.last_chunk = None;
         self.sentence.gap();
         if self.marker.is_none() {
@@ -289,7 +294,7 @@ impl Stream {
             _ if self.error_seen => return Outcome::ErrorEvent,
             Some(_) if self.marker.is_some() || whole_body => return Outcome::Complete,
             _ if self.marker.is_some() => return Outcome::Complete,
-            _ if self.tail_lost => return Outcome::Lost,
+            _ if self.tail_lost.is_some() => return Outcome::Lost,
             _ => {}
         }
         match how {

@@ -70,6 +70,7 @@ pub struct Counters {
     pub segments: u64,
     pub sock_infos: u64,
     pub sock_closes: u64,
+    pub audits: u64,
     /// Records of a connection that was already succeeded by another at its address.
     pub stale: u64,
     /// Bytes that came twice.
@@ -93,7 +94,7 @@ pub struct Counters {
 impl Counters {
     /// Records by kind: the label values of `llm_observer_events_total`.
     #[must_use]
-    pub fn kinds(&self) -> [(&'static str, u64); 14] {
+    pub fn kinds(&self) -> [(&'static str, u64); 15] {
         [
             ("process", self.processes),
             ("open", self.opens),
@@ -109,6 +110,7 @@ impl Counters {
             ("segment", self.segments),
             ("socket_info", self.sock_infos),
             ("socket_close", self.sock_closes),
+            ("audit", self.audits),
         ]
     }
 
@@ -213,6 +215,10 @@ impl<A: Audience> Pipeline<A> {
                     self.end(conn, Closing::Local, *at, [Some(*read_pos), Some(*write_pos)]);
                 }
             }
+            Record::Audited { conn, at, moved } => {
+                self.counters.audits += 1;
+                self.audited(conn, *at, *moved);
+            }
             Record::Exit { tgid, at } => {
                 self.counters.exits += 1;
                 self.now = self.now.max(*at);
@@ -311,6 +317,24 @@ impl<A: Audience> Pipeline<A> {
     pub fn held(&self) -> usize {
         let conns: usize = self.conns.iter().map(|conn| conn.read.held() + conn.write.held() + conn.state.held()).sum();
         conns + self.sockets.iter().map(Socket::held).sum::<usize>()
+    }
+
+    /// What the kernel side lost at the end of a connection that stays open, or with its end.
+    fn audited(&mut self, key: &ConnKey, at: Ns, moved: Option<[u64; 2]>) {
+        self.now = self.now.max(at);
+        self.with(key, |conn, env| {
+            for (direction, way) in [(Direction::Write, 1), (Direction::Read, 0)] {
+                if conn.state.wants_bytes() {
+                    let pos = moved.map(|ways| ways[way]);
+                    on_track(conn, env, direction, |track, out| track.reach(pos, at, out));
+                }
+            }
+        });
+        if moved.is_none()
+            && let Some(conn) = self.conns.remove(key)
+        {
+            self.end(conn, Closing::Local, at, [None; 2]);
+        }
     }
 
     fn data(&mut self, data: &Data<'_>) {

@@ -11,6 +11,7 @@ mod doubt;
 mod early;
 mod http2;
 mod joined;
+mod lost_ends;
 mod pressure;
 mod shape;
 mod sockets;
@@ -697,7 +698,7 @@ proptest! {
 
     /// Records of any kind in any order, as a damaged recording may hold.
     #[test]
-    fn any_records_do_no_harm(ops in proptest::collection::vec((0..9u8, 0..3u64, any::<u32>(), any::<bool>(), 0..5usize), 0..80)) {
+    fn any_records_do_no_harm(ops in proptest::collection::vec((0..10u8, 0..3u64, any::<u32>(), any::<bool>(), 0..5usize), 0..80)) {
         let texts = [chat(), HEAD.into(), delta("x"), [DONE, LAST].concat(), get("/x")];
         let mut pipeline = Pipeline::new(Settings { conns: 2, ..Settings::default() }, Ear::default());
         for (kind, handle, number, flag, text) in ops {
@@ -715,6 +716,7 @@ proptest! {
                 3 => Record::ReadEnd { conn, at, clean: flag },
                 4 => Record::Close { conn, at, read_pos: u64::from(number), write_pos: 0 },
                 5 => Record::Exit { tgid: conn.tgid, at },
+                6 => Record::Audited { conn, at, moved: flag.then_some([u64::from(number), u64::from(number % 100)]) },
                 _ => Record::Data(data),
             });
             pipeline.tick(at);

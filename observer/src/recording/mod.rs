@@ -19,6 +19,7 @@
 //!          | acknowledges u8 | ack u32 | missed u32                               (a TCP segment)
 //!     12 = sock | at u64 | flags u8 | srtt_us u32 | retransmits u32             (what TCP knows)
 //!     13 = sock | at u64                                                        (a socket is closed)
+//!     14 = conn | at u64 | read u64 | written u64 | exists u8                   (the kernel's count, after a loss)
 //! addr   = 16 bytes of an IPv6 or IPv4-mapped address | port u16
 //! sock   = cookie u64
 //! conn   = handle u64 | start_ns u64 | tgid u32 | generation u32
@@ -72,6 +73,9 @@ const SOCK_OPEN: u8 = 10;
 const SEGMENT: u8 = 11;
 const SOCK_INFO: u8 = 12;
 const SOCK_CLOSE: u8 = 13;
+const AUDITED: u8 = 14;
+/// The newest kind: frames of higher ones are skipped.
+const LAST_KIND: u8 = AUDITED;
 
 const FLAG_BORN: u8 = 1;
 const FLAG_LOST: u8 = 2;

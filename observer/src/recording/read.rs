@@ -4,8 +4,9 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::{
-    CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, JOINED, MAGIC, MAX_FRAME, OPEN, PROCESS, Payload, READ_END,
-    REMOTE, RecordingError, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, UNKNOWN, VERSION, sock,
+    AUDITED, CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, JOINED, LAST_KIND, MAGIC, MAX_FRAME, OPEN, PROCESS,
+    Payload, READ_END, REMOTE, RecordingError, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, UNKNOWN, VERSION,
+    sock,
 };
 use crate::identity::{Identity, K8s};
 use crate::record::{ConnKey, Data, Record};
@@ -84,7 +85,7 @@ impl<R: Read> Reader<R> {
         loop {
             let offset = self.offset;
             let Some(kind) = self.next_frame()? else { return Ok(None) };
-            if !(PROCESS..=SOCK_CLOSE).contains(&kind) {
+            if !(PROCESS..=LAST_KIND).contains(&kind) {
                 self.skipped += 1;
                 continue;
             }
@@ -133,6 +134,10 @@ fn decode(kind: u8, frame: &[u8]) -> Option<Record<'_>> {
         READ_END => Record::ReadEnd { conn: fields.conn()?, at: fields.ns()?, clean: fields.u8()? != 0 },
         CLOSE => {
             Record::Close { conn: fields.conn()?, at: fields.ns()?, read_pos: fields.u64()?, write_pos: fields.u64()? }
+        }
+        AUDITED => {
+            let (conn, at, moved) = (fields.conn()?, fields.ns()?, [fields.u64()?, fields.u64()?]);
+            Record::Audited { conn, at, moved: (fields.u8()? != 0).then_some(moved) }
         }
         REMOTE => Record::Remote { conn: fields.conn()?, peer: sock::addr(&mut fields)? },
         JOINED => Record::Joined(sock::joined(&mut fields)?),

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use super::{
-    CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, JOINED, MAGIC, OPEN, PROCESS, Payload, READ_END, REMOTE,
-    SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, UNKNOWN, VERSION, sock,
+    AUDITED, CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, JOINED, MAGIC, OPEN, PROCESS, Payload, READ_END,
+    REMOTE, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, UNKNOWN, VERSION, sock,
 };
 use crate::identity::Identity;
 use crate::record::{ConnKey, Data, Record};
@@ -83,6 +83,12 @@ fn encode(record: &Record<'_>, with_payload: bool, body: &mut Vec<u8>) -> u8 {
             REMOTE
         }
         Record::Close { conn, at, read_pos, write_pos } => plain(conn, &[at.0, *read_pos, *write_pos], body, CLOSE),
+        Record::Audited { conn, at, moved } => {
+            let [read, written] = moved.unwrap_or_default();
+            plain(conn, &[at.0, read, written], body, AUDITED);
+            body.push(u8::from(moved.is_some()));
+            AUDITED
+        }
         Record::Exit { tgid, at } => {
             body.extend_from_slice(&tgid.to_le_bytes());
             body.extend_from_slice(&at.0.to_le_bytes());
