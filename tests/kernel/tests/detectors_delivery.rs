@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 const DETECTOR: &str = "chunk_regression";
 
 /// A baseline of twenty streams, the newest ten against it. A busy host bends rates, bursts and pauses, which are not what these
-/// tests are about: half as fast is as fast here, and only what no scheduler does is a burst or a pause.
+/// tests are about: half as fast is as fast here, and only what no scheduler does to many streams is a burst, and nothing is a pause.
 const CONFIG: &str = "detect:
   chunk_regression:
     baseline_streams: 20
     streams: 10
     speed_tolerance: 0.5
-    head_burst: 100
+    head_burst: 2
     stalled_share: 0.9
 ";
 
@@ -108,6 +108,14 @@ fn chunks_of_a_quarter_at_the_same_rate_are_smaller_until_they_are_as_before() {
     judged_too(&rig, large(), 16, &mut asked);
     rig.finding_when(DETECTOR, |finding| finding["kind"] == "smaller" && !finding["ended"].is_null()).unwrap();
     rig.number_is("llm_chunk_regression_active", &[], 0.0).unwrap();
+    judged_too(&rig, cut(vec![deltas(8, 40, 100_000)]), 16, &mut asked);
+    rig.case(DETECTOR, "16 characters every 40 ms become 40 every 100 ms", Expected::Findings(&["larger"])).unwrap();
+    judged_too(&rig, large(), 16, &mut asked);
+    // Nearly all of it at once and the rest as late as ever: a burst of the head, and no other pace.
+    let head = cut(vec![deltas(17, 16, 8_000), deltas(3, 16, 220_000)]);
+    judged_too(&rig, head, 16, &mut asked);
+    rig.case(DETECTOR, "17 of 20 chunks in the first 200 ms, then a trickle", Expected::Findings(&["head_burst"]))
+        .unwrap();
 }
 
 /// An event of 16 characters that is padded with a thousand more bytes, in the manner of the vendor.
