@@ -1,5 +1,7 @@
 //! Quantiles of the gaps between chunks, in bounded memory.
 
+use super::stalls::is_stall;
+
 /// Gaps kept exactly; a longer stream goes over to buckets.
 const EXACT: usize = 512;
 
@@ -18,6 +20,14 @@ pub struct GapStats {
     pub p95: f64,
     /// Largest.
     pub max: f64,
+}
+
+impl GapStats {
+    /// The largest is a stall.
+    #[must_use]
+    pub fn stalled(&self) -> bool {
+        is_stall(self.max, self.p50)
+    }
 }
 
 /// The gaps of one stream. Quantiles (nearest rank) are exact up to 512 gaps and within 2 % beyond; the largest is

@@ -6,9 +6,9 @@ use crate::limits;
 use crate::units::{Moment, Ns};
 
 /// A gap is a stall when longer than this …
-const LEAST_NS: u64 = 500_000_000;
+const LEAST_SECONDS: f64 = 0.5;
 /// … and than this many median gaps …
-const MEDIANS: u64 = 8;
+const MEDIANS: f64 = 8.0;
 /// … judged once the median rests on this many gaps, or when the call ends.
 const SAMPLES: u64 = 8;
 
@@ -42,7 +42,7 @@ impl Stalls {
     /// A gap ended; it is in `gaps` already. What is judged a stall now.
     pub(super) fn gap(&mut self, from: Moment, to: Moment, path: Option<&Path>, gaps: &Gaps) -> Vec<Stall> {
         self.rushes(to);
-        if to.read - from.read > LEAST_NS && self.waiting.len() < limits::STALL_CANDIDATES {
+        if to.read.seconds_since(from.read) > LEAST_SECONDS && self.waiting.len() < limits::STALL_CANDIDATES {
             let stall =
                 Stall { at: from.read, seconds: to.read.seconds_since(from.read), cause: cause(from, to, path) };
             let rush =
@@ -76,12 +76,17 @@ fn judged(waiting: Vec<Waiting>, gaps: &Gaps) -> Vec<Stall> {
     if waiting.is_empty() {
         return Vec::new();
     }
-    let threshold = gaps.median().unwrap_or(0).saturating_mul(MEDIANS);
+    let median = gaps.median().unwrap_or(0) as f64 / 1e9;
     let settled = waiting.into_iter().map(|Waiting { stall, rush }| match rush {
         Some(rush) => Stall { cause: rush.cause(), ..stall },
         None => stall,
     });
-    settled.filter(|stall| stall.seconds > threshold as f64 / 1e9).collect()
+    settled.filter(|stall| is_stall(stall.seconds, median)).collect()
+}
+
+/// A gap of so many seconds, among gaps of this median.
+pub(super) fn is_stall(seconds: f64, median: f64) -> bool {
+    seconds > LEAST_SECONDS && seconds > MEDIANS * median
 }
 
 impl Rush {

@@ -12,10 +12,6 @@ pub(super) const HEAD_SECONDS: f64 = 0.2;
 /// and the fastest model there is takes longer for a token.
 const TOGETHER_SECONDS: f64 = 0.0002;
 
-/// A gap is a stall when longer than this, and than so many median gaps: as the ledger judges those of reads.
-const STALL_SECONDS: f64 = 0.5;
-const STALL_MEDIANS: f64 = 8.0;
-
 /// Which times a number rests on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -104,7 +100,7 @@ impl Live {
                 together: self.chunks as f64 / self.arrivals.max(1) as f64,
                 head_share: self.head_chars as f64 / entry.visible_chars.max(1) as f64,
                 // A silence of the wire that the reader's lag hid in part has no cause of its own.
-                stalled: stalled || (excused == 0 && silent(entry)),
+                stalled: stalled || (excused == 0 && entry.arrival_gaps.stats().is_some_and(|gaps| gaps.stalled())),
             },
             Clock::Read => Delivery {
                 seconds: self.read,
@@ -114,10 +110,4 @@ impl Live {
             },
         }
     }
-}
-
-/// The longest gap between arrivals is a stall.
-fn silent(entry: &Entry) -> bool {
-    let gaps = entry.arrival_gaps.stats();
-    gaps.is_some_and(|gaps| gaps.max > STALL_SECONDS && gaps.max > STALL_MEDIANS * gaps.p50)
 }
