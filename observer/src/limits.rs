@@ -244,6 +244,12 @@ pub const ENDED_FINDINGS: usize = 1024;
 /// Calls named in a finding.
 pub const FINDING_STREAMS: usize = 8;
 
+/// Processes whose other activity is remembered (claims): every client process of a busy node, at some hundred bytes each.
+pub const ACTING_PROCESSES: usize = 4_096;
+
+/// Addresses where model calls go: a handful of providers, each behind some addresses.
+pub const MODEL_ADDRESSES: usize = 1_024;
+
 /// Baselines of chunk regression: a host has tens of service, provider and model pairs.
 pub const CHUNK_KEYS: usize = 256;
 

@@ -41,6 +41,9 @@ pub enum Record<'a> {
     SockInfo(SockInfo),
     /// A followed socket is closed, by both sides or by a reset.
     SockClose { sock: Sock, at: Ns },
+    /// A process of the tree below this one started a program. `None`: the kernel dropped what it had to say of programs, so any
+    /// process may have.
+    Started { tgid: Option<u32>, at: Ns },
 }
 
 impl Record<'_> {
@@ -59,6 +62,7 @@ impl Record<'_> {
             | Record::Close { at, .. }
             | Record::Audited { at, .. }
             | Record::SockClose { at, .. }
+            | Record::Started { at, .. }
             | Record::Exit { at, .. } => *at,
         }
     }

@@ -112,6 +112,7 @@ fn owner(record: &Record<'_>, sockets: &HashMap<Sock, u32>) -> (u32, Option<Conn
         Record::SockClose { sock, .. } => (of(sock), None),
         Record::Joined(joined) => (joined.conn.tgid, None),
         Record::Process { tgid, .. } | Record::Exit { tgid, .. } => (*tgid, None),
+        Record::Started { tgid, .. } => (tgid.unwrap_or(0), None),
         Record::Open { conn, .. } => (conn.tgid, Some(*conn)),
         Record::Data(data) => (data.conn.tgid, Some(data.conn)),
         Record::Remote { conn, .. }

@@ -5,12 +5,14 @@
 
 use std::collections::VecDeque;
 
+use super::activity::Activity;
 use super::config::{Section, any, thresholds, within};
 use super::out::CallKey;
 use super::{Detector, Out, Recent, Report, Severity, Subject, number};
 use crate::dialect::prompt::Prompt;
 use crate::ledger::{Entry, Happening, Outcome};
 use crate::limits;
+use crate::units::Ns;
 
 thresholds! {
     /// Thresholds of claims.
@@ -54,6 +56,15 @@ struct Live {
     said: u32,
     /// Results since people spoke, and whether the last one was an error. `None`: the body was not seen whole.
     evidence: Option<(usize, bool)>,
+    /// When the user's last message was first seen.
+    asked: Option<Ns>,
+}
+
+/// What people said to a process, and the messages there were when it was said last.
+#[derive(Debug)]
+struct Turn {
+    first: Ns,
+    messages: u32,
 }
 
 pub struct Claims {
@@ -61,10 +72,18 @@ pub struct Claims {
     live: Recent<CallKey, Live>,
     /// By subject and pattern: whether there was evidence.
     seen: Recent<(Subject, usize), VecDeque<(bool, String)>>,
+    turns: Recent<(u32, u64), Turn>,
+    activity: Activity,
 }
 
 pub fn new(config: Section<Config>) -> Claims {
-    Claims { config, live: Recent::new(limits::OPEN_STREAMS), seen: Recent::new(limits::CHUNK_KEYS) }
+    Claims {
+        config,
+        live: Recent::new(limits::OPEN_STREAMS),
+        seen: Recent::new(limits::CHUNK_KEYS),
+        turns: Recent::new(limits::RETRY_GROUPS),
+        activity: Activity::default(),
+    }
 }
 
 impl Detector for Claims {
@@ -72,13 +91,20 @@ impl Detector for Claims {
         match happening {
             Happening::Prompt { entry, prompt } => self.asked(entry, prompt),
             Happening::Said { entry, text } => self.said(entry, text.0),
-            Happening::Closed(entry) => self.closed(entry, out),
+            Happening::Acted { tgid, peer, at } => self.activity.acted(*tgid, *peer, *at),
+            Happening::Closed(entry) => {
+                if let Some(peer) = entry.remote {
+                    self.activity.model_at(peer);
+                }
+                self.closed(entry, out);
+            }
             _ => {}
         }
     }
 
     fn held(&self) -> usize {
-        self.live.len() + self.seen.iter().map(|(_, claims)| claims.len()).sum::<usize>()
+        let claims = self.seen.iter().map(|(_, claims)| claims.len()).sum::<usize>();
+        self.live.len() + claims + self.turns.len() + self.activity.held()
     }
 }
 
@@ -92,8 +118,22 @@ impl Claims {
         // A history that the provider holds hides the results in it.
         let whole = !prompt.truncated && prompt.server_held.is_none();
         // Where bytes of the request were lost, its end may be known only after the answer.
+        let asked = self.first_asked(entry, prompt);
         let live = self.live.touch((entry.conn, entry.exchange), Live::default);
         live.evidence = whole.then_some((fresh.len(), failed));
+        live.asked = Some(asked);
+    }
+
+    /// When this turn of people was first sent. The same words with no more history than before are said anew.
+    fn first_asked(&mut self, entry: &Entry, prompt: &Prompt) -> Ns {
+        let Some(turn) = prompt.turn else { return entry.started };
+        let fresh = || Turn { first: entry.started, messages: 0 };
+        let turn = self.turns.touch((entry.identity.pid, turn), fresh);
+        if prompt.messages <= turn.messages {
+            turn.first = entry.started;
+        }
+        turn.messages = prompt.messages;
+        turn.first
     }
 
     /// Matches the text as it passes; only the last few words are held, and only until the next piece.
@@ -121,12 +161,17 @@ impl Claims {
             return out.withheld("incomplete");
         }
         let subject = Subject::of(entry);
+        let acted = || self.activity.since(entry.identity.pid, live.asked.unwrap_or(entry.started));
         let evidence = if results > 0 {
             "tool_call"
         } else if entry.tool_chars > 0 {
             "server_tool"
         } else {
-            "none"
+            match acted() {
+                Some(true) => "host_activity",
+                Some(false) => "none",
+                None => return out.withheld("activity_lost"),
+            }
         };
         for (index, pattern) in
             config.patterns.iter().take(PATTERNS).enumerate().filter(|(i, _)| live.said >> i & 1 == 1)
@@ -169,7 +214,7 @@ fn judge(claims: &VecDeque<(bool, String)>, rule: &str, config: &Config, subject
         verdict: format!("{without} of {count} answers that say \"{rule}\" were given without any evidence observed since the user spoke"),
         inputs: vec![("claims", count.into()), ("without_evidence", without.into()), ("share", number(share))],
         baseline: vec![("threshold", number(config.unevidenced_share))],
-        excluded: vec!["calls of tools, and of the provider's own tools", "words of the user", "bodies that were not seen whole"],
+        excluded: vec!["calls of tools, and of the provider's own tools", "programs that the process started, and connections to other hosts", "words of the user", "bodies that were not seen whole"],
         streams: claims.iter().rev().filter(|(without, _)| *without).take(4).map(|(_, id)| id.clone()).collect(),
         quiet_ns: Some(quiet(config)),
     });

@@ -9,6 +9,7 @@
 //! is bounded (`Recent`, caps in `limits`), baselines go out and come in as values that the edge keeps in a file.
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 
+mod activity;
 mod chunks;
 mod claims;
 mod clocks;

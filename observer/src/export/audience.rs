@@ -242,7 +242,11 @@ impl Audience for Metrics {
         let Metrics { store, detectors, .. } = self;
         detectors.hear(&happening, &mut |sample| take(store, sample));
         match happening {
-            Happening::Opened(_) | Happening::Prompt { .. } | Happening::Said { .. } | Happening::Responded(_) => {}
+            Happening::Opened(_)
+            | Happening::Prompt { .. }
+            | Happening::Said { .. }
+            | Happening::Responded(_)
+            | Happening::Acted { .. } => {}
             Happening::Requested(entry) => self.requested(entry),
             Happening::First { entry, milestone, seconds } => self.first(entry, milestone, seconds),
             Happening::Chunk { entry, gap, arrival_gap, chars } => self.chunk(entry, gap, arrival_gap, chars),

@@ -271,7 +271,7 @@ catalogue! {
     CacheCliff = "llm_prompt_cache_cliff_total", Counter, STREAM, &[closed("why")],
         "Conversations that lost their cached prompt: prefix_changed, expired, evicted.";
     Claims = "llm_verification_claims_total", Counter, STREAM, &[open("rule"), closed("evidence")],
-        "Answers that claim a verification, by the evidence observed since the user spoke: tool_call, server_tool, none.";
+        "Answers that claim a verification, by the evidence observed since the user spoke: tool_call, server_tool, host_activity, none.";
     ClaimsAfterError = "llm_verification_claim_after_error_total", Counter, STREAM, &[open("rule")],
         "Such answers although the last result of a tool was an error.";
     VoiceStage = "llm_voice_stage_seconds", Histogram(FIRST), STREAM, &[closed("stage")],

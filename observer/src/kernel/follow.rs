@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::uprobes::Uprobes;
 
+use super::family::Family;
 use super::join::{Join, SocketEnd, Write};
 use super::placement::Strategy;
 use super::procs::Processes;
@@ -18,6 +19,7 @@ use crate::units::{Direction, Ns};
 pub(super) struct Follow {
     pub(super) targets: Targets,
     pub(super) processes: Processes,
+    pub(super) family: Family,
     pub(super) join: Join,
     pub(super) socks: Socks,
     /// TLS sockets whose payload the kernel side need not copy any more.
@@ -48,6 +50,7 @@ impl Follow {
         Self {
             targets: Targets::new(strategy),
             processes: Processes::default(),
+            family: Family::default(),
             join: Join::default(),
             socks: Socks::default(),
             silenced: Vec::new(),
@@ -74,6 +77,13 @@ impl Follow {
         self.processes.replaced(pid, comm);
         self.introduced.retain(|(known, _)| *known != pid);
         self.last = None;
+    }
+
+    /// A process begins a program: those above it that the pipeline knows did something.
+    pub(super) fn started(&mut self, pid: u32, at: Ns) {
+        for tgid in self.family.above(pid).filter(|tgid| self.processes.knows(*tgid)) {
+            self.made.push_back(Record::Started { tgid: Some(tgid), at });
+        }
     }
 
     pub(super) fn handle(&mut self, raw: Raw<'_>, sink: &mut dyn FnMut(&Record<'_>), ended: &mut Vec<u32>) {

@@ -9,6 +9,7 @@ mod audit;
 mod btf;
 mod cgroup;
 pub mod elf;
+mod family;
 mod follow;
 mod join;
 mod load;

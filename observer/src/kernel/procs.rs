@@ -58,6 +58,12 @@ impl Processes {
         Arc::new(Identity::new(pid, comm, None, Cgroup::default(), ContainerNames::default()))
     }
 
+    /// Whether somebody asked who it is.
+    #[must_use]
+    pub fn knows(&self, pid: u32) -> bool {
+        self.known.contains_key(&pid)
+    }
+
     /// The file whose probes serve this process, if it is one alone.
     #[must_use]
     pub fn library(&self, pid: u32) -> Option<FileId> {

@@ -127,10 +127,18 @@ impl Session {
         for seen in std::mem::take(&mut self.seen) {
             match seen {
                 Seen::Mapped(mapping) => self.follow.mapped(&mapping, &mut self.uprobes),
-                Seen::Exec { pid, comm } => self.follow.replaced(pid, comm),
-                Seen::Ended { pid } => self.follow.processes.ended(pid, self.follow.newest),
+                Seen::Forked { pid, parent } => self.follow.family.born(pid, parent),
+                Seen::Exec { pid, comm, at } => {
+                    self.follow.started(pid, at);
+                    self.follow.replaced(pid, comm);
+                }
+                Seen::Ended { pid } => {
+                    self.follow.processes.ended(pid, self.follow.newest);
+                    self.follow.family.ended(pid);
+                }
                 Seen::Lost(count) => {
                     self.discovery_lost += count;
+                    self.follow.made.push_back(Record::Started { tgid: None, at: crate::clock::now() });
                     rescan = true;
                 }
             }

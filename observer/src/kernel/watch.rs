@@ -7,6 +7,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{Ordering, fence};
 
+use crate::units::Ns;
+
 /// A new executable mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
@@ -26,6 +28,12 @@ pub enum Seen {
         pid: u32,
         /// Its new name (the kernel's `comm`).
         comm: String,
+        at: Ns,
+    },
+    /// A process (not a thread of one) came into being.
+    Forked {
+        pid: u32,
+        parent: u32,
     },
     /// A process (not a thread of one) ended.
     Ended {
@@ -61,13 +69,17 @@ impl Watch {
         self.rings.iter().map(|ring| ring.fd.as_raw_fd())
     }
 
-    /// Takes all that waits. Replaced programs come first: a process that went to another CPU may have its new mappings in a ring
-    /// that is read before the one of its exec.
+    /// Takes all that waits. Births come first and replaced programs next: a process that went to another CPU may have its new
+    /// mappings in a ring that is read before the one of its exec, or its exec in one before that of its parent.
     pub fn drain(&mut self, seen: &mut Vec<Seen>) {
         for ring in &mut self.rings {
             ring.drain(seen);
         }
-        seen.sort_by_key(|seen| !matches!(seen, Seen::Exec { .. }));
+        seen.sort_by_key(|seen| match seen {
+            Seen::Forked { .. } => 0,
+            Seen::Exec { .. } => 1,
+            _ => 2,
+        });
     }
 }
 
@@ -110,6 +122,11 @@ const PERF_COUNT_SW_DUMMY: u64 = 9;
 const FLAG_MMAP: u64 = 1 << 8;
 const FLAG_COMM: u64 = 1 << 9;
 const FLAG_TASK: u64 = 1 << 13;
+/// Every record ends with its time …
+const FLAG_SAMPLE_ID_ALL: u64 = 1 << 18;
+const SAMPLE_TIME: u64 = 1 << 2;
+/// … on our clock.
+const FLAG_USE_CLOCKID: u64 = 1 << 25;
 const FLAG_WATERMARK: u64 = 1 << 14;
 const FLAG_MMAP2: u64 = 1 << 23;
 const FLAG_COMM_EXEC: u64 = 1 << 24;
@@ -119,6 +136,7 @@ const RECORD_MMAP: u32 = 1;
 const RECORD_LOST: u32 = 2;
 const RECORD_COMM: u32 = 3;
 const RECORD_EXIT: u32 = 4;
+const RECORD_FORK: u32 = 7;
 /// `misc` of a COMM record that an exec caused.
 const MISC_COMM_EXEC: u32 = 1 << 13;
 const RECORD_MMAP2: u32 = 10;
@@ -133,7 +151,16 @@ impl PerCpu {
             kind: PERF_TYPE_SOFTWARE,
             size: u32::try_from(size_of::<Attributes>()).unwrap_or(0),
             config: PERF_COUNT_SW_DUMMY,
-            flags: FLAG_MMAP | FLAG_MMAP2 | FLAG_COMM | FLAG_COMM_EXEC | FLAG_TASK | FLAG_WATERMARK,
+            sample_type: SAMPLE_TIME,
+            flags: FLAG_MMAP
+                | FLAG_MMAP2
+                | FLAG_COMM
+                | FLAG_COMM_EXEC
+                | FLAG_TASK
+                | FLAG_WATERMARK
+                | FLAG_SAMPLE_ID_ALL
+                | FLAG_USE_CLOCKID,
+            clockid: libc::CLOCK_BOOTTIME,
             // Watermark in bytes: every record wakes us.
             wakeup_events: 1,
             ..Attributes::default()
@@ -214,12 +241,17 @@ fn parse(record: &[u8]) -> Option<Seen> {
         RECORD_MMAP2 => mapping(record, 72),
         RECORD_MMAP => mapping(record, 40),
         RECORD_COMM if u32_at(record, 4)? & MISC_COMM_EXEC != 0 => {
-            Some(Seen::Exec { pid: u32_at(record, 8)?, comm: text_at(record, 16)? })
+            let at = Ns(u64_at(record, record.len().checked_sub(8)?)?);
+            Some(Seen::Exec { pid: u32_at(record, 8)?, comm: text_at(record, 16)?, at })
         }
         RECORD_LOST => Some(Seen::Lost(u64_at(record, 16)?)),
         RECORD_EXIT => {
             let (pid, tid) = (u32_at(record, 8)?, u32_at(record, 16)?);
             (pid == tid).then_some(Seen::Ended { pid })
+        }
+        RECORD_FORK => {
+            let (pid, parent) = (u32_at(record, 8)?, u32_at(record, 12)?);
+            (pid != parent).then_some(Seen::Forked { pid, parent })
         }
         _ => None,
     }

@@ -24,6 +24,8 @@ pub use links::{Birth, Link, LinkEnd, Links, News};
 pub use stream::Stream;
 pub use timeline::Point;
 
+use std::net::SocketAddr;
+
 use crate::dialect::prompt::Prompt;
 use crate::proto::{Message, Note};
 use crate::units::{LossCause, Moment, Ns};
@@ -220,6 +222,9 @@ pub enum Happening<'a> {
     Record { entry: &'a Entry, gap: Option<f64> },
     /// Something became known of a connection that carries model calls.
     Link { link: &'a Link, news: News },
+    /// A process did something besides its model calls, which may be what an answer claims was done: it connected to `peer`, or a
+    /// program was started in the tree below it. No process: some of that was not seen.
+    Acted { tgid: Option<u32>, peer: Option<SocketAddr>, at: Ns },
     /// A parser met something odd.
     Odd(Note),
 }

@@ -23,7 +23,7 @@ use foldhash::fast::RandomState;
 
 use crate::conn::{Admission, Conn, Conns, Path, Repairs, Socket, Sockets, Track};
 use crate::dialect::Extra;
-use crate::ledger::{self, Audience, Birth, Book, LinkEnd, Links};
+use crate::ledger::{self, Audience, Birth, Book, Happening, LinkEnd, Links};
 use crate::limits;
 use crate::proto::{Closing, Salt};
 use crate::record::{Attach, ConnKey, Data, Record, Sock, SockOpen};
@@ -71,6 +71,7 @@ pub struct Counters {
     pub sock_infos: u64,
     pub sock_closes: u64,
     pub audits: u64,
+    pub programs: u64,
     /// Records of a connection that was already succeeded by another at its address.
     pub stale: u64,
     /// Bytes that came twice.
@@ -94,7 +95,7 @@ pub struct Counters {
 impl Counters {
     /// Records by kind: the label values of `llm_observer_events_total`.
     #[must_use]
-    pub fn kinds(&self) -> [(&'static str, u64); 15] {
+    pub fn kinds(&self) -> [(&'static str, u64); 16] {
         [
             ("process", self.processes),
             ("open", self.opens),
@@ -111,6 +112,7 @@ impl Counters {
             ("socket_info", self.sock_infos),
             ("socket_close", self.sock_closes),
             ("audit", self.audits),
+            ("program", self.programs),
         ]
     }
 
@@ -199,6 +201,11 @@ impl<A: Audience> Pipeline<A> {
             Record::SockClose { sock, at } => {
                 self.counters.sock_closes += 1;
                 self.sock_close(*sock, *at);
+            }
+            Record::Started { tgid, at } => {
+                self.counters.programs += 1;
+                self.now = self.now.max(*at);
+                self.audience.hear(Happening::Acted { tgid: *tgid, peer: None, at: *at });
             }
             Record::Shutdown { conn, at } => {
                 self.counters.shutdowns += 1;

@@ -51,7 +51,7 @@ impl Audience for Ear {
         self.debug.push_str(&format!("{happening:?}"));
         match happening {
             Happening::Opened(_) => self.said.push("opened".into()),
-            Happening::Prompt { .. } | Happening::Said { .. } | Happening::Responded(_) => {}
+            Happening::Prompt { .. } | Happening::Said { .. } | Happening::Responded(_) | Happening::Acted { .. } => {}
             Happening::Requested(_) => self.said.push("requested".into()),
             Happening::First { milestone, .. } => self.said.push(milestone.name().into()),
             Happening::Chunk { gap, .. } => self.gaps.push(gap),

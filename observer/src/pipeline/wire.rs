@@ -2,7 +2,7 @@
 
 use super::Pipeline;
 use crate::conn::{Carries, Chunk, Path, Socket};
-use crate::ledger::{Audience, LinkEnd};
+use crate::ledger::{Audience, Happening, LinkEnd};
 use crate::limits;
 use crate::proto::{Closing, Sniff, recognise};
 use crate::record::{Attach, Data, Joined, Segment, Sock, SockInfo, SockOpen};
@@ -12,6 +12,9 @@ impl<A: Audience> Pipeline<A> {
     /// A socket is followed from here on.
     pub(super) fn sock_open(&mut self, open: SockOpen) {
         self.now = self.now.max(open.at);
+        if open.attach == Attach::Born {
+            self.audience.hear(Happening::Acted { tgid: Some(open.tgid), peer: Some(open.peer), at: open.at });
+        }
         if let Some(evicted) = self.sockets.open(open) {
             self.counters.sockets_evicted += 1;
             self.sock_over(evicted, Closing::Abandoned, open.at);

@@ -20,6 +20,7 @@
 //!     12 = sock | at u64 | flags u8 | srtt_us u32 | retransmits u32             (what TCP knows)
 //!     13 = sock | at u64                                                        (a socket is closed)
 //!     14 = conn | at u64 | read u64 | written u64 | exists u8                   (the kernel's count, after a loss)
+//!     15 = known u8 | tgid u32 | at u64                                        (a program was started below a process)
 //! addr   = 16 bytes of an IPv6 or IPv4-mapped address | port u16
 //! sock   = cookie u64
 //! conn   = handle u64 | start_ns u64 | tgid u32 | generation u32
@@ -74,8 +75,9 @@ const SEGMENT: u8 = 11;
 const SOCK_INFO: u8 = 12;
 const SOCK_CLOSE: u8 = 13;
 const AUDITED: u8 = 14;
+const STARTED: u8 = 15;
 /// The newest kind: frames of higher ones are skipped.
-const LAST_KIND: u8 = AUDITED;
+const LAST_KIND: u8 = STARTED;
 
 const FLAG_BORN: u8 = 1;
 const FLAG_LOST: u8 = 2;

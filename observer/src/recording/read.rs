@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{
     AUDITED, CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, JOINED, LAST_KIND, MAGIC, MAX_FRAME, OPEN, PROCESS,
-    Payload, READ_END, REMOTE, RecordingError, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, UNKNOWN, VERSION,
-    sock,
+    Payload, READ_END, REMOTE, RecordingError, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, STARTED, UNKNOWN,
+    VERSION, sock,
 };
 use crate::identity::{Identity, K8s};
 use crate::record::{ConnKey, Data, Record};
@@ -147,6 +147,10 @@ fn decode(kind: u8, frame: &[u8]) -> Option<Record<'_>> {
         SOCK_CLOSE => {
             let (sock, at) = sock::close(&mut fields)?;
             Record::SockClose { sock, at }
+        }
+        STARTED => {
+            let (known, tgid) = (fields.u8()? != 0, fields.u32()?);
+            Record::Started { tgid: known.then_some(tgid), at: fields.ns()? }
         }
         EXIT => Record::Exit { tgid: fields.u32()?, at: fields.ns()? },
         _ => return None,

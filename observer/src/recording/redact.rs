@@ -51,7 +51,7 @@ impl<W: Write> Recorder<W> {
                     pipeline.audience_mut().write(record);
                 }
                 pipeline.record(record);
-                if let Record::Exit { .. } = record {
+                if let Record::Exit { .. } | Record::Started { .. } = record {
                     pipeline.audience_mut().write(record);
                 }
                 pipeline.audience_mut().check()

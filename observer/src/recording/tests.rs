@@ -83,6 +83,8 @@ fn samples() -> Vec<Record<'static>> {
         Record::SockInfo(SockInfo { sock: Sock(77), at: Ns(9), srtt_us: Some(120), retransmits: None }),
         Record::SockInfo(SockInfo { sock: Sock(77), at: Ns(9), srtt_us: None, retransmits: Some(3) }),
         Record::SockClose { sock: Sock(77), at: Ns(9) },
+        Record::Started { tgid: Some(42), at: Ns(10) },
+        Record::Started { tgid: None, at: Ns(11) },
         Record::Close { conn, at: Ns(8), read_pos: 9, write_pos: u64::MAX },
         Record::Audited { conn, at: Ns(8), moved: Some([u64::MAX, 9]) },
         Record::Audited { conn, at: Ns(9), moved: None },

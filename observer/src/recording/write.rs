@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{
     AUDITED, CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, JOINED, MAGIC, OPEN, PROCESS, Payload, READ_END,
-    REMOTE, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, UNKNOWN, VERSION, sock,
+    REMOTE, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, STARTED, UNKNOWN, VERSION, sock,
 };
 use crate::identity::Identity;
 use crate::record::{ConnKey, Data, Record};
@@ -113,6 +113,12 @@ fn encode(record: &Record<'_>, with_payload: bool, body: &mut Vec<u8>) -> u8 {
         Record::SockClose { sock, at } => {
             sock::put_close(*sock, *at, body);
             SOCK_CLOSE
+        }
+        Record::Started { tgid, at } => {
+            body.push(u8::from(tgid.is_some()));
+            body.extend_from_slice(&tgid.unwrap_or(0).to_le_bytes());
+            body.extend_from_slice(&at.0.to_le_bytes());
+            STARTED
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Detector 10.
 
-use super::traffic::{Call, Host, MINUTE, Step};
+use super::traffic::{Act, Call, Host, MINUTE, SECOND, Step};
 use super::{Case, Expected};
 
 const fn case(name: &'static str, expected: Expected, traffic: fn(&mut Host)) -> Case {
@@ -39,6 +39,37 @@ pub const CASES: &[Case] = &[
             }
         })
     },
+    Case {
+        check: |ran| assert_eq!(ran.number("llm_verification_claims_total", &[("evidence", "host_activity")]), 60.0),
+        ..case("a program was started between question and claim each time", Expected::Quiet, |host| {
+            acting(host, 60, 100, Act::Program);
+        })
+    },
+    Case {
+        check: |ran| assert_eq!(ran.number("llm_verification_claims_total", &[("evidence", "host_activity")]), 60.0),
+        ..case("a connection to another host each time", Expected::Quiet, |host| {
+            acting(host, 60, 100, Act::Connect("192.0.2.99:5432"));
+        })
+    },
+    Case {
+        check: |ran| assert_eq!(ran.number("llm_verification_claims_total", &[("evidence", "none")]), 60.0),
+        ..case(
+            "programs of another process, and one before each question",
+            Expected::Findings(&["no_evidence"]),
+            |host| {
+                acting(host, 60, 101, Act::Program);
+                for n in 0..60 {
+                    host.act((1 + n) * MINUTE - SECOND, Some(100), Act::Program);
+                }
+            },
+        )
+    },
+    case("the kernel dropped what it had to say of programs", Expected::Withheld("activity_lost"), |host| {
+        for n in 0..60 {
+            host.call((1 + n) * MINUTE, &claiming(n));
+            host.act((1 + n) * MINUTE + 10, None, Act::Program);
+        }
+    }),
     case("bodies that were not seen whole", Expected::Withheld("truncated_body"), |host| {
         for n in 0..60 {
             let mut call = claiming(n);
@@ -47,6 +78,14 @@ pub const CASES: &[Case] = &[
         }
     }),
 ];
+
+/// Claims without a tool, and in the middle of each answer something else that a process did.
+fn acting(host: &mut Host, count: u64, pid: u32, act: Act) {
+    for n in 0..count {
+        host.call((1 + n) * MINUTE, &claiming(n));
+        host.act((1 + n) * MINUTE + 10, Some(pid), act);
+    }
+}
 
 /// The claim goes over the end of a delta.
 fn claiming(n: u64) -> Call {

@@ -9,7 +9,7 @@ use observer::export::catalogue::CATALOGUE;
 use observer::export::store::{Caps, Snapshot, Value};
 use observer::identity::Identity;
 use observer::pipeline::{Pipeline, Settings};
-use observer::record::{Confidence, JoinMethod, Joined, Record};
+use observer::record::{Confidence, JoinMethod, Joined, Record, SockOpen};
 use observer::units::{Direction, Ns};
 
 /// Wall time of the boot: 2026-03-01T00:00:00Z.
@@ -491,6 +491,14 @@ fn named(name: &str, json: &str) -> String {
     format!("event: {name}\ndata: {json}\n\n")
 }
 
+/// What a process does besides its calls.
+#[derive(Clone, Copy, Debug)]
+pub enum Act {
+    /// A program is started below it.
+    Program,
+    Connect(&'static str),
+}
+
 /// Calls of any number of programs.
 pub struct Host {
     records: Vec<Owned>,
@@ -505,6 +513,10 @@ pub struct Host {
     steps: Vec<(u64, i128)>,
     /// When a TLS object's socket becomes known.
     joins: Vec<(Ns, Owned)>,
+    /// When it goes wrong; `None`: with the first call.
+    wrong: Option<Ns>,
+    /// When calls began.
+    calls: Vec<Ns>,
 }
 
 fn data_of(owned: &Owned) -> Option<&observer::record::Data<'static>> {
@@ -561,12 +573,15 @@ impl Host {
             cpu: Vec::new(),
             steps: Vec::new(),
             joins: Vec::new(),
+            wrong: None,
+            calls: Vec::new(),
         }
     }
 
     /// A call that begins `at_ms` after the boot; when it ends.
     pub fn call(&mut self, at_ms: u64, call: &Call) -> u64 {
         self.next += 16;
+        self.calls.push(Ns(at_ms.max(1000) * 1_000_000));
         let (records, end) = call.records(at_ms.max(1000), self.next);
         self.records.extend(records);
         end
@@ -576,6 +591,7 @@ impl Host {
     /// came each time that many milliseconds have passed (0: at once).
     pub fn call_arriving(&mut self, at_ms: u64, call: &Call, reads_every_ms: u64) -> u64 {
         self.next += 16;
+        self.calls.push(Ns(at_ms.max(1000) * 1_000_000));
         let (records, end) = call.records(at_ms.max(1000), self.next);
         let (first, conn) = records.iter().find_map(|owned| data_of(owned).map(|data| (data.at, data.conn))).unwrap();
         let mut cable = Cable::new(call.pid, self.next, "192.0.2.7:443".parse().unwrap());
@@ -611,6 +627,7 @@ impl Host {
         let at = hello.windows(RECORDED.len()).position(|part| part == RECORDED.as_bytes()).unwrap();
         hello[at..at + host.len()].copy_from_slice(host.as_bytes());
         self.next += 16;
+        self.calls.push(Ns(at_ms * 1_000_000));
         let mut cable = Cable::new(100, self.next, "192.0.2.7:443".parse().unwrap());
         cable.at(Ns(at_ms * 1_000_000)).write(hello).wait_ms(1).read(tls_hello("s ")).wait_ms(1);
         cable.write(tls_record(52)).wait_ms(1).read(tls_record(233)).read(tls_record(233)).wait_ms(20);
@@ -636,9 +653,31 @@ impl Host {
             if index > 0 {
                 script.wait_ms(idle_ms);
             }
+            self.calls.push(script.now());
             call.play(&mut script, index + 1 == calls.len());
         }
         self.records.extend(calls[0].of(&script));
+    }
+
+    /// A process does something; nobody: some of it was not seen.
+    pub fn act(&mut self, at_ms: u64, pid: Option<u32>, act: Act) {
+        let at = Ns(at_ms * 1_000_000);
+        match act {
+            Act::Program => {
+                let record = Record::Started { tgid: pid, at };
+                self.records.push(Owned { record, bytes: Vec::new() });
+            }
+            Act::Connect(peer) => {
+                self.next += 16;
+                let cable = Cable::new(pid.unwrap(), self.next, peer.parse().unwrap());
+                // A cable is plugged in at the beginning of time.
+                let opens = cable.records().iter().filter_map(|owned| match owned.record {
+                    Record::SockOpen(open) => Some(Record::SockOpen(SockOpen { at, ..open })),
+                    _ => None,
+                });
+                self.records.extend(opens.map(|record| Owned { record, bytes: Vec::new() }));
+            }
+        }
     }
 
     /// A service's processes use `cores` from one minute to another.
@@ -649,6 +688,19 @@ impl Host {
     /// The wall clock is set.
     pub fn step_wall(&mut self, at_ms: u64, by_ns: i128) {
         self.steps.push((at_ms, by_ns));
+    }
+
+    /// From here on it is as the detector should tell: what the delay of a verdict counts from.
+    pub fn goes_wrong(&mut self, at_ms: u64) {
+        self.wrong = Some(Ns(at_ms * 1_000_000));
+    }
+
+    /// From the beginning of what is wrong to the first verdict.
+    fn delay(&self, told: Ns) -> Delay {
+        let first = self.calls.iter().min().copied().unwrap_or_default();
+        let wrong = self.wrong.unwrap_or(first);
+        let streams = self.calls.iter().filter(|at| (wrong..=told).contains(at)).count();
+        Delay { streams, seconds: told.seconds_since(wrong) }
     }
 
     /// A number below `below`, the same in every run.
@@ -666,6 +718,7 @@ impl Host {
         if let Some(wall) = self.wall {
             pipeline.audience_mut().detectors.set_wall(wall);
         }
+        let mut told = None;
         let mut ticked = Ns(0);
         let mut cpu = self.cpu.iter().peekable();
         let mut steps = self.steps.iter().peekable();
@@ -683,12 +736,18 @@ impl Host {
                 pipeline.tick(ticked);
                 pipeline.verdicts().for_each(drop);
             }
+            if told.is_none() && !pipeline.audience().detectors.findings().list().is_empty() {
+                told = Some(pipeline.now());
+            }
         }
         pipeline.tick(Ns(pipeline.now().0 + 2_000_000_000));
+        if told.is_none() && !pipeline.audience().detectors.findings().list().is_empty() {
+            told = Some(pipeline.now());
+        }
         let now = pipeline.now();
         pipeline.show(|book, links, sockets, metrics| metrics.publish(book, links, sockets, now));
         let snapshot = pipeline.audience_mut().store.snapshot();
-        Ran { pipeline, snapshot }
+        Ran { pipeline, snapshot, delay: told.map(|told| self.delay(told)) }
     }
 }
 
@@ -696,6 +755,16 @@ impl Host {
 pub struct Ran {
     pub pipeline: Pipeline<Metrics>,
     snapshot: Snapshot,
+    /// Of the first finding.
+    pub delay: Option<Delay>,
+}
+
+/// How long it went wrong before it was told.
+#[derive(Clone, Copy, Debug)]
+pub struct Delay {
+    /// Calls begun in that time.
+    pub streams: usize,
+    pub seconds: f64,
 }
 
 impl Ran {

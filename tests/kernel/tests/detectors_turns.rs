@@ -3,13 +3,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+use std::net::TcpListener;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
 use kernel_tests::cases::Expected;
 use kernel_tests::raw::Raw;
 use kernel_tests::rig::Rig;
-use kernel_tests::skipped;
+use kernel_tests::{places, skipped};
 use provider::script::{Reply, Say, Scenario, Step, answer, deltas};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -68,6 +70,99 @@ fn two_answers_on_a_result_older_than_it_stays_fresh_are_told() {
     assert!(inputs["reuses"] == 2 && inputs["age_seconds"].as_f64().unwrap() >= 1.5, "{finding}");
     rig.number_is("llm_tool_result_stale_reuse_total", &[], 2.0).unwrap();
     rig.number_is("llm_tool_result_stale_reuse_total", &["tool=\"status\""], 2.0).unwrap();
+}
+
+/// The request after a call of a tool, in the manner of Anthropic: the call and its result are in the history.
+fn called(scenario: &str, n: usize, input: &Value, result: &str) -> Value {
+    let call = json!([{"type": "tool_use", "id": format!("t{n}"), "name": scenario, "input": input}]);
+    let failed = result.starts_with("Error");
+    let result =
+        json!([{"type": "tool_result", "tool_use_id": format!("t{n}"), "content": result, "is_error": failed}]);
+    let schema = json!({"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}});
+    json!({
+        "model": format!("scenario:{scenario}"), "stream": true, "max_tokens": 100,
+        "tools": [{"name": scenario, "description": "d", "input_schema": schema}],
+        "messages": [
+            {"role": "user", "content": format!("order {n}")},
+            {"role": "assistant", "content": call},
+            {"role": "user", "content": result},
+        ],
+    })
+}
+
+fn send(rig: &Rig, body: &Value) {
+    let mut connection = Raw::connect(rig.provider.plain_address()).unwrap();
+    connection.post("/v1/messages", body).unwrap();
+    connection.read().unwrap();
+}
+
+#[test]
+fn rejections_of_valid_calls_and_claims_without_evidence_are_told() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::tuned("detect: {claims: {claims: 5}}\n").unwrap();
+    let says = |words: &str| {
+        let steps = vec![Step::new(1_000, Say::Words(format!("Done: {words} the sum.")))];
+        Scenario::always(Reply::of(answer(steps, "stop")))
+    };
+    for tool in ["charge", "refund", "lost"] {
+        rig.provider.register(tool, says("here is"));
+    }
+    rotten(&rig);
+    rig.provider.register("sum", says("I've checked"));
+    claims(&rig);
+    // Time to do something between question and claim.
+    let Scenario { replies } = says("I confirmed");
+    let slow = Reply { head_delay_us: 400_000, ..replies[0].clone() };
+    rig.provider.register("agent", Scenario::always(slow));
+    agents(&rig);
+}
+
+fn rotten(rig: &Rig) {
+    const DETECTOR: &str = "tool_rot";
+    let missing = "Error 422: missing required field key";
+    (0..4).for_each(|n| send(rig, &called("charge", n, &json!({"id": "seven"}), missing)));
+    rig.quiet_after(DETECTOR, 4.0).unwrap();
+    rig.case(DETECTOR, "arguments that the schema does not allow are rejected", Expected::Quiet).unwrap();
+    (4..6).for_each(|n| send(rig, &called("refund", n, &json!({"id": 7}), missing)));
+    rig.quiet_after(DETECTOR, 6.0).unwrap();
+    rig.case(DETECTOR, "a valid call is rejected twice", Expected::Quiet).unwrap();
+    send(rig, &called("refund", 6, &json!({"id": 7}), missing));
+    rig.case(DETECTOR, "the same valid call a third time", Expected::Findings(&["contract_rot"])).unwrap();
+    let mut forgotten = called("lost", 7, &json!({"id": 7}), missing);
+    forgotten["messages"][1] = json!({"role": "assistant", "content": "I asked."});
+    send(rig, &forgotten);
+    rig.case(DETECTOR, "a result whose call is not in the history", Expected::Withheld("call_not_in_history")).unwrap();
+}
+
+fn claims(rig: &Rig) {
+    const DETECTOR: &str = "claims";
+    (10..15).for_each(|n| send(rig, &called("sum", n, &json!({"id": n}), "5")));
+    rig.number_is("llm_verification_claims_total", &["evidence=\"tool_call\""], 5.0).unwrap();
+    rig.case(DETECTOR, "five claims, a tool was called before each", Expected::Quiet).unwrap();
+}
+
+/// An agent of its own process: a call for each of these acts.
+fn agent(rig: &Rig, model: &str, acts: &[&str]) {
+    let mut python = Command::new(rig.clients.python());
+    python.arg(places::programs().join("agent.py")).arg(rig.provider.plain_address().to_string()).arg(model);
+    assert!(python.args(acts).status().unwrap().success());
+}
+
+fn agents(rig: &Rig) {
+    const DETECTOR: &str = "claims";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = listener.local_addr().unwrap().to_string();
+    agent(rig, "scenario:agent#busy", &["program", "program", "program", &elsewhere, &elsewhere]);
+    rig.number_is("llm_verification_claims_total", &["evidence=\"host_activity\""], 5.0).unwrap();
+    rig.case(DETECTOR, "a program or another host between question and claim", Expected::Quiet).unwrap();
+    agent(rig, "scenario:agent#idle", &["again", "again", "nothing", "nothing"]);
+    rig.number_is("llm_verification_claims_total", &["agent#idle", "evidence=\"none\""], 4.0).unwrap();
+    rig.case(DETECTOR, "four claims are too few", Expected::Withheld("few_claims")).unwrap();
+    agent(rig, "scenario:agent#idle", &["nothing"]);
+    let fifth = "the fifth claim, and only the model's own host was called";
+    rig.case(DETECTOR, fifth, Expected::Findings(&["no_evidence"])).unwrap();
 }
 
 const VOICE: &str = "voice";

@@ -1,0 +1,61 @@
+//! What processes did besides their model calls: connections to other hosts and programs they started. It may be what an answer
+//! claims was done; what it was is neither known nor kept.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::Recent;
+use crate::limits;
+use crate::units::Ns;
+
+/// Newest acts of one process; acts of one kind (one peer, or programs) count as one.
+const ACTS: usize = 8;
+
+#[derive(Debug)]
+pub struct Activity {
+    acts: Recent<u32, VecDeque<(Ns, Option<SocketAddr>)>>,
+    /// Where model calls go: to connect there is none.
+    models: Recent<SocketAddr, ()>,
+    /// Some of it was not seen, last at this time.
+    missed: Option<Ns>,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        let models = Recent::new(limits::MODEL_ADDRESSES);
+        Activity { acts: Recent::new(limits::ACTING_PROCESSES), models, missed: None }
+    }
+}
+
+impl Activity {
+    /// A process connected to `peer`, or a program was started below it.
+    pub fn acted(&mut self, tgid: Option<u32>, peer: Option<SocketAddr>, at: Ns) {
+        let Some(tgid) = tgid else {
+            self.missed = Some(at);
+            return;
+        };
+        let acts = self.acts.touch(tgid, VecDeque::new);
+        acts.retain(|(_, other)| *other != peer);
+        acts.push_back((at, peer));
+        if acts.len() > ACTS {
+            acts.pop_front();
+        }
+    }
+
+    /// A model call went there.
+    pub fn model_at(&mut self, peer: SocketAddr) {
+        self.models.touch(peer, || ());
+    }
+
+    /// Whether a process did anything since; `None` if that cannot be told.
+    pub fn since(&self, tgid: u32, since: Ns) -> Option<bool> {
+        let model = |peer: &Option<SocketAddr>| peer.is_some_and(|peer| self.models.get(&peer).is_some());
+        let acts = self.acts.get(&tgid).into_iter().flatten();
+        let any = acts.filter(|(_, peer)| !model(peer)).any(|(at, _)| *at >= since);
+        (any || self.missed.is_none_or(|at| at < since)).then_some(any)
+    }
+
+    pub fn held(&self) -> usize {
+        self.acts.iter().map(|(_, acts)| acts.len()).sum::<usize>() + self.models.len()
+    }
+}
