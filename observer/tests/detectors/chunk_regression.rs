@@ -37,6 +37,7 @@ pub const CASES: &[Case] = &[
             host.call(end + n * 20 * SECOND, &normal(n));
         }
         let end = end + HOUR;
+        host.goes_wrong(end);
         for n in 0..140 {
             host.call(end + n * 20 * SECOND, &if n % 12 == 0 { paused() } else { normal(n) });
         }
@@ -78,12 +79,14 @@ pub const CASES: &[Case] = &[
             Expected::Findings(&["smaller"]),
             |host| {
                 let end = arriving(host, 270, MINUTE, 1000, normal);
+                host.goes_wrong(end);
                 arriving(host, 30, end, 1000, |_| text(160, 4, 20));
             },
         )
     },
     case("four events an arrival at an unchanged chunk size", Expected::Findings(&["coalescing"]), |host| {
         let end = arriving(host, 270, MINUTE, 0, normal);
+        host.goes_wrong(end);
         arriving(host, 30, end, 0, |_| gathered());
     }),
     case("a reader gets busy; all arrives as ever", Expected::Quiet, |host| {
@@ -144,7 +147,9 @@ fn normal(_: u64) -> Call {
 
 /// Streams enough for a baseline; when they end.
 fn learned(host: &mut Host, call: fn(u64) -> Call) -> u64 {
-    (0..270).map(|n| host.call(n * 20 * SECOND, &call(n))).last().unwrap() + MINUTE
+    let end = (0..270).map(|n| host.call(n * 20 * SECOND, &call(n))).last().unwrap() + MINUTE;
+    host.goes_wrong(end);
+    end
 }
 
 /// A baseline, then 30 streams of another kind.

@@ -45,6 +45,7 @@ pub const CASES: &[Case] = &[
         },
         ..case("the wall clock is set 3 s forward", Expected::Findings(&["host_step"]), |host| {
             dated(host, 0, 40);
+            host.goes_wrong(20 * MINUTE);
             host.step_wall(20 * MINUTE, 3_000_000_000);
             for n in 0..20 {
                 host.call(21 * MINUTE + n * 1_170, &call(21 * MINUTE + n * 1_170, 3_000));

@@ -106,6 +106,7 @@ pub const CASES: &[Case] = &[
         },
         ..case("turn 3 goes elsewhere and is refused", Expected::Findings(&["mid_stream", "refusal_flip"]), |host| {
             let at = two_turns(host);
+            host.goes_wrong(at);
             let end = host.call(at, &third(Call::chat("gpt-x")).says(40, 4, 20).ends(End::Reset));
             host.call(end + SECOND, &third(other()).ends(End::Done("refusal")));
         })

@@ -80,6 +80,7 @@ fn changed(host: &mut Host, after: fn(u64) -> Call) {
     for n in 0..180 {
         host.call((1 + n) * MINUTE, &plain(n));
     }
+    host.goes_wrong(181 * MINUTE);
     for n in 180..211 {
         host.call((1 + n) * MINUTE + SECOND, &after(n));
     }

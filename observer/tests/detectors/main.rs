@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use traffic::{Host, Ran};
+use traffic::{Delay, Host, Ran};
 
 /// One scenario of one detector.
 pub struct Case {
@@ -88,7 +88,7 @@ fn every_case_gets_its_verdict() {
             eprintln!("{}: {}: {got}, expected {}\n{}", case.detector, case.name, said(case.expected), ran.explain());
             wrong.push(case.name);
         }
-        rows.push((case, got));
+        rows.push((case, got, ran.delay));
     }
     assert!(wrong.is_empty(), "{wrong:?}");
     if only.is_empty() {
@@ -126,11 +126,23 @@ fn got(case: &Case, ran: &Ran) -> String {
     }
 }
 
+/// `3 streams, 20 s`.
+fn spelled(Delay { streams, seconds }: Delay) -> String {
+    let streams = format!("{streams} stream{}", if streams == 1 { "" } else { "s" });
+    match seconds {
+        s if s < 0.95 => format!("{streams}, {s:.1} s"),
+        s if s < 120.0 => format!("{streams}, {s:.0} s"),
+        s if s < 7200.0 => format!("{streams}, {:.0} min", s / 60.0),
+        s => format!("{streams}, {:.0} h", s / 3600.0),
+    }
+}
+
 /// The table of the docs.
-fn docs(rows: &[(&Case, String)]) {
-    let mut table = String::from("| detector | scenario | expected | got |\n|---|---|---|---|\n");
-    for (case, got) in rows {
-        let _ = writeln!(table, "| {} | {} | {} | {got} |", case.detector, case.name, said(case.expected));
+fn docs(rows: &[(&Case, String, Option<Delay>)]) {
+    let mut table = String::from("| detector | scenario | expected | got | told after |\n|---|---|---|---|---|\n");
+    for (case, got, delay) in rows {
+        let delay = delay.map(spelled).unwrap_or_default();
+        let _ = writeln!(table, "| {} | {} | {} | {got} | {delay} |", case.detector, case.name, said(case.expected));
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/detectors/README.md");
     let page = std::fs::read_to_string(&path).unwrap();

@@ -87,6 +87,7 @@ pub const CASES: &[Case] = &[
         },
         ..case("twice the streams at the same CPU", Expected::Findings(&["divergence"]), |host| {
             concurrent(host, 0, 60, 30);
+            host.goes_wrong(60 * MINUTE);
             concurrent(host, 60, 80, 60);
             host.cpu("shop", 0, 80, 0.2);
         })

@@ -17,6 +17,7 @@ pub const CASES: &[Case] = &[
             assert_eq!(ran.number("llm_reasoning_tokens_total", &[("mode", "hidden")]), 200.0 * 30.0 + 31.0 * 70.0);
         },
         ..case("hidden reasoning from 30 to 70 of 100 tokens", Expected::Findings(&["share_grew"]), |host| {
+            host.goes_wrong(201 * MINUTE);
             for n in 0..231 {
                 host.call((1 + n) * MINUTE, &answer(n, if n < 200 { 30 } else { 70 }));
             }
@@ -65,6 +66,7 @@ pub const CASES: &[Case] = &[
             assert_eq!(ran.number("llm_reasoning_hidden_streams_total", &[]), 0.0);
         },
         ..case("encrypted reasoning from 30 to 70 of 100 tokens", Expected::Findings(&["share_grew"]), |host| {
+            host.goes_wrong(201 * MINUTE);
             for n in 0..231 {
                 host.call((1 + n) * MINUTE, &sealed(n, if n < 200 { 30 } else { 70 }));
             }

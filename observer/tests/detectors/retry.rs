@@ -106,6 +106,7 @@ pub const CASES: &[Case] = &[
             "an agent whose tool rejects its arguments ever more often, and which always succeeds",
             Expected::Findings(&["plans_against_retries"]),
             |host| {
+                host.goes_wrong(MINUTE + 200 * 5 * MINUTE);
                 for n in 0..400 {
                     // Rejections: none for 200 tasks, then one, two and three.
                     task(host, n, if n < 200 { 0 } else { (n - 200) / 67 + 1 }, true);

@@ -27,6 +27,7 @@ pub const CASES: &[Case] = &[
                 let read = talk("x").message_json("assistant", &used("x")).message_json("user", &result("x", "5"));
                 host.call(20 * MINUTE, &read.clone().says(5, 10, 20));
                 let next = read.message("assistant", "it is 5").user("and now?");
+                host.goes_wrong(27 * MINUTE);
                 host.call(27 * MINUTE, &next.clone().says(5, 10, 20));
                 host.call(37 * MINUTE, &next.message("assistant", "still 5").user("and now?").says(5, 10, 20));
             },

@@ -23,6 +23,7 @@ pub const CASES: &[Case] = &[
             "the API demands a key, the description says nothing of it",
             Expected::Findings(&["contract_rot"]),
             |host| {
+                host.goes_wrong(31 * MINUTE);
                 calls(host, 40, |n| (V1, format!(r#"{{"id":{n}}}"#), if n < 30 { "done" } else { MISSING }));
             },
         )
