@@ -80,8 +80,12 @@ pub const NAME: usize = 256;
 /// Ended streams kept for `inspect streams`.
 pub const ENDED_STREAMS: usize = 4096;
 
-/// Timeline entries kept for one stream (`inspect stream ID`). Older ones are dropped and counted.
+/// Timeline points kept for one stream (`inspect stream ID`): the newest. Those before are counted.
 pub const TIMELINE: usize = 512;
+
+/// Bytes they may take. Points of ordinary streams take 9 to 14 bytes each, so that all of them have room; of a stream of
+/// odd stamps and sizes (36 bytes at most) there are fewer.
+pub const TIMELINE_BYTES: usize = 15 * TIMELINE;
 
 /// Connections tracked at once.
 pub const CONNS: usize = 65_536;
@@ -90,8 +94,8 @@ pub const CONNS: usize = 65_536;
 /// request or two before the first model call.
 pub const NON_LLM_REQUESTS: u32 = 8;
 
-/// Timeline points kept for all ended streams together (32 bytes each, so 4 MiB); the oldest streams lose theirs first.
-pub const ENDED_POINTS: usize = 131_072;
+/// Bytes of timeline points kept for all ended streams together; the oldest streams lose theirs first.
+pub const ENDED_POINTS: usize = 4 * 1024 * 1024;
 
 /// Streams open at once in the ledger. Each holds a dialect (KiBs) and its timeline.
 pub const OPEN_STREAMS: usize = 65_536;

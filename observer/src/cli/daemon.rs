@@ -251,8 +251,8 @@ fn stream(book: &Book, prefix: &str, now: Ns, wall: &Wall) -> Result<Row, String
             Err(format!("no stream with an id that begins with {prefix:?}: `llm-observer inspect streams` lists them"))
         }
         [id] => {
-            let (entry, points) = book.find(id).ok_or("the stream has just been forgotten")?;
-            Ok(Row::Detail(Box::new(Detail::new(entry, &points, now, wall))))
+            let (entry, points, before) = book.find(id).ok_or("the stream has just been forgotten")?;
+            Ok(Row::Detail(Box::new(Detail::new(entry, &points, before, now, wall))))
         }
         [first, second, ..] => {
             Err(format!("more than one stream begins with {prefix:?} ({first}, {second} …): give more of the id"))

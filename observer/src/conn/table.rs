@@ -57,7 +57,8 @@ struct Process<S> {
     identity: Arc<Identity>,
     /// What it says inside TLS is or was seen.
     plaintext: bool,
-    conns: HashMap<u64, Conn<S>, RandomState>,
+    /// Boxed: most processes have one, and the smallest table has room for four.
+    conns: HashMap<u64, Box<Conn<S>>, RandomState>,
 }
 
 /// All connections, by process and TLS object. At most `cap`; beyond it, the one idle the longest goes.
@@ -115,7 +116,7 @@ impl<S: Default> Conns<S> {
         gone.extend(self.take(key.tgid, key.handle));
         let evicted = if self.idle.len() >= self.cap { self.evict().map(Box::new) } else { None };
         self.idle.insert((at, key.tgid, key.handle));
-        let conn = Conn {
+        let conn = Box::new(Conn {
             key,
             born,
             since: at,
@@ -123,7 +124,7 @@ impl<S: Default> Conns<S> {
             write: Track::default(),
             state: S::default(),
             idle_since: at,
-        };
+        });
         let process = self.process(key.tgid, key.start_ns);
         process.plaintext |= Sock::of(&key).is_none();
         process.conns.insert(key.handle, conn);
@@ -133,7 +134,7 @@ impl<S: Default> Conns<S> {
     /// The connection, if it is known.
     pub fn get_mut(&mut self, key: &ConnKey) -> Option<&mut Conn<S>> {
         let process = self.processes.get_mut(&key.tgid).filter(|p| p.start_ns == key.start_ns)?;
-        process.conns.get_mut(&key.handle).filter(|conn| conn.key == *key)
+        process.conns.get_mut(&key.handle).map(Box::as_mut).filter(|conn| conn.key == *key)
     }
 
     /// Takes a connection out.
@@ -149,7 +150,7 @@ impl<S: Default> Conns<S> {
         for conn in process.conns.values() {
             self.idle.remove(&(conn.idle_since, tgid, conn.key.handle));
         }
-        process.conns.into_values().collect()
+        process.conns.into_values().map(|conn| *conn).collect()
     }
 
     /// Takes all connections out: the observer stops.
@@ -161,7 +162,7 @@ impl<S: Default> Conns<S> {
 
     /// All connections.
     pub fn iter(&self) -> impl Iterator<Item = &Conn<S>> {
-        self.processes.values().flat_map(|process| process.conns.values())
+        self.processes.values().flat_map(|process| process.conns.values().map(Box::as_ref))
     }
 
     /// How many there are.
@@ -177,13 +178,13 @@ impl<S: Default> Conns<S> {
     }
 
     fn at_address(&self, key: &ConnKey) -> Option<&Conn<S>> {
-        self.processes.get(&key.tgid)?.conns.get(&key.handle)
+        self.processes.get(&key.tgid)?.conns.get(&key.handle).map(Box::as_ref)
     }
 
     fn take(&mut self, tgid: u32, handle: u64) -> Option<Conn<S>> {
         let conn = self.processes.get_mut(&tgid)?.conns.remove(&handle)?;
         self.idle.remove(&(conn.idle_since, tgid, handle));
-        Some(conn)
+        Some(*conn)
     }
 
     fn evict(&mut self) -> Option<Conn<S>> {

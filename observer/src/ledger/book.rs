@@ -69,9 +69,11 @@ pub struct Opening<'a> {
 /// All calls. Bounded by `limits::OPEN_STREAMS`, `Limits::ended` and `limits::ENDED_POINTS`.
 pub struct Book {
     limits: Limits,
-    open: HashMap<StreamNo, Stream, RandomState>,
+    /// Boxed: a table has room to spare, and a stream is large.
+    open: HashMap<StreamNo, Box<Stream>, RandomState>,
     next: u64,
     ended: VecDeque<(Entry, Timeline)>,
+    /// Bytes of their points.
     ended_points: usize,
     /// Entries of `ended`, from the oldest on, whose timeline was given up.
     cleared: usize,
@@ -97,7 +99,7 @@ impl Book {
 
     /// Open calls, in no particular order.
     pub fn open(&self) -> impl Iterator<Item = &Entry> {
-        self.open.values().map(Stream::entry)
+        self.open.values().map(|stream| stream.entry())
     }
 
     /// Ended calls, newest first.
@@ -105,13 +107,14 @@ impl Book {
         self.ended.iter().rev().map(|(entry, _)| entry)
     }
 
-    /// The call with this id, open or ended (the newest, should two share it), and its timeline.
+    /// The call with this id, open or ended (the newest, should two share it), its timeline, and how many points came before
+    /// those that are kept.
     #[must_use]
-    pub fn find(&self, id: &str) -> Option<(&Entry, Vec<Point>)> {
+    pub fn find(&self, id: &str) -> Option<(&Entry, Vec<Point>, u64)> {
         let open = self.open.values().map(|s| (&s.entry, &s.timeline));
         let ended = self.ended.iter().rev().map(|(entry, timeline)| (entry, timeline));
         let (entry, timeline) = open.chain(ended).find(|(entry, _)| entry.id == id)?;
-        Some((entry, timeline.points().collect()))
+        Some((entry, timeline.points().collect(), timeline.dropped()))
     }
 
     /// Which call has this id (the newest, should two share it).
@@ -137,13 +140,13 @@ impl Book {
         audience.hear(Happening::Opened(&stream.entry));
         let no = StreamNo(self.next);
         self.next += 1;
-        self.open.insert(no, stream);
+        self.open.insert(no, Box::new(stream));
         Some(no)
     }
 
     /// An open call; `None` once it has ended.
     pub fn stream(&mut self, no: StreamNo) -> Option<&mut Stream> {
-        self.open.get_mut(&no)
+        self.open.get_mut(&no).map(Box::as_mut)
     }
 
     /// What the request of an open call says.
@@ -186,9 +189,10 @@ impl Book {
         }
     }
 
-    fn keep(&mut self, stream: Stream) {
+    fn keep(&mut self, stream: Box<Stream>) {
         self.ended_points += stream.timeline.len();
-        self.ended.push_back((stream.entry, stream.timeline));
+        let Stream { entry, timeline, .. } = *stream;
+        self.ended.push_back((entry, timeline));
         while self.ended.len() > self.limits.ended
             && let Some((_, timeline)) = self.ended.pop_front()
         {

@@ -1,9 +1,13 @@
 //! Quantiles of the gaps between chunks, in bounded memory.
 
 use super::stalls::is_stall;
+use super::varint;
 
 /// Gaps kept exactly; a longer stream goes over to buckets.
-const EXACT: usize = 512;
+const EXACT: u64 = 512;
+
+/// Room for them is asked for in such steps.
+const STEP: usize = 256;
 
 /// Bucket bounds grow by this factor, and a bucket answers with its geometric middle: at most 2 % off.
 const GROWTH: f64 = 1.04;
@@ -31,7 +35,7 @@ impl GapStats {
 }
 
 /// The gaps of one stream. Quantiles (nearest rank) are exact up to 512 gaps and within 2 % beyond; the largest is
-/// always exact. Never more than 5 KB, and 24 bytes of numbers once the call has ended.
+/// always exact. Some 2 KB, never more than 5, and 24 bytes of numbers once the call has ended.
 #[derive(Clone, Debug, Default)]
 pub struct Gaps {
     kept: Kept,
@@ -41,9 +45,20 @@ pub struct Gaps {
 
 #[derive(Clone, Debug)]
 enum Kept {
-    Exact(Vec<u64>),
-    Buckets { zeros: u64, counts: Box<[u32; BUCKETS]> },
+    /// Each gap, packed.
+    Exact(Vec<u8>),
+    Buckets(Box<Buckets>),
     Final(Option<GapStats>),
+}
+
+/// How many gaps fell where. A stream's gaps are of a kind: only the buckets between its shortest and its longest are there.
+#[derive(Clone, Debug, Default)]
+struct Buckets {
+    /// Gaps shorter than the first bucket.
+    zeros: u64,
+    /// The number of the first of `counts`.
+    first: usize,
+    counts: Vec<u32>,
 }
 
 impl Default for Kept {
@@ -58,13 +73,18 @@ impl Gaps {
         self.max = self.max.max(ns);
         self.count += 1;
         match &mut self.kept {
-            Kept::Exact(gaps) if gaps.len() < EXACT => gaps.push(ns),
-            Kept::Exact(gaps) => {
-                let mut buckets = Kept::Buckets { zeros: 0, counts: Box::new([0; BUCKETS]) };
-                gaps.iter().chain([&ns]).for_each(|&gap| buckets.count(gap));
-                self.kept = buckets;
+            Kept::Exact(packed) if self.count <= EXACT => {
+                if packed.capacity() - packed.len() < varint::LONGEST {
+                    packed.reserve_exact(STEP); // doubled, half of it would stand empty
+                }
+                varint::put(ns, |byte| packed.push(byte));
             }
-            Kept::Buckets { .. } => self.kept.count(ns),
+            Kept::Exact(packed) => {
+                let mut buckets = Box::<Buckets>::default();
+                unpack(packed).chain([ns]).for_each(|gap| buckets.count(gap));
+                self.kept = Kept::Buckets(buckets);
+            }
+            Kept::Buckets(buckets) => buckets.count(ns),
             Kept::Final(_) => {}
         }
     }
@@ -98,35 +118,60 @@ impl Gaps {
 
     fn quantile(&self, q: f64) -> Option<u64> {
         match &self.kept {
-            Kept::Exact(gaps) => {
-                let mut sorted = gaps.clone();
+            Kept::Exact(packed) => {
+                let mut sorted: Vec<u64> = unpack(packed).collect();
                 sorted.sort_unstable();
                 sorted.get(usize::try_from(rank(q, sorted.len() as u64)?).ok()?).copied()
             }
-            Kept::Buckets { zeros, counts } => {
-                let rank = rank(q, self.count)?;
-                let mut seen = *zeros;
-                if rank < seen {
-                    return Some(0);
-                }
-                let bucket = counts.iter().position(|&n| {
-                    seen += u64::from(n);
-                    rank < seen
-                })?;
-                Some(middle(bucket).min(self.max))
-            }
+            Kept::Buckets(buckets) => Some(buckets.at(rank(q, self.count)?)?.min(self.max)),
             Kept::Final(_) => None,
         }
     }
 }
 
-impl Kept {
+fn unpack(packed: &[u8]) -> impl Iterator<Item = u64> {
+    let mut bytes = packed.iter().copied();
+    std::iter::from_fn(move || varint::take(&mut bytes))
+}
+
+impl Buckets {
     fn count(&mut self, ns: u64) {
-        let Kept::Buckets { zeros, counts } = self else { return };
-        match bucket(ns).and_then(|b| counts.get_mut(b)) {
-            Some(n) => *n = n.saturating_add(1),
-            None => *zeros += 1,
+        let Some(bucket) = bucket(ns) else {
+            self.zeros += 1;
+            return;
+        };
+        if let Some(n) = self.slot(bucket) {
+            *n = n.saturating_add(1);
         }
+    }
+
+    /// A bucket's count, for which room is made.
+    fn slot(&mut self, bucket: usize) -> Option<&mut u32> {
+        if self.counts.is_empty() {
+            self.first = bucket;
+        }
+        let before = self.first.saturating_sub(bucket);
+        let beyond = (bucket + 1).saturating_sub(self.first + self.counts.len());
+        if before + beyond > 0 {
+            self.counts.reserve_exact(before + beyond);
+            self.counts.resize(self.counts.len() + before + beyond, 0);
+            self.counts.rotate_right(before);
+            self.first -= before;
+        }
+        self.counts.get_mut(bucket - self.first)
+    }
+
+    /// The gap of this rank, as its bucket's middle.
+    fn at(&self, rank: u64) -> Option<u64> {
+        let mut seen = self.zeros;
+        if rank < seen {
+            return Some(0);
+        }
+        let place = self.counts.iter().position(|&n| {
+            seen += u64::from(n);
+            rank < seen
+        })?;
+        Some(middle(self.first + place))
     }
 }
 
@@ -153,6 +198,16 @@ fn middle(bucket: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Gaps {
+        fn held(&self) -> usize {
+            match &self.kept {
+                Kept::Exact(packed) => packed.capacity(),
+                Kept::Buckets(buckets) => size_of::<Buckets>() + size_of_val(buckets.counts.as_slice()),
+                Kept::Final(_) => 0,
+            }
+        }
+    }
 
     fn filled(gaps: impl IntoIterator<Item = u64>) -> Gaps {
         let mut all = Gaps::default();
@@ -189,10 +244,31 @@ mod tests {
         }
         assert_eq!(gaps.stats().unwrap().max, *all.last().unwrap() as f64 / 1e9);
         assert_eq!(gaps.count(), 100_000);
-        assert!(size_of::<[u32; BUCKETS]>() + size_of::<Gaps>() < 5_000);
+        assert!(gaps.held() < 2_500);
         let (mut frozen, before) = (gaps.clone(), gaps.stats());
         frozen.freeze();
         assert_eq!(frozen.stats(), before);
+    }
+
+    #[test]
+    fn a_stream_of_a_steady_pace_takes_little_room() {
+        let pace = |i: u64| 20_000_000 + i * 7_919 % 90_000_000; // 20 to 110 ms
+        for (count, most) in [(100, 600), (512, 2_600), (513, 300), (100_000, 300)] {
+            let held = filled((0..count).map(pace)).held();
+            assert!(held <= most, "{held} bytes for {count} gaps");
+        }
+        let longest = filled(std::iter::repeat_n(u64::MAX, 512)).held();
+        assert!(longest < 5_500, "{longest} bytes");
+    }
+
+    #[test]
+    fn the_order_in_which_buckets_are_met_does_not_matter() {
+        let gaps: Vec<u64> = (0..2000u64).map(|i| 1_500 << (i * 7 % 23)).collect();
+        let mut sorted = gaps.clone();
+        sorted.sort_unstable();
+        let backwards = filled(sorted.iter().rev().copied());
+        assert_eq!(filled(gaps).stats(), filled(sorted.iter().copied()).stats());
+        assert_eq!(backwards.stats(), filled(sorted).stats());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod sentence;
 mod stalls;
 mod stream;
 mod timeline;
+mod varint;
 
 pub use book::{Book, Limits, Opening, StreamNo};
 pub use entry::{Entry, Loss, Said, WireCounts};

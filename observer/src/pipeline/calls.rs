@@ -23,8 +23,8 @@ pub(super) struct Call {
     pub(super) exchange: ExchangeId,
     pub(super) stream: StreamNo,
     pub(super) dialect: Box<dyn Dialect>,
-    /// Until the request is complete.
-    pub(super) prompt: Option<PromptScan>,
+    /// Until the request is complete. Boxed: the answer takes far longer.
+    pub(super) prompt: Option<Box<PromptScan>>,
 }
 
 impl Call {
@@ -137,7 +137,8 @@ impl Calls {
 
     /// Bytes held.
     pub(super) fn held(&self) -> usize {
-        let open = self.open.iter().map(|call| call.dialect.held() + call.prompt.as_ref().map_or(0, PromptScan::held));
+        let open =
+            self.open.iter().map(|call| call.dialect.held() + call.prompt.as_ref().map_or(0, |scan| scan.held()));
         let doubt = |asked: &Asked| asked.doubt.as_ref().map_or(0, |doubt| doubt.held());
         let asked = self.asked.iter().map(|asked| size_of::<Asked>() + asked.dialect.held() + doubt(asked));
         let sockets = self.sockets.iter().map(Socket::held);

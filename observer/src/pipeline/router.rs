@@ -107,7 +107,7 @@ impl<'a, 'e> Router<'a, 'e> {
         self.claimed = true;
         self.begin(asked.exchange, row, &asked.head, dialect, asked.at);
         let Some(call) = self.calls.open.iter_mut().find(|call| call.exchange == asked.exchange) else { return };
-        call.prompt = Some(prompt);
+        call.prompt = Some(Box::new(prompt));
         if let Some(stream) = self.env.book.stream(call.stream) {
             asked.notes.iter().for_each(|note| stream.mark(note));
         }
@@ -237,7 +237,7 @@ impl<'a, 'e> Router<'a, 'e> {
     ) {
         if let Some(stream) = begin(self.base.wrapping_add(exchange.0), row, head, at, self.env) {
             let known = row.api != unknown::API;
-            let prompt = known.then(|| PromptScan::new(row.api, &self.env.settings.salt));
+            let prompt = known.then(|| Box::new(PromptScan::new(row.api, &self.env.settings.salt)));
             if let Some(stream) = self.env.book.stream(stream) {
                 self.calls.marks().iter().for_each(|mark| stream.mark(mark));
             }

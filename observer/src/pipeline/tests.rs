@@ -595,7 +595,8 @@ fn a_long_stream_does_not_grow() {
     assert_eq!(pipeline.book().open().next().unwrap().chunks, 6001);
     assert!(held.windows(2).all(|w| w[0] == w[1]), "{held:?}");
     let id = pipeline.book().open().next().unwrap().id.clone();
-    assert_eq!(pipeline.book().find(&id).unwrap().1.len(), limits::TIMELINE);
+    let (entry, points, before) = pipeline.book().find(&id).unwrap();
+    assert_eq!((points.len(), before), (limits::TIMELINE, entry.events - limits::TIMELINE as u64));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The columns of each table, once: `-o wide` only adds those marked wide.
 
+use std::fmt::Write as _;
+
 use super::connection::Connection;
 use super::table::{Cell, Column, Style, Table, Tint, or_dash, short_seconds};
 use super::view::{Detail, Firsts, Gaps, PointView, Probe, Process, Stream, Tokens};
@@ -179,6 +181,9 @@ const TIMELINE: Set<PointView> = &[
 #[must_use]
 pub fn detail(detail: &Detail, wide: bool, style: Style) -> String {
     let mut text = facts(&detail.stream, style);
+    if detail.timeline_dropped > 0 {
+        let _ = writeln!(text, "\n{} earlier points are not kept", detail.timeline_dropped);
+    }
     if detail.timeline.is_empty() {
         return text;
     }

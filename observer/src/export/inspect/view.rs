@@ -83,6 +83,8 @@ pub struct Stream {
 pub struct Detail {
     #[serde(flatten)]
     pub stream: Stream,
+    /// Points before the first one of `timeline`, which are not kept.
+    pub timeline_dropped: u64,
     pub timeline: Vec<PointView>,
 }
 
@@ -281,9 +283,9 @@ impl Stream {
 impl Detail {
     /// The view of an entry and its timeline.
     #[must_use]
-    pub fn new(entry: &Entry, points: &[Point], now: Ns, wall: &Wall) -> Detail {
+    pub fn new(entry: &Entry, points: &[Point], before: u64, now: Ns, wall: &Wall) -> Detail {
         let timeline = points.iter().map(|point| PointView::new(point, entry, wall)).collect();
-        Detail { stream: Stream::new(entry, now, wall), timeline }
+        Detail { stream: Stream::new(entry, now, wall), timeline_dropped: before, timeline }
     }
 }
 
