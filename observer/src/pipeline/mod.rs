@@ -330,9 +330,9 @@ impl<A: Audience> Pipeline<A> {
     fn audited(&mut self, key: &ConnKey, at: Ns, moved: Option<[u64; 2]>) {
         self.now = self.now.max(at);
         self.with(key, |conn, env| {
-            for (direction, way) in [(Direction::Write, 1), (Direction::Read, 0)] {
+            let (read, written) = (moved.map(|[read, _]| read), moved.map(|[_, written]| written));
+            for (direction, pos) in [(Direction::Write, written), (Direction::Read, read)] {
                 if conn.state.wants_bytes() {
-                    let pos = moved.map(|ways| ways[way]);
                     on_track(conn, env, direction, |track, out| track.reach(pos, at, out));
                 }
             }

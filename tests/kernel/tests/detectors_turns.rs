@@ -131,7 +131,7 @@ fn rotten(rig: &Rig) {
     send(rig, &called("refund", 6, &json!({"id": 7}), missing));
     rig.case(DETECTOR, "the same valid call a third time", Expected::Findings(&["contract_rot"])).unwrap();
     let mut forgotten = called("lost", 7, &json!({"id": 7}), missing);
-    forgotten["messages"][1] = json!({"role": "assistant", "content": "I asked."});
+    *forgotten.pointer_mut("/messages/1").unwrap() = json!({"role": "assistant", "content": "I asked."});
     send(rig, &forgotten);
     rig.case(DETECTOR, "a result whose call is not in the history", Expected::Withheld("call_not_in_history")).unwrap();
 }

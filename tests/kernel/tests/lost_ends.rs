@@ -1,7 +1,5 @@
 //! Ends of streams that a full ring had no room for, on connections that are kept: no later record tells of them.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
-
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
