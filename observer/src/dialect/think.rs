@@ -1,5 +1,9 @@
 //! Reasoning between `<think>` and `</think>` inside the content: what servers without a reasoning parser send. The tags
 //! come cut anywhere, are nobody's text, and count for nothing.
+//!
+//! Where bytes are missing, so may be a tag. What comes behind a hole in reasoning is reasoning or text, and is told as neither
+//! until a closing tag settles it. Behind a hole before the first word it is taken for text, as it would be of nearly all
+//! servers: these send no tags at all.
 
 use std::borrow::Cow;
 
@@ -14,8 +18,8 @@ const CLOSE: &str = "</think>";
 pub enum Think {
     /// Only white space so far.
     Start { held: usize },
-    /// Behind the opening tag.
-    Inside { held: usize },
+    /// Behind the opening tag. Not `sure`: the closing one may have been lost.
+    Inside { held: usize, sure: bool },
     /// Behind the closing one, or there is none: text is text.
     Off,
 }
@@ -33,17 +37,26 @@ impl Think {
             text = match *self {
                 Self::Off => return say(DeltaKind::Visible, text),
                 Self::Start { held } => self.at_start(held, text, say),
-                Self::Inside { held } => self.inside(held, text, say),
+                Self::Inside { held, sure: true } => self.inside(held, true, text, say),
+                Self::Inside { held, sure: false } => self.inside(held, false, text, &mut |_, _| {}),
             };
         }
+    }
+
+    /// Bytes are missing here: the rest of a tag, or a whole one, may be among them.
+    pub fn gap(&mut self) {
+        *self = match *self {
+            Self::Start { held: 1.. } | Self::Inside { .. } => Self::Inside { held: 0, sure: false },
+            other => other,
+        };
     }
 
     /// The choice ended: part of a tag was text after all.
     pub fn finish(&mut self, say: &mut dyn FnMut(DeltaKind, &str)) {
         let (kind, held) = match *self {
             Self::Start { held } => (DeltaKind::Visible, OPEN.get(..held)),
-            Self::Inside { held } => (DeltaKind::Reasoning, CLOSE.get(..held)),
-            Self::Off => return,
+            Self::Inside { held, sure: true } => (DeltaKind::Reasoning, CLOSE.get(..held)),
+            Self::Inside { sure: false, .. } | Self::Off => return,
         };
         *self = Self::Off;
         if let Some(held) = held.filter(|held| !held.is_empty()) {
@@ -62,7 +75,7 @@ impl Think {
         space.into_iter().for_each(|space| say(DeltaKind::Visible, space));
         match found {
             More::All(rest) => {
-                *self = Self::Inside { held: 0 };
+                *self = Self::Inside { held: 0, sure: true };
                 rest
             }
             More::Part(held) => {
@@ -73,14 +86,14 @@ impl Think {
         }
     }
 
-    fn inside<'t>(&mut self, held: usize, text: &'t str, say: &mut dyn FnMut(DeltaKind, &str)) -> &'t str {
+    fn inside<'t>(&mut self, held: usize, sure: bool, text: &'t str, say: &mut dyn FnMut(DeltaKind, &str)) -> &'t str {
         if held > 0 {
             return match more(CLOSE, held, text) {
                 More::All(rest) => self.off(rest),
-                More::Part(held) => self.wait(held),
+                More::Part(held) => self.wait(held, sure),
                 More::Not => {
                     say(DeltaKind::Reasoning, CLOSE.get(..held).unwrap_or_default());
-                    *self = Self::Inside { held: 0 };
+                    *self = Self::Inside { held: 0, sure };
                     text
                 }
             };
@@ -90,7 +103,7 @@ impl Think {
             None => {
                 let part = (1..CLOSE.len()).rev().find(|&n| CLOSE.get(..n).is_some_and(|part| text.ends_with(part)));
                 let part = part.unwrap_or(0);
-                (text.get(..text.len() - part).unwrap_or(text), self.wait(part))
+                (text.get(..text.len() - part).unwrap_or(text), self.wait(part, sure))
             }
         };
         if !thought.is_empty() {
@@ -104,8 +117,8 @@ impl Think {
         rest
     }
 
-    fn wait(&mut self, held: usize) -> &'static str {
-        *self = Self::Inside { held };
+    fn wait(&mut self, held: usize, sure: bool) -> &'static str {
+        *self = Self::Inside { held, sure };
         ""
     }
 }
@@ -132,6 +145,12 @@ impl Tags {
             Some(think) if *think != Think::Off => think.push(text, &mut |kind, text| say(kind, text, out)),
             _ => say(DeltaKind::Visible, text, out),
         }
+    }
+
+    /// Bytes of the answer are missing: of any choice.
+    pub fn gap(&mut self) {
+        let more = self.more.iter_mut().map(|(_, think)| think);
+        std::iter::once(&mut self.first).chain(more).for_each(Think::gap);
     }
 
     /// A choice ended.
@@ -232,7 +251,51 @@ mod tests {
         }
     }
 
+    #[test]
+    fn behind_a_hole_nothing_is_taken_for_what_it_may_not_be() {
+        for (before, behind, reasoning, visible) in [
+            ("<think>why", "more</think>so", "why", "so"),
+            ("<think>why", "so", "why", ""),
+            ("<think>why</thi", "nk>so", "why", ""),
+            ("<thi", "why</think>so", "", "so"),
+            ("<think>why</think>s", "o", "why", "so"),
+            ("s", "o <think>", "", "so <think>"),
+            // Nothing tells that there was a tag: taken for text, as nearly all servers' is.
+            ("", "why", "", "why"),
+        ] {
+            assert_eq!(holed([before, behind]), (reasoning.into(), visible.into()), "{before:?} … {behind:?}");
+        }
+    }
+
+    /// What is said of two parts with a hole between them.
+    fn holed([before, behind]: [&str; 2]) -> (String, String) {
+        let (mut think, mut said) = (Think::default(), [String::new(), String::new()]);
+        let [reasoning, visible] = &mut said;
+        let mut say = |kind: DeltaKind, text: &str| match kind {
+            DeltaKind::Reasoning => reasoning.push_str(text),
+            _ => visible.push_str(text),
+        };
+        think.push(before, &mut say);
+        think.gap();
+        think.push(behind, &mut say);
+        think.finish(&mut say);
+        let [reasoning, visible] = said;
+        (reasoning, visible)
+    }
+
     proptest! {
+        #[test]
+        fn behind_the_opening_tag_a_hole_changes_no_kind(
+            parts in prop::collection::vec("(</think>|[<>/ a]|hink|</t|é){0,4}", 3)
+        ) {
+            let (reasoning, visible) = said(["<think>", &parts.concat()]);
+            let (less_reasoning, less_visible) = holed([&format!("<think>{}", parts[0]), &parts[2]]);
+            prop_assert!(reasoning.starts_with(&less_reasoning), "{less_reasoning:?} of {reasoning:?}");
+            let begun = less_visible.len().min(said(["<think>", &parts[0]]).1.len());
+            let (begun, rest) = less_visible.split_at(begun);
+            prop_assert!(visible.starts_with(begun) && visible.ends_with(rest), "{less_visible:?} of {visible:?}");
+        }
+
         #[test]
         fn any_cut_says_the_same(pieces in prop::collection::vec("(<think>|</think>|[<>/ a]|hink|</t|é){0,4}", 0..8)) {
             let whole = pieces.concat();

@@ -81,6 +81,10 @@ impl Speech for Completion {
     fn end(&mut self, _: End, out: &mut dyn FnMut(Utterance<'_>)) {
         self.tags.end(out);
     }
+
+    fn gap(&mut self) {
+        self.tags.gap();
+    }
 }
 
 impl Completion {

@@ -128,6 +128,10 @@ impl Speech for Ollama {
     fn end(&mut self, _: End, out: &mut dyn FnMut(Utterance<'_>)) {
         self.tags.end(out);
     }
+
+    fn gap(&mut self) {
+        self.tags.gap();
+    }
 }
 
 impl Ollama {

@@ -87,6 +87,10 @@ impl Speech for Chat {
         self.tags.end(out);
     }
 
+    fn gap(&mut self) {
+        self.tags.gap();
+    }
+
     fn held(&self) -> usize {
         self.tags.held()
     }

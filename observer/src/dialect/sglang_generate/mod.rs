@@ -116,6 +116,7 @@ impl Speech for Generate {
     }
 
     fn gap(&mut self) {
+        self.tags.gap();
         self.answers.iter_mut().for_each(|(_, told)| told.unsure = true);
         if self.answers.is_empty() {
             self.answers.push((0, Told { unsure: true, ..Told::default() }));

@@ -98,6 +98,10 @@ impl Speech for Generate {
     fn end(&mut self, _: End, out: &mut dyn FnMut(Utterance<'_>)) {
         self.tags.end(out);
     }
+
+    fn gap(&mut self) {
+        self.tags.gap();
+    }
 }
 
 static ANSWER: Parts = &[
