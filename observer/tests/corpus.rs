@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use observer::{dialect, proto};
+use observer::{conn, dialect, proto};
 
 type Fuzz = fn(&[u8]);
 
@@ -37,6 +37,7 @@ const TARGETS: &[(&str, Fuzz)] = &[
     ("sse", proto::sse::fuzz),
     ("target", proto::headers::fuzz),
     ("tgi_generate", dialect::tgi_generate::fuzz),
+    ("tls", conn::tls::fuzz),
     ("values", proto::values::fuzz),
     ("websocket", proto::ws::fuzz),
 ];
