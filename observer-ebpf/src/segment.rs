@@ -10,8 +10,8 @@ use aya_ebpf::programs::SkBuffContext;
 use observer_common::limits::MID_MISSES;
 use observer_common::record::{DIR_READ, DIR_WRITE, Verdict};
 use observer_common::sock::{
-    LABEL, LABEL_KNOWN, LABELLED, MARK_FIN, MARK_SYN, MARK_ZERO_WINDOW, MOST_MISSED, NOTHING_KNOWN, NUMBERED, NUMBERED_ENOUGH, NUMBERED_MOST, RELABELLED,
-    STAGE_FOLLOWED, STAGE_MID, STAGE_NEW, SockState, known,
+    LABEL, LABEL_KNOWN, LABELLED, MARK_FIN, MARK_SYN, MARK_ZERO_WINDOW, MOST_MISSED, NOTHING_KNOWN, NUMBERED,
+    NUMBERED_ENOUGH, NUMBERED_MOST, RELABELLED, STAGE_FOLLOWED, STAGE_MID, STAGE_NEW, SockState, known,
 };
 
 use crate::emit::socket as emit;
