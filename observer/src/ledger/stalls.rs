@@ -42,9 +42,9 @@ impl Stalls {
     /// A gap ended; it is in `gaps` already. What is judged a stall now.
     pub(super) fn gap(&mut self, from: Moment, to: Moment, path: Option<&Path>, gaps: &Gaps) -> Vec<Stall> {
         self.rushes(to);
-        if to.read.seconds_since(from.read) > LEAST_SECONDS && self.waiting.len() < limits::STALL_CANDIDATES {
-            let stall =
-                Stall { at: from.read, seconds: to.read.seconds_since(from.read), cause: cause(from, to, path) };
+        let seconds = to.read.seconds_since(from.read);
+        if seconds > LEAST_SECONDS && self.waiting.len() < limits::STALL_CANDIDATES {
+            let stall = Stall { at: from.read, seconds, cause: cause(from, to, path) };
             let rush =
                 path.filter(|_| stall.cause == Some("provider")).and_then(|path| Rush::after(from, to, path, gaps));
             self.waiting.push(Waiting { stall, rush });

@@ -111,18 +111,17 @@ impl Cable {
 
     /// Bytes from the peer, of which `missed` packets before were lost without a trace: they come again with these.
     pub fn read_after(&mut self, missed: u32, bytes: impl AsRef<[u8]>) -> &mut Self {
-        let bytes = bytes.as_ref();
-        self.segment(Direction::Read, bytes, |segment| segment.missed = missed);
-        *self.seq(Direction::Read) = self.next[0].wrapping_add(u32::try_from(bytes.len()).unwrap_or(0));
-        self
+        self.read_as(bytes.as_ref(), |segment| segment.missed = missed)
     }
 
     /// Bytes from the peer, whose timer may have run out before.
     pub fn read_late(&mut self, timed_out: bool, bytes: impl AsRef<[u8]>) -> &mut Self {
-        let bytes = bytes.as_ref();
-        self.segment(Direction::Read, bytes, |segment| segment.timed_out = timed_out);
-        *self.seq(Direction::Read) = self.next[0].wrapping_add(u32::try_from(bytes.len()).unwrap_or(0));
-        self
+        self.read_as(bytes.as_ref(), |segment| segment.timed_out = timed_out)
+    }
+
+    /// The next bytes from the peer, in one segment of this shape.
+    fn read_as(&mut self, bytes: &[u8], shape: impl FnOnce(&mut Segment<'_>)) -> &mut Self {
+        self.segment(Direction::Read, bytes, shape).lose(bytes)
     }
 
     /// A segment to the peer that acknowledges all that came, what we have not seen included.
