@@ -183,12 +183,14 @@ fn a_path_that_loses_packets_is_blamed() {
         let Some(all) = over_a_path(name, &how, "chunks", steps, ipv6) else { return };
         assert!(!all.is_empty(), "nothing stalled: the path is too good for this test");
         let of = |wanted: &str| all.iter().filter(|cause| *cause == wanted).count();
-        // The very first packets of a connection earn the trust in its numbers: losses among them may look like a pause. In IPv6 a
-        // stream that has hardly begun has no pace of its own yet by which to tell, and nobody is blamed.
-        let network = of("network") + if ipv6 { of("null") } else { 0 };
-        let others = all.len() - network;
-        assert!(of("local") == 0 && others <= (all.len() / 10).max(1), "{name}: {all:?}");
-        assert!(of("network") * 2 > all.len(), "{name}: {all:?}");
+        // In IPv6 nobody is blamed for a silence that a stream has too little before or after it to tell: one at its very beginning
+        // or end. The path dies by the clock, so each stream meets one in its middle, and maybe one more at an edge.
+        let untold = if ipv6 { of("null") } else { 0 };
+        let (network, told) = (of("network"), all.len() - untold);
+        // The very first packets of a connection earn the trust in its numbers: losses among them may look like a pause.
+        assert!(of("local") == 0 && told - network <= (all.len() / 10).max(1), "{name}: {all:?}");
+        assert!(network * 2 > told && untold <= STREAMS, "{name}: {all:?}");
+        assert!(name == "lossy" || network + 1 >= STREAMS, "{name}: {all:?}");
     }
 }
 
