@@ -4,6 +4,7 @@
 //! direction of a socket. None knows what the bytes mean.
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 
+mod path;
 mod sockets;
 mod table;
 pub mod tcp;
@@ -15,7 +16,8 @@ mod track;
 
 use std::fmt;
 
-pub use sockets::{Carries, Outside, Path, Socket, Sockets, Trouble};
+pub use path::{Path, Trouble};
+pub use sockets::{Carries, Outside, Socket, Sockets};
 pub use table::{Admission, Conn, Conns};
 pub use track::{Repairs, Track};
 
