@@ -196,6 +196,20 @@ pub struct Usage {
     pub audio_output: Option<u64>,
 }
 
+impl Usage {
+    /// Counts are cumulative: the last one wins, field by field.
+    pub fn merge(&mut self, new: &Usage) {
+        let Usage { input, output, cached, cache_write, reasoning, audio_input, audio_output } = *new;
+        self.input = input.or(self.input);
+        self.output = output.or(self.output);
+        self.cached = cached.or(self.cached);
+        self.cache_write = cache_write.or(self.cache_write);
+        self.reasoning = reasoning.or(self.reasoning);
+        self.audio_input = audio_input.or(self.audio_input);
+        self.audio_output = audio_output.or(self.audio_output);
+    }
+}
+
 /// What the request asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestFacts {

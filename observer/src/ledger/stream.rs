@@ -1,16 +1,21 @@
 //! A live call: turns utterances into the facts of its `Entry`.
 
+mod end;
+mod timing;
+
 use std::hash::{DefaultHasher, Hasher};
 
 use super::sentence::Sentence;
 use super::stalls::Stalls;
 use super::timeline::{PointKind, Timeline};
-use super::{Audience, Entry, Happening, Milestone, Outcome, Said, Stall, Unprinted};
+use super::{Audience, Entry, Happening, Milestone, Said, Unprinted};
 use crate::conn::Path;
-use crate::dialect::{DeltaKind, Mark, RequestFacts, ResponseFacts, Usage, Utterance, unknown};
+use crate::dialect::{DeltaKind, Mark, RequestFacts, ResponseFacts, Utterance, unknown};
 use crate::limits;
-use crate::proto::{End, Note, ResponseHead, Salt, body};
+use crate::proto::{Note, ResponseHead, Salt, body};
 use crate::units::{LossCause, Moment, Ns};
+
+use timing::Batch;
 
 /// The head burst: characters within this time of the first visible one.
 const BURST_NS: u64 = 200_000_000;
@@ -53,13 +58,6 @@ struct Current {
     /// The dialect said something other than "keep-alive".
     meaningful: bool,
     keepalive: bool,
-}
-
-/// The events of one read so far.
-#[derive(Clone, Copy, Debug)]
-struct Batch {
-    at: Moment,
-    events: u32,
 }
 
 /// The order in which an event's delta kinds name its timeline point.
@@ -160,7 +158,7 @@ impl Stream {
             Utterance::Delta { kind, text } => self.delta(*kind, text, at, audience),
             Utterance::Whole { kind, chars } => self.add_chars(*kind, *chars),
             Utterance::Media { bytes } => self.media(*bytes, at, audience),
-            Utterance::Usage(usage) => merge(&mut self.entry.usage, usage),
+            Utterance::Usage(usage) => self.entry.usage.merge(usage),
             Utterance::Mark { what, value } => self.said(*what, value, at.read),
             Utterance::Limit { name, value } => self.entry.answered.get_or_insert_default().limit(name, value),
             Utterance::Took(times) => self.entry.server_times.merge(times),
@@ -204,27 +202,6 @@ impl Stream {
         self.keepalive_point(at, 0, 0);
     }
 
-    /// A TLS record of an answer that nobody can look into. `first`: it may be taken for the first there was.
-    pub fn record(&mut self, bytes: u32, at: Moment, first: bool, path: Option<&Path>, audience: &mut dyn Audience) {
-        self.entry.streaming = true;
-        if first {
-            self.reach(Milestone::Byte, at.read, audience);
-        }
-        self.entry.wire.records += 1;
-        self.entry.wire.bytes += u64::from(bytes);
-        self.timeline.push(at, PointKind::Record, 0, 0, u64::from(bytes));
-        self.active(at.read);
-        let last = self.last_chunk.replace(at);
-        let gap = last.map(|last| at.read - last.read);
-        let mut stalls = Vec::new();
-        if let (Some(gap), Some(last)) = (gap, last) {
-            self.entry.arrival_gaps.add(gap);
-            stalls = self.stalls.gap(last, at, path, &self.entry.arrival_gaps);
-        }
-        audience.hear(Happening::Record { entry: &self.entry, gap: gap.map(|ns| ns as f64 / 1e9) });
-        self.tell_stalls(stalls, audience);
-    }
-
     /// Several answers came at once and cannot be told apart.
     pub fn several(&mut self) {
         self.entry.note("several_answers_at_once");
@@ -259,52 +236,6 @@ impl Stream {
     /// Something odd that was told elsewhere.
     pub fn mark(&mut self, name: &'static str) {
         self.entry.note(name);
-    }
-
-    /// The call is over.
-    pub(super) fn end(&mut self, how: End, at: Ns, idle_limit: u64, audience: &mut dyn Audience) {
-        let outcome = self.outcome(how, at, idle_limit);
-        if let Some(at) = self.sentence.finish().filter(|_| outcome == Outcome::Complete) {
-            self.reach(Milestone::Sentence, at, audience);
-        }
-        self.flush_read(audience);
-        let gaps = if self.entry.shape { &self.entry.arrival_gaps } else { &self.entry.gaps };
-        let stalls = self.stalls.judge(gaps);
-        self.tell_stalls(stalls, audience);
-        self.entry.outcome = Some(outcome);
-        self.entry.ended = Some(self.marker.filter(|_| outcome == Outcome::Complete).unwrap_or(at));
-        if self.entry.chunks >= 2 && self.whole {
-            self.entry.head_burst_ratio = Some(self.burst_chars as f64 / self.entry.visible_chars as f64);
-        }
-        self.entry.gaps.freeze();
-        self.entry.arrival_gaps.freeze();
-        self.timeline.shrink();
-        audience.hear(Happening::Closed(&self.entry));
-    }
-
-    /// The taxonomy of interface.md. What the provider said goes before how the connection ended: SDKs close the
-    /// socket right after the end marker.
-    fn outcome(&self, how: End, at: Ns, idle_limit: u64) -> Outcome {
-        if self.entry.shape {
-            return shape_outcome(how);
-        }
-        let whole_body = how == End::Complete && (self.media_body || !self.entry.streaming);
-        match self.entry.status {
-            Some(400..) => return Outcome::HttpError,
-            _ if self.error_seen => return Outcome::ErrorEvent,
-            Some(_) if self.marker.is_some() || whole_body => return Outcome::Complete,
-            _ if self.marker.is_some() => return Outcome::Complete,
-            _ if self.tail_lost.is_some() => return Outcome::Lost,
-            _ => {}
-        }
-        match how {
-            End::Complete | End::PeerClosed => Outcome::Truncated,
-            End::Reset => Outcome::Reset,
-            End::LocalClosed if at - self.entry.last_read >= idle_limit => Outcome::IdleTimeout,
-            End::LocalClosed => Outcome::ClientCancel,
-            End::ProcessExit => Outcome::ProcessExit,
-            End::Lost => Outcome::Lost,
-        }
     }
 
     fn said(&mut self, mark: Mark, value: &str, at: Ns) {
@@ -388,67 +319,6 @@ impl Stream {
         }
     }
 
-    fn chunk(&mut self, at: Moment, chars: u64, path: Option<&Path>, audience: &mut dyn Audience) {
-        let last = self.last_chunk.replace(at);
-        let gap = last.map(|last| at.read - last.read);
-        let arrived = last.and_then(|last| Some(at.arrival? - last.arrival?));
-        self.entry.chunks += 1;
-        let mut stalls = Vec::new();
-        if let (Some(gap), Some(last)) = (gap, last) {
-            self.entry.gaps.add(gap);
-            stalls = self.stalls.gap(last, at, path, &self.entry.gaps);
-        }
-        if let Some(arrived) = arrived {
-            self.entry.arrival_gaps.add(arrived);
-        }
-        audience.hear(Happening::Chunk {
-            entry: &self.entry,
-            gap: gap.map(|ns| ns as f64 / 1e9),
-            arrival_gap: arrived.map(|ns| ns as f64 / 1e9),
-            chars: u32::try_from(chars).unwrap_or(u32::MAX),
-        });
-        self.tell_stalls(stalls, audience);
-    }
-
-    /// The gap before an event of an API whose chunks are not known.
-    fn event_gap(&mut self, at: Moment) {
-        let Some(last) = self.last_chunk.replace(at) else { return };
-        self.entry.gaps.add(at.read - last.read);
-        if let (Some(arrival), Some(before)) = (at.arrival, last.arrival) {
-            self.entry.arrival_gaps.add(arrival - before);
-        }
-    }
-
-    fn tell_stalls(&mut self, stalls: Vec<Stall>, audience: &mut dyn Audience) {
-        for stall in stalls {
-            if self.entry.stalls.len() < limits::STALLS {
-                self.entry.stalls.push(stall);
-            } else {
-                self.entry.note("more_stalls");
-            }
-            audience.hear(Happening::Stall { entry: &self.entry, stall });
-        }
-    }
-
-    fn batch(&mut self, at: Moment, audience: &mut dyn Audience) {
-        if let Some(batch) = self.read.as_mut().filter(|batch| batch.at.call == at.call) {
-            batch.events = batch.events.saturating_add(1);
-            return;
-        }
-        self.flush_read(audience);
-        self.entry.reads += 1;
-        self.read = Some(Batch { at, events: 1 });
-    }
-
-    fn flush_read(&mut self, audience: &mut dyn Audience) {
-        if let Some(batch) = self.read.take() {
-            // Of plain text only the arrival is known.
-            let arrival = batch.at.arrival.filter(|_| !self.entry.arrival_only());
-            let lag = arrival.map(|arrival| batch.at.read.seconds_since(arrival));
-            audience.hear(Happening::Read { entry: &self.entry, events: batch.events, lag });
-        }
-    }
-
     fn keepalive_point(&mut self, at: Moment, data_bytes: u64, wire_bytes: u64) {
         self.entry.keepalives += 1;
         self.timeline.push(at, PointKind::KeepAlive, 0, data_bytes, wire_bytes);
@@ -479,17 +349,6 @@ impl Stream {
     }
 }
 
-/// Of a shape nothing is known but how its connection went on.
-fn shape_outcome(how: End) -> Outcome {
-    match how {
-        End::Complete => Outcome::Complete,
-        End::Reset => Outcome::Reset,
-        End::LocalClosed => Outcome::ClientCancel,
-        End::ProcessExit => Outcome::ProcessExit,
-        End::PeerClosed | End::Lost => Outcome::Lost,
-    }
-}
-
 fn name_once(slot: &mut Option<String>, name: Option<&str>) {
     if let (None, Some(name)) = (&slot, name) {
         *slot = Some(capped(name));
@@ -504,16 +363,4 @@ fn capped(name: &str) -> String {
             (*bytes <= limits::NAME).then_some(c)
         })
         .collect()
-}
-
-/// Counts are cumulative: the last one wins, field by field.
-fn merge(total: &mut Usage, new: &Usage) {
-    let Usage { input, output, cached, cache_write, reasoning, audio_input, audio_output } = *new;
-    total.input = input.or(total.input);
-    total.output = output.or(total.output);
-    total.cached = cached.or(total.cached);
-    total.cache_write = cache_write.or(total.cache_write);
-    total.reasoning = reasoning.or(total.reasoning);
-    total.audio_input = audio_input.or(total.audio_input);
-    total.audio_output = audio_output.or(total.audio_output);
 }
