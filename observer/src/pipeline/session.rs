@@ -26,6 +26,8 @@
 //! stays. After `limits::NON_LLM_REQUESTS` requests in a row that nobody claims
 //! and that do not even go where model calls go, a connection is ignored.
 
+mod listen;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -38,10 +40,12 @@ use crate::dialect;
 use crate::identity::Identity;
 use crate::ledger::{Audience, Birth, Book, Happening, Links};
 use crate::limits;
-use crate::proto::{self, Closing, Protocol, Row, Sniff, recognise};
+use crate::proto::{Closing, Protocol, Sniff, recognise};
 use crate::record::{ConnKey, Joined, Sock};
 use crate::units::{Direction, LossCause, Moment, Ns};
 use observer_common::record::Verdict;
+
+use listen::Listening;
 
 /// What a session needs of the pipeline.
 pub(super) struct Env<'a> {
@@ -100,22 +104,6 @@ enum Stage {
     Listening(Listening),
     Speaking(Box<dyn Protocol>),
     Ignored,
-}
-
-/// Waiting for a request to begin.
-struct Listening {
-    /// The next byte written is the connection's first. Otherwise a request is looked for at the beginning of each call.
-    from_start: bool,
-    /// Written bytes that do not tell yet.
-    head: Vec<u8>,
-    /// The call the last written bytes came from.
-    call: u64,
-    /// Calls that began with something else.
-    misses: u32,
-    /// Bytes read meanwhile.
-    read: u64,
-    /// Bytes are missing before the first request that was seen: what is read may be the answer to one that was not.
-    running: bool,
 }
 
 impl Default for Session {
@@ -312,93 +300,6 @@ impl Session {
         matches!(self.verdict, Verdict::Unknown | Verdict::Track)
     }
 
-    fn hear_written(&mut self, bytes: &[u8], at: Moment, env: &mut Env<'_>) {
-        let Stage::Listening(listening) = &mut self.stage else { return };
-        if !listening.may_begin(at.call) {
-            return;
-        }
-        let mut head = std::mem::take(&mut listening.head);
-        let bytes = if head.is_empty() {
-            bytes
-        } else {
-            head.extend_from_slice(bytes);
-            &head
-        };
-        match recognise(Direction::Write, bytes) {
-            (Sniff::Yes, Some(row)) => self.start(row, Direction::Write, bytes, at, env),
-            (Sniff::NeedMore, _) if bytes.len() <= limits::SNIFF => listening.head = bytes.to_vec(),
-            (Sniff::ServerSide, _) => self.ignore(env),
-            _ => self.miss(env),
-        }
-    }
-
-    /// On a connection seen from its start, the client speaks first, unless the protocol says otherwise: a server that does
-    /// is none of ours, and a request read means that the application is the server.
-    fn hear_read(&mut self, bytes: &[u8], at: Moment, env: &mut Env<'_>) {
-        let Stage::Listening(listening) = &mut self.stage else { return };
-        listening.read = listening.read.saturating_add(bytes.len() as u64);
-        let from_start = listening.from_start && listening.head.is_empty();
-        if listening.running
-            && let Some(row) = dialect::running(bytes)
-            && let Some(parser) = proto::join(&env.settings.salt, bytes)
-        {
-            return self.join(row, parser, bytes, at, env);
-        }
-        let Stage::Listening(listening) = &mut self.stage else { return };
-        let enough = listening.read > limits::JOIN_READ;
-        match recognise(Direction::Read, bytes) {
-            (Sniff::ServerSide, _) => self.ignore(env),
-            (Sniff::Yes, Some(row)) if from_start && row.whole => self.start(row, Direction::Read, bytes, at, env),
-            (Sniff::No, _) if from_start => self.ignore(env),
-            _ if enough && self.verdict != Verdict::Track => {
-                listening.read = 0;
-                self.decide(Verdict::Heads, env);
-            }
-            _ => {}
-        }
-    }
-
-    /// An answer was running when the connection was joined: it is shown from here on.
-    fn join(
-        &mut self,
-        row: &'static dialect::Row,
-        parser: Box<dyn Protocol>,
-        bytes: &[u8],
-        at: Moment,
-        env: &mut Env<'_>,
-    ) {
-        self.whole = false;
-        self.spoken = 0;
-        self.joined = Some(row);
-        self.stage = Stage::Speaking(parser);
-        self.speak(Direction::Read, Chunk::Data(bytes), at, env);
-    }
-
-    /// Something else than a request began.
-    fn miss(&mut self, env: &mut Env<'_>) {
-        let Stage::Listening(listening) = &mut self.stage else { return };
-        listening.misses += 1;
-        let never = listening.from_start || listening.misses >= limits::JOIN_WRITES;
-        if never && self.verdict != Verdict::Track {
-            self.ignore(env);
-        } else if self.verdict == Verdict::Heads {
-            self.decide(Verdict::Heads, env);
-        }
-    }
-
-    fn start(&mut self, row: &Row, direction: Direction, bytes: &[u8], at: Moment, env: &mut Env<'_>) {
-        let from_start = matches!(&self.stage, Stage::Listening(listening) if listening.from_start);
-        self.jump = self.verdict == Verdict::Heads;
-        self.unsure = !from_start;
-        self.whole = row.whole;
-        self.spoken = 0;
-        if row.whole && self.verdict == Verdict::Heads {
-            self.decide(Verdict::Unknown, env);
-        }
-        self.stage = Stage::Speaking((row.make)(&env.settings.salt));
-        self.speak(direction, Chunk::Data(bytes), at, env);
-    }
-
     fn speak(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, env: &mut Env<'_>) {
         let Stage::Speaking(parser) = &mut self.stage else { return };
         env.remote = self.remote;
@@ -506,25 +407,6 @@ impl Session {
 /// The socket below a TLS object, as the kernel's filter knows it: its ciphertext is wanted too.
 fn socket_of(conn: &ConnKey, sock: Sock) -> ConnKey {
     sock.conn(conn.tgid, conn.start_ns)
-}
-
-impl Listening {
-    fn new(from_start: bool) -> Self {
-        Listening { from_start, head: Vec::new(), call: 0, misses: 0, read: 0, running: false }
-    }
-
-    /// A request may begin at bytes of this call.
-    fn may_begin(&mut self, call: u64) -> bool {
-        let new_call = std::mem::replace(&mut self.call, call) != call;
-        new_call || !self.head.is_empty()
-    }
-
-    /// Bytes are missing: we are in the middle.
-    fn gap(&mut self) {
-        self.running |= self.from_start;
-        self.from_start = false;
-        self.head = Vec::new();
-    }
 }
 
 /// What a push brought.
