@@ -174,22 +174,22 @@ fn connections_are_shown_with_their_path_and_their_join() {
 /// comes afterwards comes in order and only the packets' numbers tell, or in IPv6 their label and what had piled up.
 #[test]
 fn a_path_that_loses_packets_is_blamed() {
-    // Three seconds of stream meet each of the dead times.
+    // Three seconds of stream meet a dead time, six meet one away from their edges.
     let dead = ["--dead", "2500,800"];
     for (name, how, chunks, ipv6) in
-        [("lossy", ["--loss", "0.35"], 70, false), ("dead", dead, 150, false), ("dead6", dead, 210, true)]
+        [("lossy", ["--loss", "0.35"], 70, false), ("dead", dead, 150, false), ("dead6", dead, 300, true)]
     {
         let steps = scenario(vec![deltas(chunks, 12, 20_000)]);
         let Some(all) = over_a_path(name, &how, "chunks", steps, ipv6) else { return };
         assert!(!all.is_empty(), "nothing stalled: the path is too good for this test");
         let of = |wanted: &str| all.iter().filter(|cause| *cause == wanted).count();
         // In IPv6 nobody is blamed for a silence that a stream has too little before or after it to tell: one at its very beginning
-        // or end. The path dies by the clock, so each stream meets one in its middle, and maybe one more at an edge.
+        // or end. The path dies by the clock, so each stream meets one in its middle, and maybe one more at either edge.
         let untold = if ipv6 { of("null") } else { 0 };
         let (network, told) = (of("network"), all.len() - untold);
         // The very first packets of a connection earn the trust in its numbers: losses among them may look like a pause.
         assert!(of("local") == 0 && told - network <= (all.len() / 10).max(1), "{name}: {all:?}");
-        assert!(network * 2 > told && untold <= STREAMS, "{name}: {all:?}");
+        assert!(network * 2 > told && untold <= all.len() / 2, "{name}: {all:?}");
         assert!(name == "lossy" || network + 1 >= STREAMS, "{name}: {all:?}");
     }
 }
