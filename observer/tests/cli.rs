@@ -316,6 +316,8 @@ fn mistakes_are_one_sentence_and_exit_2() {
         (&["run", "--config", config][..], ":2: unknown key `listen_adress`: did you mean `listen_addresses`?"),
         (&["replay", "x", "--config", config], "unknown key"),
         (&["run", "--config", "/nonexistent"], "cannot read /nonexistent"),
+        // An empty state file is none, and no mistake.
+        (&["run", "--state.file", "", "--config", "/nonexistent"], "cannot read /nonexistent"),
         (&["run", "--web.config.file", "/nonexistent"], "cannot read /nonexistent"),
         (&["run", "--target", "0"], "is no process"),
         (&["run", "--web.telemetry-path", "metrics"], "must begin with /"),

@@ -1,5 +1,6 @@
 //! `run`: the daemon, put together. Everything that can fail without touching the kernel is done first.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -47,8 +48,9 @@ pub struct Args {
     #[arg(long = "inspect.socket", env = "LLM_OBSERVER_INSPECT_SOCKET", value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Where baselines of detectors outlive a restart; empty for nowhere [default: /var/lib/llm-observer/baselines.json]
+    // A string: clap takes no empty path.
     #[arg(long = "state.file", env = "LLM_OBSERVER_STATE_FILE", value_name = "PATH")]
-    state: Option<PathBuf>,
+    state: Option<OsString>,
     /// Observe only this; may be given several times [default: everything on the host]
     #[arg(long = "target", env = "LLM_OBSERVER_TARGET", value_name = "PID|EXE|CGROUP", value_delimiter = ',')]
     targets: Vec<String>,
@@ -187,7 +189,7 @@ impl Args {
             telemetry_path: self.telemetry_path.clone(),
             socket: self.socket.clone(),
             targets: self.targets.clone(),
-            state: self.state.clone(),
+            state: self.state.clone().map(PathBuf::from),
         }
     }
 }

@@ -100,6 +100,22 @@ pub const CASES: &[Case] = &[
     },
     Case {
         check: |ran| {
+            let labels = [("from", "127.0.0.1:8001"), ("to", "127.0.0.1:8002"), ("reason", "5xx")];
+            assert_eq!(ran.number("llm_failover_hops_total", &labels), 1.0);
+        },
+        ..case("503, then another gateway on the same host", Expected::Findings(&["failover"]), |host| {
+            let at = |address: &str| Call { host: address.into(), ..Call::chat("gpt-x").user("q") };
+            let end = host.call(MINUTE, &at("127.0.0.1:8001").fails(503, "overloaded"));
+            host.call(end + SECOND, &at("127.0.0.1:8002").says(5, 4, 50));
+        })
+    },
+    case("503, then the same host with its usual port spelled out", Expected::Quiet, |host| {
+        let at = |address: &str| Call { host: address.into(), ..Call::chat("gpt-x").user("q") };
+        let end = host.call(MINUTE, &at("gateway.internal").fails(503, "overloaded"));
+        host.call(end + SECOND, &at("gateway.internal:443").says(5, 4, 50));
+    }),
+    Case {
+        check: |ran| {
             assert_eq!(ran.number("llm_failover_refusal_flips_total", &[("from", "openai"), ("to", "anthropic")]), 1.0);
             let flip = ran.findings().into_iter().find(|f| f.kind == "refusal_flip").unwrap().clone();
             assert_eq!(flip.severity.name(), "critical");

@@ -16,6 +16,8 @@ pub(super) struct Attempt {
     pub call: CallKey,
     pub id: String,
     pub subject: Subject,
+    /// The host as it was named, with its port where that is none of the usual ones: it tells gateways on one host apart.
+    pub address: Box<str>,
     pub conversation: Option<u64>,
     pub started: Ns,
     pub ended: Option<Ns>,
@@ -41,6 +43,7 @@ impl Attempt {
             call: (entry.conn, entry.exchange),
             id: entry.id.clone(),
             subject: Subject::of(entry),
+            address: address(entry).into(),
             conversation: entry.conversation,
             started: entry.started,
             ended: None,
@@ -82,9 +85,9 @@ impl Attempt {
         }
     }
 
-    /// Another host or another kind of model.
+    /// Another host, another port of it, or another kind of model.
     pub fn elsewhere(&self, to: &Attempt) -> bool {
-        self.subject.server != to.subject.server || family(&self.subject.model) != family(&to.subject.model)
+        self.address != to.address || family(&self.subject.model) != family(&to.subject.model)
     }
 
     /// `to` takes over from this attempt, which has failed.
@@ -115,6 +118,14 @@ impl Attempt {
     /// The text that `prefill` is the hash of is what this attempt said, or its beginning.
     pub fn said(&self, prefill: u64) -> bool {
         self.checkpoints.contains(&prefill)
+    }
+}
+
+/// The host, with its port where that is another than the scheme's own.
+fn address(entry: &Entry) -> &str {
+    match entry.port() {
+        Some("443" | "80") | None => entry.host(),
+        Some(_) => entry.server_address.as_deref().unwrap_or_default(),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::ledger::Entry;
 pub(super) struct Hop<'a> {
     from: &'a Attempt,
     to: &'a Attempt,
-    /// Names of both ends: providers where they differ, else hosts or models.
+    /// Names of both ends: providers where they differ, else models, hosts, or hosts with their ports.
     ends: (&'a str, &'a str),
     continuation: &'static str,
 }
@@ -20,8 +20,10 @@ impl<'a> Hop<'a> {
             (&a.provider, &b.provider)
         } else if family(&a.model) != family(&b.model) {
             (&a.model, &b.model)
-        } else {
+        } else if a.server != b.server {
             (&a.server, &b.server)
+        } else {
+            (&from.address, &to.address)
         };
         Hop { from, to, ends, continuation: continuation(from, to) }
     }
