@@ -42,6 +42,19 @@ pub const CASES: &[Case] = &[
             host.call(end + n * 20 * SECOND, &if n % 12 == 0 { paused() } else { normal(n) });
         }
     }),
+    case(
+        "the same at a thousand streams a minute, seconds after there is a baseline",
+        Expected::Findings(&["stall"]),
+        |host| {
+            let from = MINUTE;
+            busy(host, from, 600, |_| false);
+            host.goes_wrong(from + 600 * BUSY_MS);
+            busy(host, from + 600 * BUSY_MS, 130, |n| n % 12 == 0);
+        },
+    ),
+    case("a pause in every sixth stream, as ever", Expected::Quiet, |host| {
+        busy(host, MINUTE, 800, |n| n % 6 == 0);
+    }),
     case("four events a read at an unchanged chunk size", Expected::Findings(&["coalescing"]), |host| {
         changed(host, normal, |_| gathered());
     }),
@@ -134,6 +147,16 @@ pub const CASES: &[Case] = &[
         }
     }),
 ];
+
+/// Milliseconds between streams of a busy service.
+const BUSY_MS: u64 = 50;
+
+/// Streams of a busy service, `pauses` telling which of them pause.
+fn busy(host: &mut Host, from: u64, streams: u64, pauses: fn(u64) -> bool) {
+    for n in 0..streams {
+        host.call(from + n * BUSY_MS, &if pauses(n) { paused() } else { normal(n) });
+    }
+}
 
 /// 50 tokens a second.
 fn text(chunks: usize, chars: usize, gap_ms: u64) -> Call {

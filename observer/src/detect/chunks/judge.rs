@@ -1,7 +1,7 @@
 //! The newest streams against the baseline.
 
 use super::clock::Clock;
-use super::track::{Summary, Track};
+use super::track::{Stalls, Summary, Track};
 use super::{Config, Key, Sample};
 use crate::detect::{Fact, Out, Report, Severity, number};
 
@@ -96,8 +96,9 @@ fn change(kind: &str, track: &Track, base: &Summary, newest: &Newest, config: &C
         "larger" => resized(newest.size / base.size, 1.0, track, base, newest, config),
         "head_burst" => same_speed(base.speed, newest, config)?.then_some(newest.head / base.head / config.head_burst),
         "stall" => {
-            let (streams, before) = (track.stalls.len() as f64, base.stall_streams.max(1) as f64);
-            let (now, then) = (newest.stalled / streams, base.stalled);
+            let Stalls { share: then, streams: before } = base.stalls?;
+            let streams = track.stalls.len() as f64;
+            let now = newest.stalled / streams;
             // Both shares rest on a few streams: how far apart they are in deviations of their difference.
             let pooled = (newest.stalled + then * before) / (streams + before);
             let deviation = (pooled * (1.0 - pooled) * (1.0 / streams + 1.0 / before)).sqrt().max(1e-9);
@@ -202,7 +203,7 @@ fn sentence(kind: &str, base: &Summary, newest: &Newest, judged: usize, clock: C
         "stall" => format!(
             "{:.0} of the last {judged} streams stalled in the middle (before: {:.1} %)",
             newest.stalled,
-            100.0 * base.stalled
+            100.0 * base.stalls.map_or(0.0, |stalls| stalls.share)
         ),
         "coalescing" => format!(
             "{:.1} {} (before: {:.1}) though chunks are as large as before: something on the way gathers them",
@@ -243,7 +244,7 @@ fn baseline(base: &Summary, clock: Clock) -> Vec<Fact> {
         ("tokens_per_chunk", base.tokens.map_or(serde_json::Value::Null, number)),
         (together(clock), number(base.per_read)),
         ("head_rate", number(base.head)),
-        ("stalled_share", number(base.stalled)),
+        ("stalled_share", base.stalls.map_or(serde_json::Value::Null, |stalls| number(stalls.share))),
     ]
 }
 

@@ -10,8 +10,12 @@ use crate::detect::{Now, Out, Sketch, Subject};
 use crate::limits;
 use crate::units::Ns;
 
-/// The summary of a baseline is computed anew at most this often.
+/// Medians and spreads of a baseline are computed anew at most this often: of days, a minute moves none of them. How many streams
+/// stalled is merely counted, and is never taken from before.
 const FRESH_NS: u64 = 60_000_000_000;
+
+/// Streams whose stalls are counted before the past weighs half; above what any configuration asks of a baseline.
+const STALL_MEMORY: u64 = 200_000;
 
 /// Seconds of a day.
 const DAY: f64 = 86_400.0;
@@ -43,9 +47,15 @@ pub(super) struct Summary {
     pub per_read: f64,
     pub per_read_spread: f64,
     pub head: f64,
-    pub stalled: f64,
-    /// Streams that this share rests on.
-    pub stall_streams: u64,
+    /// `None`: of too few streams it is known whether they stalled. They are the newest ones for longer than others.
+    pub stalls: Option<Stalls>,
+}
+
+/// Share of streams that stalled, and how many it rests on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stalls {
+    pub share: f64,
+    pub streams: f64,
 }
 
 #[derive(Debug, Default)]
@@ -113,11 +123,12 @@ impl Track {
 
     /// The baseline in numbers, if it rests on enough streams.
     pub fn summary(&mut self, config: &Config, now: Ns) -> Option<Summary> {
-        if let Some((at, summary)) = self.summary.filter(|(at, _)| now - *at < FRESH_NS) {
-            let _ = at;
-            return Some(summary);
+        let least = u64::from(config.baseline_streams);
+        let stalls = self.base.stalls(least);
+        if let Some((_, summary)) = self.summary.filter(|(at, _)| now - *at < FRESH_NS) {
+            return Some(Summary { stalls, ..summary });
         }
-        let summary = self.base.summary().filter(|summary| summary.streams >= u64::from(config.baseline_streams))?;
+        let summary = Summary { stalls, ..self.base.summary().filter(|summary| summary.streams >= least)? };
         self.base.reference.get_or_insert((summary.size, summary.speed));
         self.summary = Some((now, summary));
         Some(summary)
@@ -169,8 +180,8 @@ impl Track {
             self.base.streams += 1;
             self.base.stalled += u64::from(stalled);
         }
-        // The share forgets too: after a week's worth it weighs the past half.
-        if self.base.streams >= 100_000 {
+        // The share forgets too.
+        if self.base.streams >= STALL_MEMORY {
             self.base.streams /= 2;
             self.base.stalled /= 2;
         }
@@ -199,9 +210,14 @@ impl Base {
             per_read: self.per_read.median()?,
             per_read_spread: self.per_read.spread()?,
             head: self.head.median()?,
-            stalled: self.stalled as f64 / self.streams.max(1) as f64,
-            stall_streams: self.streams,
+            stalls: None,
         })
+    }
+
+    /// How many streams stalled, if so many are known at least.
+    fn stalls(&self, least: u64) -> Option<Stalls> {
+        let streams = self.streams as f64;
+        (self.streams >= least).then(|| Stalls { share: self.stalled as f64 / streams, streams })
     }
 }
 
@@ -209,4 +225,18 @@ impl Base {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
 fn day(now: Now, at: Ns) -> u32 {
     (now.unix(at).unwrap_or(at.0 as f64 / 1e9) / DAY) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the first streams of all are the ones that stall, there is no share of before to hold against them.
+    #[test]
+    fn of_too_few_streams_nobody_knows_how_many_stall() {
+        let base = |streams, stalled| Base { streams, stalled, ..Base::default() };
+        assert!(base(0, 0).stalls(20).is_none() && base(19, 19).stalls(20).is_none());
+        let Stalls { share, streams } = base(20, 5).stalls(20).unwrap();
+        assert_eq!((share, streams), (0.25, 20.0));
+    }
 }
