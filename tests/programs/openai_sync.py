@@ -14,8 +14,10 @@ def chat(client, model, stream):
     for chunk in client.chat.completions.create(
         model=model, messages=common.messages(), stream=True, stream_options={"include_usage": True}
     ):
+        before = chars
         for choice in chunk.choices:
             chars += len(choice.delta.content or "")
+        common.look_away(before, chars)
         if common.enough(chars):
             break
     return chars

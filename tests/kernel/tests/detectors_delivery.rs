@@ -46,8 +46,14 @@ fn small() -> Reply {
 }
 
 fn ask(rig: &Rig, reply: Reply, streams: usize) {
+    ask_reading(rig, reply, streams, "0");
+}
+
+/// The same, the client looking away for so many seconds in the middle of each answer.
+fn ask_reading(rig: &Rig, reply: Reply, streams: usize, pause: &str) {
     rig.provider.register("cut", Scenario::always(reply));
     let run = rig.run("openai-sync-chat").unwrap().env("CLIENT_PARALLEL", &PARALLEL.to_string());
+    let run = run.env("CLIENT_PAUSE", pause);
     let (ended, status) = run.start(&vec![MODEL.to_owned(); streams]).unwrap().finish().unwrap();
     assert!(status.success() && ended.len() == streams && ended.iter().all(|said| said.error.is_none()), "{ended:?}");
 }
@@ -172,4 +178,67 @@ fn short_streams_broken_ones_and_few_whole_ones_are_withheld() {
     rig.case(DETECTOR, "streams of five chunks", Expected::Withheld("short")).unwrap();
     rig.case(DETECTOR, "streams that break off", Expected::Withheld("incomplete")).unwrap();
     rig.case(DETECTOR, "too few streams to learn from", Expected::Withheld("learning")).unwrap();
+}
+
+/// The product's own thresholds of pauses; what a busy host does to rates and bursts besides is not told.
+const PAUSES: &str = "detect: {chunk_regression: {ratio: 0.1, head_burst: 100, speed_tolerance: 0.01}}\n";
+
+/// Streams of a baseline, of which the newest 128 are not yet part, and as many that are judged by it.
+const KNOWN: f64 = 200.0 + 128.0;
+
+fn even() -> Reply {
+    cut(vec![deltas(12, 16, 5_000)])
+}
+
+/// The same with a pause of a second.
+fn paused() -> Reply {
+    cut(vec![deltas(6, 16, 5_000), deltas(1, 16, 1_000_000), deltas(5, 16, 5_000)])
+}
+
+/// So many more streams, of which so many pause; the detector has looked at all of them.
+fn pausing(rig: &Rig, pauses: usize, streams: usize, asked: &mut f64) {
+    ask(rig, paused(), pauses);
+    ask(rig, even(), streams - pauses);
+    *asked += streams as f64;
+    rig.judged_when(DETECTOR, *asked).unwrap();
+}
+
+#[test]
+fn pauses_in_a_few_more_streams_are_told_a_reader_that_looks_away_is_not() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::tuned(PAUSES).unwrap();
+    let mut asked = 0.0;
+    pausing(&rig, 0, 240, &mut asked);
+    rig.case(DETECTOR, "240 streams are too few to know how many pause", Expected::Withheld("learning")).unwrap();
+    // Streams of which one arrival is not known have a baseline of their own: then it takes some more.
+    while rig.judged(DETECTOR).unwrap().evaluated <= KNOWN - 264.0 {
+        assert!(asked < 600.0, "no baseline: {:?}", rig.judged(DETECTOR));
+        pausing(&rig, 0, 48, &mut asked);
+    }
+    ask_reading(&rig, even(), 24, "1");
+    asked += 24.0;
+    rig.judged_when(DETECTOR, asked).unwrap();
+    let local = rig.number("llm_stream_stalls_total", &["cause=\"local\""]).unwrap();
+    assert!(local >= 20.0, "{local} of 24 readers looked away");
+    rig.case(DETECTOR, "a reader looks away for a second in each of 24 streams", Expected::Quiet).unwrap();
+    // Of the newest 128, five: a share of 4 %.
+    pausing(&rig, 5, 128, &mut asked);
+    rig.case(DETECTOR, "a pause of a second in five of 128 streams", Expected::Quiet).unwrap();
+    rig.number_is("llm_chunk_regression_active", &[], 0.0).unwrap();
+    pausing(&rig, 14, 96, &mut asked);
+    rig.case(DETECTOR, "a pause of a second in every seventh stream", Expected::Findings(&["stall"])).unwrap();
+    let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "stall").unwrap();
+    assert_eq!((&finding["severity"], &finding["model"]), (&json!("warning"), &json!(MODEL)), "{finding}");
+    let share = |facts: &str| finding[facts]["stalled_share"].as_f64().unwrap();
+    assert!(share("inputs") >= 0.05 && share("baseline") <= 0.03, "{finding}");
+    for id in finding["streams"].as_array().unwrap() {
+        let stream = rig.daemon.stream(id.as_str().unwrap()).unwrap();
+        assert!(!stream.stalls.is_empty(), "a stream to look at is one that paused: {stream:?}");
+    }
+    rig.number_is("llm_chunk_regression_active", &["kind=\"stall\""], 1.0).unwrap();
+    pausing(&rig, 0, 192, &mut asked);
+    rig.finding_when(DETECTOR, |finding| !finding["ended"].is_null()).unwrap();
+    rig.number_is("llm_chunk_regression_active", &[], 0.0).unwrap();
 }
