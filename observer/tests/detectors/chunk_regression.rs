@@ -25,6 +25,29 @@ pub const CASES: &[Case] = &[
             changed(host, normal, |_| text(160, 4, 20));
         })
     },
+    Case {
+        check: |ran| {
+            let verdict = &ran.finding().verdict;
+            assert!(verdict.ends_with("characters a second (before: 199)"), "{verdict}");
+        },
+        ..case("1 token at a time, and a quarter slower", Expected::Findings(&["smaller"]), |host| {
+            changed(host, normal, |_| text(160, 4, 27));
+        })
+    },
+    case("1 token at a time, and half as fast again", Expected::Findings(&["smaller"]), |host| {
+        changed(host, normal, |_| text(160, 4, 13));
+    }),
+    case("half the text in the first 200 ms, a quarter slower", Expected::Findings(&["head_burst"]), |host| {
+        changed(host, normal, |_| burst(52 * 80));
+    }),
+    case("evenly paced, at half the rate", Expected::Quiet, |host| changed_quietly(host, |_| text(40, 16, 155))),
+    case("evenly paced, at a fifth of the rate", Expected::Quiet, |host| changed_quietly(host, |_| text(40, 16, 400))),
+    case("half as large and nearly half as fast: the rate explains it", Expected::Quiet, |host| {
+        changed_quietly(host, |_| text(80, 8, 73));
+    }),
+    case("twice as large and twice as fast: as often as before", Expected::Quiet, |host| {
+        changed_quietly(host, |_| text(20, 32, 80));
+    }),
     case("4 tokens every 80 ms become 8 every 160 ms", Expected::Findings(&["larger"]), |host| {
         changed(host, normal, |_| text(20, 32, 160));
     }),
@@ -194,11 +217,15 @@ fn changed_quietly(host: &mut Host, after: fn(u64) -> Call) {
     }
 }
 
+/// As long as 39 gaps of 80 ms in all.
 fn head_burst() -> Call {
-    let mut call = Call::chat("gpt-x").user("hi").says(1, 16, 80);
-    call = call.says(19, 16, 10);
-    // As long as 39 gaps of 80 ms in all.
-    call.says(20, 16, (39 * 80 - 19 * 10) / 20).usage(10, 160)
+    burst(39 * 80)
+}
+
+/// Half of the text within 200 ms, the rest so slow that all takes `all_ms`.
+fn burst(all_ms: u64) -> Call {
+    let call = Call::chat("gpt-x").user("hi").says(1, 16, 80).says(19, 16, 10);
+    call.says(20, 16, (all_ms - 19 * 10) / 20).usage(10, 160)
 }
 
 fn paused() -> Call {

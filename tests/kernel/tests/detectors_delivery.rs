@@ -11,12 +11,11 @@ use serde_json::{Value, json};
 const DETECTOR: &str = "chunk_regression";
 
 /// A baseline of twenty streams, the newest ten against it. A busy host bends rates, bursts and pauses, which are not what these
-/// tests are about: half as fast is as fast here, and only what no scheduler does to many streams is a burst, and nothing is a pause.
+/// tests are about: only what no scheduler does to many streams is a burst, and nothing is a pause.
 const CONFIG: &str = "detect:
   chunk_regression:
     baseline_streams: 20
     streams: 10
-    speed_tolerance: 0.5
     head_burst: 2
     stalled_share: 0.9
 ";

@@ -14,6 +14,9 @@ const RELEASE: f64 = 0.7;
 /// How much bytes a character may differ for the script to count as the same.
 const WIDTH_TOLERANCE: f64 = 0.1;
 
+/// Rates of text that differ by less than this share are told as the same.
+const SAME_SPEED: f64 = 0.1;
+
 /// Stalled streams that a verdict needs, and how many deviations the shares must differ by: fewer happen by chance.
 const STALLED: f64 = 6.0;
 const STALL_DEVIATIONS: f64 = 4.0;
@@ -94,7 +97,8 @@ fn change(kind: &str, track: &Track, base: &Summary, newest: &Newest, config: &C
     match kind {
         "smaller" => resized(base.size / newest.size, -1.0, track, base, newest, config),
         "larger" => resized(newest.size / base.size, 1.0, track, base, newest, config),
-        "head_burst" => same_speed(base.speed, newest, config)?.then_some(newest.head / base.head / config.head_burst),
+        // A slower stream has less text in its first 200 ms without any burst.
+        "head_burst" => as_fast(base.speed, newest, config)?.then_some(newest.head / base.head / config.head_burst),
         "stall" => {
             let Stalls { share: then, streams: before } = base.stalls?;
             let streams = track.stalls.len() as f64;
@@ -115,17 +119,15 @@ fn change(kind: &str, track: &Track, base: &Summary, newest: &Newest, config: &C
     }
 }
 
-/// Chunks of another size at the same rate of text.
+/// Chunks of another size, beyond what another rate of text explains: a provider that is half as fast and sends as often as
+/// before sends half as much at a time. What goes the other way (smaller though faster) explains nothing.
 fn resized(ratio: f64, sign: f64, track: &Track, base: &Summary, newest: &Newest, config: &Config) -> Option<f64> {
     let (reference, reference_speed) = track.base.reference.unwrap_or((base.size, base.speed));
-    let drifted = (newest.size / reference).ln() * sign >= -DRIFT_RATIO.ln();
+    let drifted = (newest.size / reference).ln() * sign - explained(reference_speed, newest, sign)?;
     let [below, above] = track.drift;
     let sum = if sign < 0.0 { below } else { above };
-    if drifted && sum >= DRIFT && same_speed(reference_speed, newest, config)? {
+    if drifted >= -DRIFT_RATIO.ln() && sum >= DRIFT {
         return Some(1.0);
-    }
-    if !same_speed(base.speed, newest, config)? {
-        return None;
     }
     // Where tokens are known they decide: another language or another kind of text has other characters a token.
     if let (Some(then), Some(now)) = (base.tokens, newest.tokens)
@@ -133,12 +135,18 @@ fn resized(ratio: f64, sign: f64, track: &Track, base: &Summary, newest: &Newest
     {
         return None;
     }
-    let change = ratio.ln();
+    let change = ratio.ln() - explained(base.speed, newest, sign)?;
     Some((change / -config.ratio.ln()).min(change / base.spread / config.deviations))
 }
 
-fn same_speed(then: f64, newest: &Newest, config: &Config) -> Option<bool> {
-    (then > 0.0).then(|| off(newest.speed, then) < config.speed_tolerance)
+/// The part of a change of size that the change of speed explains, as a logarithm. `None`: a speed is not known.
+fn explained(then: f64, newest: &Newest, sign: f64) -> Option<f64> {
+    (then > 0.0 && newest.speed > 0.0).then(|| ((newest.speed / then).ln() * sign).max(0.0))
+}
+
+/// The text is about as fast as it was, or faster.
+fn as_fast(then: f64, newest: &Newest, config: &Config) -> Option<bool> {
+    (then > 0.0).then_some(newest.speed >= then * (1.0 - config.speed_tolerance))
 }
 
 fn drift(track: &mut Track, base: &Summary) {
@@ -197,8 +205,10 @@ fn deviates(kind: &str, sample: &Sample, base: &Summary, newest: &Newest) -> boo
 fn sentence(kind: &str, base: &Summary, newest: &Newest, judged: usize, clock: Clock) -> String {
     match kind {
         "head_burst" => format!(
-            "text comes in a burst and then trickles: the first 200 ms are {:.1} times as fast as the stream (before: {:.1}), at the same {:.0} characters a second",
-            newest.head, base.head, newest.speed
+            "text comes in a burst and then trickles: the first 200 ms are {:.1} times as fast as the stream (before: {:.1}), {}",
+            newest.head,
+            base.head,
+            rate(base, newest)
         ),
         "stall" => format!(
             "{:.0} of the last {judged} streams stalled in the middle (before: {:.1} %)",
@@ -214,10 +224,16 @@ fn sentence(kind: &str, base: &Summary, newest: &Newest, judged: usize, clock: C
             },
             base.per_read
         ),
-        _ => format!(
-            "chunks became {kind}: {:.1} → {:.1} characters, at the same {:.0} characters a second",
-            base.size, newest.size, newest.speed
-        ),
+        _ => format!("chunks became {kind}: {:.1} → {:.1} characters, {}", base.size, newest.size, rate(base, newest)),
+    }
+}
+
+/// How fast the text is, and was if that is something else.
+fn rate(base: &Summary, newest: &Newest) -> String {
+    if off(newest.speed, base.speed) < SAME_SPEED {
+        format!("at the same {:.0} characters a second", newest.speed)
+    } else {
+        format!("at {:.0} characters a second (before: {:.0})", newest.speed, base.speed)
     }
 }
 

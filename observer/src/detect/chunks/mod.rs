@@ -1,4 +1,4 @@
-//! Chunk regression: the provider keeps the rate of text but cuts it differently. Tokens a second stay green while users see
+//! Chunk regression: the provider cuts its text differently, more than another rate of text explains. Tokens a second stay green while users see
 //! text that twitches, bursts or pauses.
 //!
 //! One sample a stream, by subject, API and the model that answered; a baseline of days against the newest streams. What
@@ -36,8 +36,8 @@ thresholds! {
         ratio: f64 = 0.6, within(0.1..=0.9);
         /// Deviations of the baseline's spread that a change must be.
         deviations: f64 = 5.0, within(1.0..=50.0);
-        /// How much the rate of text may differ for it to count as the same.
-        speed_tolerance: f64 = 0.1, within(0.01..=0.5);
+        /// Head burst: by which share the rate of text may have fallen. At half the rate, evenly paced text has less than twice the head.
+        speed_tolerance: f64 = 0.5, within(0.01..=0.9);
         /// Rate of text in the first 200 ms over that of the stream: how many times the baseline's is a head burst.
         head_burst: f64 = 3.0, within(1.5..=100.0);
         /// Share of streams with a stall, above that of the baseline, that is one verdict.

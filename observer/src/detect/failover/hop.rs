@@ -130,7 +130,7 @@ impl<'a> Hop<'a> {
 fn side(attempt: &Attempt, continuation: Option<&str>, after: f64) -> Vec<Fact> {
     let mut facts: Vec<Fact> = vec![
         ("provider", (*attempt.subject.provider).into()),
-        ("server", (*attempt.subject.server).into()),
+        ("server", (*attempt.address).into()),
         ("model", (*attempt.subject.model).into()),
         ("tools", attempt.tools.into()),
         ("temperature", attempt.temperature.as_deref().into()),
