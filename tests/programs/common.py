@@ -7,7 +7,7 @@ Environment:
   CLIENT_STREAM     `1` (default) or `0`
   CLIENT_PARALLEL   calls at once, default 1 (threads, or tasks)
   CLIENT_CANCEL     stop reading and close after so many characters, default never
-  CLIENT_PAUSE      seconds to look away once in each answer, default 0 (where the program says so)
+  CLIENT_LOOK_AWAY  seconds to read nothing once in each answer, default 0 (`openai_sync.py`)
   CLIENT_WARM       a model for one call before all others: SDKs import half of themselves on first use
   CLIENT_GO         `1`: wait for a line on standard input before the first call
   CLIENT_PROMPT, CLIENT_SECRET   what is sent as the prompt and the API key
@@ -26,7 +26,7 @@ API = os.environ.get("CLIENT_API", "chat")
 STREAM = os.environ.get("CLIENT_STREAM", "1") == "1"
 PARALLEL = int(os.environ.get("CLIENT_PARALLEL", "1"))
 CANCEL = int(os.environ.get("CLIENT_CANCEL", "0"))
-PAUSE = float(os.environ.get("CLIENT_PAUSE", "0"))
+LOOK_AWAY = float(os.environ.get("CLIENT_LOOK_AWAY", "0"))
 PROMPT = os.environ.get("CLIENT_PROMPT", "Tell me about rivers.")
 SECRET = os.environ.get("CLIENT_SECRET", "sk-test-not-a-secret")
 WARM = [model for model in [os.environ.get("CLIENT_WARM")] if model]
@@ -50,8 +50,8 @@ def enough(chars):
 
 def look_away(before, after):
     # So early that more of the text comes meanwhile.
-    if PAUSE and before < 32 <= after:
-        time.sleep(PAUSE)
+    if LOOK_AWAY and before < 32 <= after:
+        time.sleep(LOOK_AWAY)
 
 
 def say(**line):

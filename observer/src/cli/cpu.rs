@@ -1,6 +1,6 @@
 //! CPU time of control groups: the daemon's own reading, data for the pressure detector.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 
 use crate::ledger::{Book, Link};
@@ -9,8 +9,8 @@ use crate::units::Ns;
 /// Where cgroup v2 may be mounted: alone, or beside v1.
 const ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
-/// How often it is read.
-const EVERY_NS: u64 = 15_000_000_000;
+/// How often it is read: one file of each process with a connection and one of each group.
+const EVERY_NS: u64 = 5_000_000_000;
 
 /// What each service's groups had used when they were read last.
 #[derive(Debug, Default)]
@@ -20,9 +20,9 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// It is time to look again.
-    pub fn due(&self, now: Ns) -> bool {
-        now - self.read_at >= EVERY_NS
+    /// Seconds since the last look, if it is time to look again.
+    pub fn due(&self, now: Ns) -> Option<f64> {
+        (now - self.read_at >= EVERY_NS).then(|| now.seconds_since(self.read_at))
     }
 
     /// CPU seconds that the control groups of each service with a connection to a model have used since the last look. A group
@@ -30,7 +30,12 @@ impl Cpu {
     pub fn used<'a>(&mut self, book: &Book, links: impl Iterator<Item = &'a Link>, now: Ns) -> HashMap<String, f64> {
         self.read_at = now;
         let (mut used, mut groups) = (HashMap::<String, f64>::new(), HashMap::new());
+        // A process may have thousands of streams, and files are read in the daemon's only thread.
+        let mut known = HashSet::new();
         for identity in links.map(|link| &link.identity).chain(book.open().map(|entry| &entry.identity)) {
+            if !known.insert(identity.pid) {
+                continue;
+            }
             let Some(path) = cgroup(identity.pid).filter(|path| !groups.contains_key(path)) else { continue };
             let Some(seconds) = seconds(&path) else { continue };
             if let Some(before) = self.groups.get(&path) {

@@ -113,12 +113,10 @@ impl Daemon {
     /// What the services' calls cost them, for the divergence of load and CPU.
     fn sample(&mut self, now: Ns) {
         let cpu = &mut self.cpu;
-        if !cpu.due(now) {
-            return;
-        }
+        let Some(seconds) = cpu.due(now) else { return };
         self.pipeline.show(|book, links, _, metrics| {
-            for (service, seconds) in cpu.used(book, links.iter(), now) {
-                metrics.detectors.cpu(&service, seconds);
+            for (service, used) in cpu.used(book, links.iter(), now) {
+                metrics.detectors.cpu(&service, used, seconds);
             }
         });
     }

@@ -54,8 +54,8 @@ pub trait Detector: Send {
     fn tick(&mut self, _out: &mut Out<'_>) {}
     /// A scrape: say what every gauge of the row is now. They were cleared before.
     fn publish(&mut self, _out: &mut Out<'_>) {}
-    /// The processes of a service that had streams used so many CPU seconds since the last word.
-    fn cpu(&mut self, _service: &str, _seconds: f64) {}
+    /// The control groups of a service that had streams used so many CPU seconds in the last so many seconds.
+    fn cpu(&mut self, _service: &str, _used: f64, _seconds: f64) {}
     /// Quotas it knows, for `inspect quota`.
     fn quota(&self, _now: crate::units::Ns) -> Vec<QuotaRow> {
         Vec::new()

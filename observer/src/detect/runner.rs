@@ -77,9 +77,9 @@ impl Detectors {
         });
     }
 
-    /// The processes of a service that had streams used so many CPU seconds since the last word.
-    pub fn cpu(&mut self, service: &str, seconds: f64) {
-        self.running.iter_mut().for_each(|(_, detector)| detector.cpu(service, seconds));
+    /// The control groups of a service that had streams used so many CPU seconds in the last so many seconds.
+    pub fn cpu(&mut self, service: &str, used: f64, seconds: f64) {
+        self.running.iter_mut().for_each(|(_, detector)| detector.cpu(service, used, seconds));
     }
 
     /// Every quota known.

@@ -507,8 +507,8 @@ pub struct Host {
     seed: u64,
     tick_ms: u64,
     pub wall: Option<i128>,
-    /// CPU seconds used by a service in the minute before.
-    cpu: Vec<(u64, &'static str, f64)>,
+    /// When the CPU of a service was looked at, the cores it used since the look before, and seconds between the two.
+    cpu: Vec<(u64, &'static str, f64, f64)>,
     /// When the wall clock is set, and by how much.
     steps: Vec<(u64, i128)>,
     /// When a TLS object's socket becomes known.
@@ -682,7 +682,13 @@ impl Host {
 
     /// A service's processes use `cores` from one minute to another.
     pub fn cpu(&mut self, service: &'static str, from: u64, to: u64, cores: f64) {
-        self.cpu.extend((from..to).map(|minute| (minute * MINUTE, service, cores * 60.0)));
+        self.cpu_each(1, service, from, to, cores);
+    }
+
+    /// The same, looked at once in so many minutes.
+    pub fn cpu_each(&mut self, minutes: usize, service: &'static str, from: u64, to: u64, cores: f64) {
+        let seconds = 60.0 * minutes as f64;
+        self.cpu.extend((from..to).step_by(minutes).map(|minute| (minute * MINUTE, service, cores, seconds)));
     }
 
     /// The wall clock is set.
@@ -727,8 +733,8 @@ impl Host {
                 self.wall = self.wall.map(|wall| wall + by);
                 pipeline.audience_mut().detectors.set_wall(self.wall.unwrap());
             }
-            while let Some((_, service, seconds)) = cpu.next_if(|(at, ..)| at * 1_000_000 <= now.0) {
-                pipeline.audience_mut().detectors.cpu(service, *seconds);
+            while let Some((_, service, cores, seconds)) = cpu.next_if(|(at, ..)| at * 1_000_000 <= now.0) {
+                pipeline.audience_mut().detectors.cpu(service, cores * seconds, *seconds);
             }
             pipeline.record(&owned.get());
             if pipeline.now() - ticked >= self.tick_ms * 1_000_000 {

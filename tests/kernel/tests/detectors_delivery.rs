@@ -52,7 +52,7 @@ fn ask(rig: &Rig, reply: Reply, streams: usize) {
 fn ask_reading(rig: &Rig, reply: Reply, streams: usize, pause: &str) {
     rig.provider.register("cut", Scenario::always(reply));
     let run = rig.run("openai-sync-chat").unwrap().env("CLIENT_PARALLEL", &PARALLEL.to_string());
-    let run = run.env("CLIENT_PAUSE", pause);
+    let run = run.env("CLIENT_LOOK_AWAY", pause);
     let (ended, status) = run.start(&vec![MODEL.to_owned(); streams]).unwrap().finish().unwrap();
     assert!(status.success() && ended.len() == streams && ended.iter().all(|said| said.error.is_none()), "{ended:?}");
 }

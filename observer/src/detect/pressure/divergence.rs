@@ -1,4 +1,4 @@
-//! Concurrency against CPU: five minutes against the hour before.
+//! Concurrency against CPU: one window, five minutes unless configured otherwise, against the twelve before.
 
 use std::collections::VecDeque;
 
@@ -6,10 +6,7 @@ use super::{Config, quiet};
 use crate::detect::{Out, Report, Severity, Subject, number};
 use crate::units::Ns;
 
-/// One window.
-const WINDOW_NS: u64 = 300_000_000_000;
-
-/// Windows of the hour before.
+/// Windows that one is held against.
 const WINDOWS: usize = 12;
 
 /// Windows that a comparison needs.
@@ -29,7 +26,8 @@ pub(super) struct Load {
     opens: u64,
     holds: f64,
     closes: u64,
-    cpu: Option<f64>,
+    /// CPU seconds used, and in how many seconds.
+    cpu: Option<(f64, f64)>,
     windows: VecDeque<Window>,
     row: u32,
     active: bool,
@@ -65,9 +63,10 @@ impl Load {
         self.longest = self.longest.max(seconds);
     }
 
-    /// CPU seconds used since the last word.
-    pub fn cpu(&mut self, seconds: f64) {
-        *self.cpu.get_or_insert(0.0) += seconds;
+    /// CPU seconds used in the last so many seconds. Looks at the CPU and windows do not end together.
+    pub fn cpu(&mut self, used: f64, seconds: f64) {
+        let cpu = self.cpu.get_or_insert((0.0, 0.0));
+        *cpu = (cpu.0 + used, cpu.1 + seconds);
     }
 
     /// Longest stream seen, seconds.
@@ -79,7 +78,7 @@ impl Load {
         let now = out.now().at;
         self.sum(now);
         let began = *self.began.get_or_insert(now);
-        if now - began < WINDOW_NS {
+        if now.seconds_since(began) < config.window_minutes * 60.0 {
             return;
         }
         let window = self.window(began, now);
@@ -111,7 +110,7 @@ impl Load {
             concurrency: self.stream_seconds / seconds,
             rate: self.opens as f64 / seconds,
             hold: (self.closes > 0).then(|| self.holds / self.closes as f64),
-            cores: self.cpu.take().map(|cpu| cpu / seconds),
+            cores: self.cpu.take().and_then(|(used, looked_at)| (looked_at > 0.0).then(|| used / looked_at)),
         };
         (self.stream_seconds, self.opens, self.holds, self.closes) = (0.0, 0, 0.0, 0);
         self.began = Some(now);
@@ -130,7 +129,8 @@ impl Load {
         out.evaluated();
         self.judged = true;
         let grown = now.concurrency >= config.least_streams && now.concurrency >= config.concurrency_growth * then;
-        let blind = grown && cores < config.cpu_growth * cores_then;
+        // Streams that need no CPU at all are the blindest.
+        let blind = grown && cores <= config.cpu_growth * cores_then;
         self.row = if blind { self.row + 1 } else { 0 };
         let was = self.active;
         self.active = self.row >= IN_A_ROW;
@@ -160,10 +160,10 @@ impl Load {
             key,
             kind: "divergence",
             severity: Severity::Warning,
-            since: Ns(now.began.0.saturating_sub(u64::from(self.row - 1) * WINDOW_NS)),
+            since: Ns(now.began.0.saturating_sub(u64::from(self.row - 1) * window_ns(config))),
             subject,
             verdict: format!(
-                "{:.0} streams are open at once (an hour ago: {then:.0}) while the CPU stayed at {cores:.2} cores ({cores_then:.2}): an autoscaler on CPU does not see it",
+                "{:.0} streams are open at once (before: {then:.0}) while the CPU stayed at {cores:.2} cores ({cores_then:.2}): an autoscaler on CPU does not see it",
                 now.concurrency
             ),
             inputs: vec![
@@ -183,9 +183,14 @@ impl Load {
             ],
             excluded: vec!["CPU that grew with the streams", "a handful of streams"],
             streams: Vec::new(),
-            quiet_ns: Some(quiet(config).max(3 * WINDOW_NS)),
+            quiet_ns: Some(quiet(config).max(3 * window_ns(config))),
         });
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within an hour")]
+fn window_ns(config: &Config) -> u64 {
+    (config.window_minutes * 60e9) as u64
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {

@@ -31,7 +31,9 @@ thresholds! {
         killed: u32 = 3, within(1..=10_000);
         /// Idle time of a connection in the pool after which no answer at all means that it was dead.
         pool_idle_seconds: f64 = 50.0, within(1.0..=100_000.0);
-        /// Concurrency over that of the hour before, and CPU over its, that together are a divergence.
+        /// Length of the windows in which open streams and CPU are averaged; the twelve before are what one is held against.
+        window_minutes: f64 = 5.0, within(0.1..=60.0);
+        /// Concurrency over that of the windows before, and CPU over theirs, that together are a divergence.
         concurrency_growth: f64 = 1.3, within(1.05..=10.0);
         cpu_growth: f64 = 1.1, within(1.0..=10.0);
         /// Fewer open streams are no pressure.
@@ -89,9 +91,9 @@ impl Detector for Pressure {
         }
     }
 
-    fn cpu(&mut self, service: &str, seconds: f64) {
+    fn cpu(&mut self, service: &str, used: f64, seconds: f64) {
         if let Some(service) = self.services.get_mut(&service.into()) {
-            service.load.cpu(seconds);
+            service.load.cpu(used, seconds);
         }
     }
 
