@@ -53,6 +53,14 @@ impl Rig {
         Self::start(options, "")
     }
 
+    /// Both: a provider of one's own making, and the daemon's configuration.
+    ///
+    /// # Errors
+    /// As `new`, and if the daemon does not take the configuration.
+    pub fn tuned_with(config: &str, options: impl FnOnce(Options) -> Options) -> Result<Self> {
+        Self::start(options, config)
+    }
+
     /// The same as `new`, the daemon being configured: its configuration file's text.
     ///
     /// # Errors

@@ -151,6 +151,42 @@ fn streams_cut_at_an_idle_limit_are_told_streams_cut_before_are_not() {
     assert_eq!(named(&finding), ended.iter().map(|one| one.id.as_str()).collect());
 }
 
+/// Text, silences and pings between them, and the end.
+fn silent(silences: &[Duration]) -> Scenario {
+    let pause = |silence: &Duration| Step::new(u64::try_from(silence.as_micros()).unwrap_or(u64::MAX), Say::Ping);
+    let mut middle = vec![deltas(3, 10, 10_000)];
+    middle.extend(silences.iter().map(pause));
+    Scenario::always(Reply::of(answer(middle, "stop")))
+}
+
+#[test]
+fn silences_near_an_idle_limit_are_told_before_one_is_cut() {
+    if skipped() {
+        return;
+    }
+    // Near is from 3 s to 5.5: each of these is almost a second from either end.
+    let rig = Rig::tuned("detect: {pressure: {idle_limits_seconds: [6], headroom: 0.5}}\n").unwrap();
+    rig.provider.register("silent", silent(&[Duration::from_millis(4_100)]));
+    rig.provider.register("pings", silent(&[Duration::from_millis(2_050); 2]));
+    let run = |names: &[&str]| {
+        let run = rig.run("openai-sync-chat").unwrap().env("CLIENT_PARALLEL", "3");
+        run.start(&models(names)).unwrap().finish().unwrap();
+    };
+    run(&["pings#a", "pings#b", "pings#c", "silent#a", "silent#b"]);
+    rig.quiet_after(DETECTOR, 5.0).unwrap();
+    rig.case(DETECTOR, "two streams silent near an idle limit, three with pings between", Expected::Quiet).unwrap();
+    run(&["silent#c"]);
+    rig.judged_when(DETECTOR, 6.0).unwrap();
+    rig.case(DETECTOR, "the third stream silent near an idle limit", Expected::Findings(&["idle_headroom"])).unwrap();
+    let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "idle_headroom").unwrap();
+    assert_eq!((&finding["severity"], &finding["inputs"]["streams"]), (&json!("info"), &json!(3)), "{finding}");
+    let of = |facts: &str, name: &str| finding[facts][name].as_f64().unwrap();
+    assert!((4.1..5.5).contains(&of("inputs", "longest_silence_seconds")), "{finding}");
+    assert_eq!(of("baseline", "idle_limit_seconds"), 6.0, "{finding}");
+    let ended = rig.ended(&models(&["silent#a", "silent#b", "silent#c"])).unwrap();
+    assert_eq!(named(&finding), ended.iter().map(|one| one.id.as_str()).collect());
+}
+
 /// A small ring: the daemon is stopped until the stream has filled it several times over.
 const RING: usize = 131_072;
 

@@ -9,7 +9,7 @@ use kernel_tests::cases::Expected;
 use kernel_tests::rig::Rig;
 use kernel_tests::{places, skipped, wait_for};
 use provider::Options;
-use provider::script::{Reply, Scenario, answer, deltas};
+use provider::script::{Fault, Reply, Say, Scenario, Step, answer, deltas};
 use serde_json::Value;
 
 /// Calls of one program.
@@ -20,6 +20,11 @@ const HOSTS: [&str; 2] = ["api.openai.com", "api.anthropic.com"];
 
 /// A provider under both names; `None` where there is no Java.
 fn rig() -> Option<Rig> {
+    tuned("")
+}
+
+/// The same, the daemon being configured.
+fn tuned(config: &str) -> Option<Rig> {
     if skipped() {
         return None;
     }
@@ -27,7 +32,8 @@ fn rig() -> Option<Rig> {
         println!("SKIPPED: no java");
         return None;
     }
-    let rig = Rig::with(|options| Options { names: HOSTS.map(str::to_owned).into(), ..options }).unwrap();
+    let names = HOSTS.map(str::to_owned).into();
+    let rig = Rig::tuned_with(config, |options| Options { names, ..options }).unwrap();
     rig.provider.register("steady", Scenario::always(Reply::of(answer(vec![deltas(70, 12, 20_000)], "stop"))));
     Some(rig)
 }
@@ -36,7 +42,7 @@ fn model(scenario: &str, n: usize) -> String {
     format!("{}{scenario}#java-{n}", provider::PREFIX)
 }
 
-/// One program makes these calls one after the other: a model, and the host it asks. The shapes, when all have ended.
+/// One program makes these calls one after the other: a model, and the host it asks. The shapes, when all so far have ended.
 fn shapes(rig: &Rig, calls: &[(String, &str)]) -> Vec<Value> {
     let hosts = rig.dir.path().join("hosts");
     std::fs::write(&hosts, HOSTS.map(|host| format!("127.0.0.1 {host}\n")).concat()).unwrap();
@@ -51,7 +57,7 @@ fn shapes(rig: &Rig, calls: &[(String, &str)]) -> Vec<Value> {
         let streams: Vec<Value> = rig.daemon.inspect_json(&["streams"]).ok()?;
         let shapes: Vec<Value> = streams.into_iter().filter(|stream| stream["visibility"] == "shape").collect();
         let ended = shapes.iter().filter(|stream| !stream["outcome"].is_null()).count();
-        (ended == calls.len()).then_some(shapes)
+        (ended >= calls.len() && ended == shapes.len()).then_some(shapes)
     });
     shapes.unwrap_or_else(|error| {
         let streams: Value = rig.daemon.inspect_json(&["streams"]).unwrap();
@@ -109,4 +115,39 @@ fn java_is_seen_by_its_shape_and_nothing_is_claimed_of_its_text() {
         assert!((0.015..0.03).contains(&p50) && (1.3..2.5).contains(&seconds), "{p50} {seconds}: {stream}");
         assert_eq!(stream["notes"][0], "shape_only_sizes_unreliable");
     }
+}
+
+/// Text, a silence, and such an end.
+fn cut_after(silence_us: u64, how: Fault) -> Scenario {
+    let steps = vec![Step::new(0, Say::Start), deltas(20, 12, 20_000), Step::new(silence_us, Say::Fault(how))];
+    Scenario::always(Reply::of(steps))
+}
+
+/// Three calls of one program each; only a reset tells that an answer was not whole.
+#[test]
+fn streams_of_a_program_that_nobody_can_look_into_are_cut_at_an_idle_limit() {
+    const DETECTOR: &str = "pressure";
+    // A cut counts from half a second before the limit to one and a half behind it: each of these is a second from either end.
+    let Some(rig) = tuned("detect: {pressure: {idle_limits_seconds: [4]}}\n") else { return };
+    rig.provider.register("early", cut_after(500_000, Fault::Reset));
+    rig.provider.register("over", cut_after(4_400_000, Fault::Close));
+    rig.provider.register("cut", cut_after(4_400_000, Fault::Reset));
+    let three = |scenario: &str| (0..3).map(|n| (model(scenario, n), HOSTS[0])).collect::<Vec<_>>();
+    shapes(&rig, &three("early"));
+    rig.quiet_after(DETECTOR, 3.0).unwrap();
+    rig.case(DETECTOR, "by shape alone: resets after half a second of silence", Expected::Quiet).unwrap();
+    shapes(&rig, &three("over"));
+    assert_eq!(rig.judged_when(DETECTOR, 6.0).unwrap().withheld, 3.0);
+    rig.case(DETECTOR, "by shape alone: orderly ends after a silence", Expected::Withheld("end_not_seen")).unwrap();
+    let ended = shapes(&rig, &three("cut"));
+    rig.judged_when(DETECTOR, 9.0).unwrap();
+    rig.case(DETECTOR, "by shape alone: resets at an idle limit", Expected::Findings(&["idle_cut"])).unwrap();
+    let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "idle_cut").unwrap();
+    assert_eq!((&finding["inputs"]["streams"], &finding["server_address"]), (&3.into(), &HOSTS[0].into()), "{finding}");
+    let streams = finding["streams"].as_array().unwrap();
+    for id in streams {
+        let stream = ended.iter().find(|stream| stream["id"] == *id).unwrap();
+        assert_eq!((&stream["visibility"], &stream["events"]), (&"shape".into(), &Value::Null), "{stream}");
+    }
+    assert_eq!(streams.len(), 3, "{finding}");
 }
