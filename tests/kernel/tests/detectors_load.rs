@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(rig: &Rig, group: &PathBuf) -> Self {
+    fn start(rig: &Rig, group: &Path) -> Self {
         let mut python = Command::new(rig.clients.python());
         python.arg(places::programs().join("load.py")).arg(rig.provider.plain_address().to_string());
         python.arg("scenario:held").stdin(Stdio::piped()).stdout(Stdio::piped());
