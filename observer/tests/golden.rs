@@ -160,6 +160,16 @@ fn deepgram_socket() {
 }
 
 #[test]
+fn deepgram_listen_socket() {
+    split::run("deepgram_listen_socket", || Box::<Utterances>::default());
+}
+
+#[test]
+fn openai_transcription_socket() {
+    split::run("openai_transcription_socket", || Box::<Utterances>::default());
+}
+
+#[test]
 fn openai_responses_socket() {
     split::run("openai_responses_socket", || Box::<Utterances>::default());
 }

@@ -23,7 +23,7 @@ pub enum Class {
 }
 
 /// Words of OpenAI (chat, Responses, Realtime), Anthropic, Gemini, Bedrock Converse, Mistral, Cohere, Together, TGI, Ollama,
-/// DeepSeek, OpenRouter. In lower case; sorted within a class by API.
+/// DeepSeek, OpenRouter, Deepgram. In lower case; sorted within a class by API.
 const WORDS: &[(Class, &[&str])] = &[
     (
         Class::Stop,
@@ -38,6 +38,10 @@ const WORDS: &[(Class, &[&str])] = &[
             "end_of_text",
             "finish",
             "finished",
+            "speech_final",
+            "from_finalize",
+            "utteranceend",
+            "endofturn",
         ],
     ),
     (

@@ -55,7 +55,7 @@ use self::exchange::Named;
 pub use self::head::{RequestMarks, ResponseFacts, ServerTimes};
 use self::path::ends as path_ends;
 pub use self::running::running;
-pub use self::socket::{SOCKETS, Socket, SocketRow, Turn, find_socket};
+pub use self::socket::{SOCKETS, Socket, SocketRow, Turn, find_socket, whose};
 pub use self::table::{DIALECTS, Extra, Row, find, related, row};
 use crate::limits;
 use crate::proto::{End, Event, ResponseHead};

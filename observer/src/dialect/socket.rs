@@ -15,8 +15,15 @@ pub enum Turn {
     Same,
     /// A call begins with it. Of the server: unless one waits for its answer, in which case it is that.
     Begins,
+    /// A piece of an answer that nobody asked for at a moment, since what it answers goes up all the time: unless its call is
+    /// open, a call begins that is under way (`Stream::live`).
+    Runs,
+    /// The same, and nothing of that call follows.
+    Last,
     /// It is the last message of the call that is open.
     Ends,
+    /// It is the last message of every call that is open.
+    EndsAll,
     /// It belongs to no call: the socket's own affairs.
     Apart,
 }
@@ -27,8 +34,17 @@ pub trait Socket: Send {
     fn sent(&mut self, message: &Event<'_>) -> Turn;
     /// A message of the server.
     fn received(&mut self, message: &Event<'_>) -> Turn;
+    /// Which of the open calls the last message is of, where several may be answered at once; 0: no name tells. A call keeps the name
+    /// it was begun with; one begun without takes the first name that is no other's. See `whose`.
+    fn name(&self) -> u64 {
+        0
+    }
     /// The interpreter of a call that begins now. Its request body is the message that began it, if the client did.
     fn call(&mut self) -> Box<dyn Dialect>;
+    /// What its calls are, where a message told that they are not what its row says.
+    fn row(&self) -> Option<&'static Row> {
+        None
+    }
     /// Bytes held now.
     fn held(&self) -> usize;
 }
@@ -44,8 +60,27 @@ pub struct SocketRow {
 }
 
 /// The sockets. The first row that matches speaks.
-pub static SOCKETS: &[&SocketRow] =
-    &[&RESPONSES, &openai_realtime::SOCKET, &elevenlabs::SOCKET, &deepgram::SOCKET, &gemini_live::SOCKET];
+pub static SOCKETS: &[&SocketRow] = &[
+    &RESPONSES,
+    &openai_realtime::TRANSCRIPTION,
+    &openai_realtime::SOCKET,
+    &elevenlabs::SOCKET,
+    &deepgram::SOCKET,
+    &deepgram::LISTEN_SOCKET,
+    &gemini_live::SOCKET,
+];
+
+/// The place of the call that a message with this name is of, among the names of the open calls, oldest first: the one of that
+/// name, else the oldest without one; for a message without a name, the oldest where all have one.
+#[must_use]
+pub fn whose(name: u64, open: &[u64]) -> Option<usize> {
+    let of = |wanted: u64| open.iter().position(|&name| name == wanted);
+    let nameless = of(0);
+    match name {
+        0 => nameless.or((!open.is_empty()).then_some(0)),
+        _ => of(name).or(nameless),
+    }
+}
 
 /// The row of an upgrade; `None`: it leads to no model, or is none.
 #[must_use]
@@ -125,5 +160,43 @@ impl Socket for Typed {
 
     fn held(&self) -> usize {
         size_of_val(self) + self.head.path.capacity()
+    }
+}
+
+/// Messages of both sides, a line each: the first byte chooses whose. Never panics, and holds little.
+pub fn fuzz(row: &SocketRow, data: &[u8]) {
+    let mut socket = (row.make)(&RequestHead { query: Some("model=m".into()), ..RequestHead::default() });
+    for line in data.split(|&byte| byte == b'\n') {
+        let Some((&side, data)) = line.split_first() else { continue };
+        let kind = if side & 2 == 0 { EventKind::Text } else { EventKind::Binary };
+        let message = Event { kind, data, wire_bytes: data.len(), ..Event::default() };
+        let turn = if side & 1 == 0 { socket.received(&message) } else { socket.sent(&message) };
+        if matches!(turn, Turn::Begins | Turn::Runs | Turn::Last) {
+            let _ = (socket.call(), socket.name(), socket.row().map(|row| row.api));
+        }
+        assert!(socket.held() < 16 * 1024, "a socket holds {} bytes", socket.held());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whose;
+
+    #[test]
+    fn a_message_is_of_the_call_of_its_name() {
+        for (name, open, expected) in [
+            (0, &[][..], None),
+            (7, &[], None),
+            // Sockets that name nothing: the oldest.
+            (0, &[0, 0], Some(0)),
+            (7, &[3, 7], Some(1)),
+            // Asked for before it had a name.
+            (7, &[3, 0, 0], Some(1)),
+            (7, &[3, 4], None),
+            (0, &[3, 0], Some(1)),
+            (0, &[3, 4], Some(0)),
+        ] {
+            assert_eq!(whose(name, open), expected, "{name} among {open:?}");
+        }
     }
 }

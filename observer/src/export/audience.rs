@@ -178,6 +178,9 @@ impl Metrics {
         self.usage(entry);
         let Some(ended) = entry.ended.filter(|_| !lost(entry) && outcome != Outcome::Lost) else { return };
         let seconds = ended.seconds_since(entry.started);
+        if entry.live {
+            return; // it was not asked for at a moment from which it could be timed
+        }
         if !entry.shape {
             self.store.observe_in(Id::OperationDuration, &operation_and(entry, &error_type(entry)), seconds);
         }

@@ -15,6 +15,8 @@ Written from `observer/src/export/catalogue.rs`; after a change there run
   providers pad events to hide the size of tokens.
 - All times are of the *read* timeline: when the application's read returned the bytes, on CLOCK_BOOTTIME.
 - A stream of which bytes were lost is left out of histograms from then on, and is still counted in `llm_streams_total`.
+- Live transcription (speech goes up while its words come down; note `live_input`) is counted, and is left out of milestones, gaps, stalls and durations:
+  they would tell of the speaker.
 - What is not measured is absent, never 0. Known label sets start at 0.
 - `service` is the systemd unit, container name or executable, in that order. The `k8s_*` labels are empty outside Kubernetes.
 - Labels marked * hold words of clients, providers or the host. Each takes at most `limits.label_values` values (100) a metric,

@@ -233,6 +233,7 @@ fn entry(opening: &Opening<'_>) -> Entry {
         status: None,
         started: at,
         joined: false,
+        live: false,
         request_sent: None,
         ended: None,
         outcome: None,

@@ -52,6 +52,9 @@ pub struct Entry {
     pub started: Ns,
     /// The call was running when its connection was joined: its beginning is not known.
     pub joined: bool,
+    /// What it answers goes up while its words come (speech): it began with the first of them, no moment is that of a request, and its
+    /// pace is the speaker's.
+    pub live: bool,
     /// Last byte of the request.
     pub request_sent: Option<Ns>,
     /// When it ended: the end marker's stamp, else that of what ended it.

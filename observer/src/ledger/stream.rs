@@ -108,6 +108,12 @@ impl Stream {
         self.entry.note("joined_in_the_middle");
     }
 
+    /// What it answers goes up all the time. Times from a request, and between its words, would tell of the speaker.
+    pub fn live(&mut self) {
+        self.entry.live = true;
+        self.entry.note("live_input");
+    }
+
     /// The request's last byte was written.
     pub fn requested(&mut self, facts: RequestFacts, at: Moment, audience: &mut dyn Audience) {
         self.entry.request = Some(facts);
@@ -340,7 +346,7 @@ impl Stream {
     }
 
     fn reach(&mut self, milestone: Milestone, at: Ns, audience: &mut dyn Audience) {
-        if !self.whole || self.entry.firsts.get(milestone).is_some() {
+        if !self.whole || self.entry.live || self.entry.firsts.get(milestone).is_some() {
             return;
         }
         let seconds = at.seconds_since(self.entry.started);

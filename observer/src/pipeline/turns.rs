@@ -1,13 +1,15 @@
 //! A WebSocket's calls: which of its messages belong to which. See `proto::ws` for what a socket says, `dialect::socket`
-//! for who knows where a call begins.
+//! for who knows where a call begins, and which it is.
 
 use std::collections::VecDeque;
+
+use smallvec::SmallVec;
 
 use super::router::{begin, tell};
 use super::session::Env;
 use crate::dialect::prompt::PromptScan;
-use crate::dialect::{self, Dialect, SocketRow, Turn};
-use crate::ledger::{Happening, StreamNo};
+use crate::dialect::{self, Dialect, Row, SocketRow, Turn};
+use crate::ledger::{Happening, Stream, StreamNo};
 use crate::limits::SOCKET_TURNS;
 use crate::proto::{End, Event, ExchangeId, Message, RequestHead, ResponseHead};
 use crate::units::{LossCause, Moment};
@@ -29,7 +31,7 @@ pub(super) struct Socket {
     dialect: Box<dyn dialect::Socket>,
     /// The upgrade's answer.
     answer: Option<ResponseHead>,
-    /// Calls that are open, oldest first: the server's messages belong to the first.
+    /// Calls that are open, oldest first: the server's messages belong to the first, unless they name another.
     turns: VecDeque<Open>,
     /// Calls begun so far.
     begun: u64,
@@ -39,6 +41,8 @@ pub(super) struct Socket {
 struct Open {
     stream: StreamNo,
     dialect: Box<dyn Dialect>,
+    /// See `dialect::Socket::name`.
+    name: u64,
     /// Its answer has begun.
     answered: bool,
     /// It was told of the upgrade's answer, which is its head.
@@ -81,7 +85,7 @@ impl Socket {
             Message::Event(event) => self.received(event, at, base, env),
             Message::Gap { bytes, cause } => self.gap(*bytes, *cause, at, env),
             Message::Note(note) if self.turns.is_empty() => env.audience.hear(Happening::Odd(*note)),
-            Message::Comment | Message::Note(_) => self.tell_first(at, message, env),
+            Message::Comment | Message::Note(_) => self.tell_at(0, at, message, env),
             _ => {}
         }
     }
@@ -89,12 +93,14 @@ impl Socket {
     /// Everything on it is over.
     pub(super) fn end(&mut self, how: End, at: Moment, env: &mut Env<'_>) {
         while !self.turns.is_empty() {
-            self.end_first(how, at, env);
+            self.end_at(0, how, at, env);
         }
     }
 
     fn sent(&mut self, message: &Event<'_>, began: Moment, at: Moment, base: u64, env: &mut Env<'_>) {
-        match self.dialect.sent(message) {
+        let turn = self.dialect.sent(message);
+        let row = self.calls();
+        match turn {
             Turn::Begins => {
                 // A client that reads in another thread may have the answer before its write returned: then this message is what
                 // that call was asked with.
@@ -102,15 +108,36 @@ impl Socket {
                     // What it was taken to be asked with, nothing, was said already: another interpreter reads this.
                     let mut reader = self.dialect.call();
                     std::mem::swap(&mut late.dialect, &mut reader);
-                    late.ask(message, began, at, self.row, env);
+                    late.ask(message, began, at, row, env);
                     late.dialect = reader;
                     return;
                 }
                 self.begin(Some(message), began, at, base, env);
             }
-            Turn::Ends => self.end_first(End::LocalClosed, at, env),
-            Turn::Same | Turn::Apart => {}
+            Turn::Ends => {
+                if let Some(place) = self.whose() {
+                    self.end_at(place, End::LocalClosed, at, env);
+                }
+            }
+            Turn::EndsAll => self.end(End::LocalClosed, at, env),
+            Turn::Same | Turn::Apart | Turn::Runs | Turn::Last => {}
         }
+    }
+
+    /// The call that the last message is of; it has its name from now on.
+    fn whose(&mut self) -> Option<usize> {
+        let name = self.dialect.name();
+        let open: SmallVec<[u64; SOCKET_TURNS]> = self.turns.iter().map(|turn| turn.name).collect();
+        let place = dialect::whose(name, &open)?;
+        if let Some(turn) = self.turns.get_mut(place).filter(|turn| turn.name == 0) {
+            turn.name = name;
+        }
+        Some(place)
+    }
+
+    /// What the calls that begin now are.
+    fn calls(&self) -> &'static Row {
+        self.dialect.row().unwrap_or(self.row.call)
     }
 
     fn received(&mut self, event: &Event<'_>, at: Moment, base: u64, env: &mut Env<'_>) {
@@ -118,38 +145,61 @@ impl Socket {
         if turn == Turn::Apart {
             return;
         }
-        if turn == Turn::Begins {
-            if self.turns.front().is_none_or(|first| first.answered) {
-                self.begin(None, at, at, base, env);
+        if turn == Turn::EndsAll {
+            while !self.turns.is_empty() {
+                self.answer(0, event, at, env);
+                self.end_at(0, End::Complete, at, env);
             }
-            self.turns.iter_mut().take(1).for_each(|first| first.answered = true);
+            return;
         }
-        if let (Some(first), Some(head)) = (self.turns.front_mut(), &self.answer)
-            && !std::mem::replace(&mut first.headed, true)
+        let mut place = self.whose();
+        let begins = match (turn, place.and_then(|place| self.turns.get(place))) {
+            (Turn::Begins | Turn::Runs | Turn::Last, None) => true,
+            // One that nothing names is the next, where the one before it has its answer.
+            (Turn::Begins, Some(open)) => open.answered && self.dialect.name() == 0,
+            _ => false,
+        };
+        if begins {
+            self.begin(None, at, at, base, env);
+            place = self.whose();
+            if turn != Turn::Begins {
+                let open = place.and_then(|place| self.turns.get(place)).and_then(|open| env.book.stream(open.stream));
+                open.into_iter().for_each(Stream::live);
+            }
+        }
+        let Some(place) = place else { return };
+        if let Some(open) = self.turns.get_mut(place).filter(|_| turn != Turn::Same) {
+            open.answered = true;
+        }
+        self.answer(place, event, at, env);
+        if matches!(turn, Turn::Ends | Turn::Last) {
+            self.end_at(place, End::Complete, at, env);
+        }
+    }
+
+    /// An event of an open call.
+    fn answer(&mut self, place: usize, event: &Event<'_>, at: Moment, env: &mut Env<'_>) {
+        if let (Some(open), Some(head)) = (self.turns.get_mut(place), &self.answer)
+            && !std::mem::replace(&mut open.headed, true)
         {
-            let head = Message::Response(head);
-            if let Some(stream) = env.book.stream(first.stream) {
-                tell(first.dialect.as_mut(), stream, &head, at, env.path, env.audience);
-            }
+            open.tell(at, &Message::Response(head), env);
         }
-        self.tell_first(at, &Message::Event(*event), env);
-        if turn == Turn::Ends {
-            self.end_first(End::Complete, at, env);
-        }
+        self.tell_at(place, at, &Message::Event(*event), env);
     }
 
     /// A call begins, with a message of the client or without.
     fn begin(&mut self, message: Option<&Event<'_>>, began: Moment, at: Moment, base: u64, env: &mut Env<'_>) {
         if self.turns.len() >= SOCKET_TURNS {
-            self.end_first(End::Lost, at, env);
+            self.end_at(0, End::Lost, at, env);
         }
+        let row = self.calls();
         let exchange = base.wrapping_add(self.exchange.0).wrapping_add(self.begun.wrapping_mul(STEP));
         self.begun += 1;
-        let Some(stream) = begin(exchange, self.row.call, &self.head, began, env) else { return };
-        let mut turn =
-            Open { stream, dialect: self.dialect.call(), answered: false, headed: false, asked: message.is_some() };
+        let Some(stream) = begin(exchange, row, &self.head, began, env) else { return };
+        let (name, dialect, asked) = (self.dialect.name(), self.dialect.call(), message.is_some());
+        let mut turn = Open { stream, dialect, name, answered: false, headed: false, asked };
         match message {
-            Some(message) => turn.ask(message, began, at, self.row, env),
+            Some(message) => turn.ask(message, began, at, row, env),
             None => turn.asked_for(false, at, env),
         }
         self.turns.push_back(turn);
@@ -158,44 +208,45 @@ impl Socket {
     fn gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment, env: &mut Env<'_>) {
         let gap = Message::Gap { bytes, cause };
         for turn in &mut self.turns {
-            if let Some(stream) = env.book.stream(turn.stream) {
-                tell(turn.dialect.as_mut(), stream, &gap, at, env.path, env.audience);
-            }
+            turn.tell(at, &gap, env);
         }
     }
 
-    fn tell_first(&mut self, at: Moment, message: &Message<'_>, env: &mut Env<'_>) {
-        let Some(first) = self.turns.front_mut() else { return };
-        if let Some(stream) = env.book.stream(first.stream) {
-            tell(first.dialect.as_mut(), stream, message, at, env.path, env.audience);
+    fn tell_at(&mut self, place: usize, at: Moment, message: &Message<'_>, env: &mut Env<'_>) {
+        if let Some(open) = self.turns.get_mut(place) {
+            open.tell(at, message, env);
         }
     }
 
-    fn end_first(&mut self, how: End, at: Moment, env: &mut Env<'_>) {
-        if let Some(mut turn) = self.turns.pop_front() {
+    fn end_at(&mut self, place: usize, how: End, at: Moment, env: &mut Env<'_>) {
+        if let Some(mut turn) = self.turns.remove(place) {
             super::router::end(turn.stream, turn.dialect.as_mut(), how, at, env);
         }
     }
 }
 
 impl Open {
+    fn tell(&mut self, at: Moment, message: &Message<'_>, env: &mut Env<'_>) {
+        if let Some(stream) = env.book.stream(self.stream) {
+            tell(self.dialect.as_mut(), stream, message, at, env.path, env.audience);
+        }
+    }
+
     /// The message that asks for it.
-    fn ask(&mut self, message: &Event<'_>, began: Moment, at: Moment, row: &SocketRow, env: &mut Env<'_>) {
+    fn ask(&mut self, message: &Event<'_>, began: Moment, at: Moment, row: &Row, env: &mut Env<'_>) {
         self.asked = true;
         self.dialect.request_body(message.data);
         if let Some(open) = env.book.stream(self.stream) {
             env.audience.overhear(open.entry(), at, &Message::Sent { message: *message, began });
         }
         self.asked_for(message.truncated, at, env);
-        let mut scan = PromptScan::new(row.call.api, &env.settings.salt);
+        let mut scan = PromptScan::new(row.api, &env.settings.salt);
         scan.push(message.data);
         env.book.prompt(self.stream, &scan.end(message.truncated), env.audience);
     }
 
     /// What it was asked with is complete, unless `lost`.
     fn asked_for(&mut self, lost: bool, at: Moment, env: &mut Env<'_>) {
-        if let Some(open) = env.book.stream(self.stream) {
-            tell(self.dialect.as_mut(), open, &Message::RequestEnd { lost }, at, env.path, env.audience);
-        }
+        self.tell(at, &Message::RequestEnd { lost }, env);
     }
 }

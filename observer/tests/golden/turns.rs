@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use observer::dialect::{self, Dialect, SocketRow, Turn, find_socket};
+use observer::dialect::{self, Dialect, SocketRow, Turn, find_socket, whose};
 use observer::proto::{End, Event, ExchangeId, Message, RequestHead, ResponseHead};
 use serde_json::json;
 
@@ -23,6 +23,7 @@ struct Socket {
 
 struct Call {
     number: u64,
+    name: u64,
     dialect: Box<dyn Dialect>,
     answered: bool,
     headed: bool,
@@ -44,15 +45,15 @@ impl Sockets {
             Message::Response(head) => socket.open = Some((*head).clone()),
             Message::Sent { message, .. } => match socket.socket.sent(message) {
                 Turn::Begins => socket.call(Some(message), lines),
-                Turn::Ends => socket.end(End::LocalClosed, lines),
-                Turn::Same | Turn::Apart => {}
+                Turn::Ends => socket.whose().into_iter().for_each(|place| socket.end(place, End::LocalClosed, lines)),
+                Turn::Same | Turn::Apart | Turn::Runs | Turn::Last | Turn::EndsAll => {}
             },
             Message::Event(event) => socket.received(event, lines),
             Message::Comment => lines.push(json!({"x": exchange.0, "comment": true})),
             Message::Gap { .. } => socket.calls.iter_mut().for_each(|call| call.dialect.gap()),
             Message::End(end) => {
                 while !socket.calls.is_empty() {
-                    socket.end(*end, lines);
+                    socket.end(0, *end, lines);
                 }
                 lines.push(json!({"x": exchange.0, "end": format!("{end:?}")}));
                 self.0.remove(&exchange.0);
@@ -67,13 +68,20 @@ impl Socket {
     fn call(&mut self, message: Option<&Event<'_>>, lines: &mut Lines) {
         self.begun += 1;
         let (number, mut dialect) = (self.begun, self.socket.call());
-        let row = self.row.call;
+        let row = self.socket.row().unwrap_or(self.row.call);
         lines.push(json!({"x": 1, "call": number, "api": row.api, "provider": (row.provider)(&self.head)}));
         if let Some(message) = message {
             dialect.request_body(message.data);
         }
         lines.push(asked(1, &dialect.request_end(message.is_some_and(|message| message.truncated))));
-        self.calls.push_back(Call { number, dialect, answered: false, headed: false });
+        self.calls.push_back(Call { number, name: self.socket.name(), dialect, answered: false, headed: false });
+    }
+
+    fn whose(&mut self) -> Option<usize> {
+        let name = self.socket.name();
+        let place = whose(name, &self.calls.iter().map(|call| call.name).collect::<Vec<_>>())?;
+        self.calls.get_mut(place).filter(|call| call.name == 0).into_iter().for_each(|call| call.name = name);
+        Some(place)
     }
 
     fn received(&mut self, event: &Event<'_>, lines: &mut Lines) {
@@ -81,25 +89,42 @@ impl Socket {
         if turn == Turn::Apart {
             return;
         }
-        if turn == Turn::Begins {
-            if self.calls.front().is_none_or(|first| first.answered) {
-                self.call(None, lines);
+        if turn == Turn::EndsAll {
+            while !self.calls.is_empty() {
+                self.answer(0, event, lines);
+                self.end(0, End::Complete, lines);
             }
-            self.calls.iter_mut().take(1).for_each(|first| first.answered = true);
+            return;
         }
-        if let (Some(first), Some(head)) = (self.calls.front_mut(), &self.open) {
-            if !std::mem::replace(&mut first.headed, true) {
-                first.dialect.response(head);
-            }
-            first.dialect.event(event, &mut |utterance| lines.push(said(1, &utterance)));
+        let mut place = self.whose();
+        let begins = match (turn, place.map(|place| &self.calls[place])) {
+            (Turn::Begins | Turn::Runs | Turn::Last, None) => true,
+            (Turn::Begins, Some(call)) => call.answered && self.socket.name() == 0,
+            _ => false,
+        };
+        if begins {
+            self.call(None, lines);
+            place = self.whose();
         }
-        if turn == Turn::Ends {
-            self.end(End::Complete, lines);
+        let Some(place) = place else { return };
+        self.calls[place].answered |= turn != Turn::Same;
+        self.answer(place, event, lines);
+        if matches!(turn, Turn::Ends | Turn::Last) {
+            self.end(place, End::Complete, lines);
         }
     }
 
-    fn end(&mut self, how: End, lines: &mut Lines) {
-        let Some(mut call) = self.calls.pop_front() else { return };
+    fn answer(&mut self, place: usize, event: &Event<'_>, lines: &mut Lines) {
+        if let (Some(call), Some(head)) = (self.calls.get_mut(place), &self.open) {
+            if !std::mem::replace(&mut call.headed, true) {
+                call.dialect.response(head);
+            }
+            call.dialect.event(event, &mut |utterance| lines.push(said(1, &utterance)));
+        }
+    }
+
+    fn end(&mut self, place: usize, how: End, lines: &mut Lines) {
+        let Some(mut call) = self.calls.remove(place) else { return };
         call.dialect.end(how, &mut |utterance| lines.push(said(1, &utterance)));
         lines.push(json!({"x": 1, "call": call.number, "over": format!("{how:?}")}));
     }

@@ -124,6 +124,8 @@ fn api(api: Api) -> &'static str {
         Api::OllamaGenerate => "ollama.generate",
         Api::Speech => "openai.speech",
         Api::Realtime => "openai.realtime",
+        Api::Listen => "deepgram.listen",
+        Api::Transcription => "openai.transcription",
     }
 }
 

@@ -52,7 +52,7 @@ impl Kind {
 const ASYNC: &[(&str, &str)] = &[("CLIENT_ASYNC", "1")];
 
 /// Clients of every dialect and protocol, each in its own default transport.
-pub const SDKS: [Kind; 30] = [
+pub const SDKS: [Kind; 32] = [
     kind("genai-sync", Program::Python("genai.py"), "gemini").at("generativelanguage.googleapis.com").in_url(),
     kind("genai-async", Program::Python("genai.py"), "gemini")
         .with(ASYNC)
@@ -86,6 +86,8 @@ pub const SDKS: [Kind; 30] = [
     kind("realtime-no-takeover", Program::Python("websocket_client.py"), "realtime")
         .with(&[("CLIENT_COMPRESSION", "no-takeover")]),
     kind("realtime-plain", Program::Python("websocket_client.py"), "realtime").with(&[("CLIENT_COMPRESSION", "none")]),
+    kind("listen", Program::Python("websocket_client.py"), "listen").at("api.deepgram.com"),
+    kind("transcription", Program::Python("websocket_client.py"), "transcription").at("api.openai.com"),
     kind("responses-socket", Program::Python("websocket_client.py"), "responses"),
     kind("httpx-http2", Program::Python("http2_httpx.py"), "chat"),
     kind("curl-http2-chat", Program::Curl, "chat").with(&[("CLIENT_HTTP", "2")]),
@@ -137,6 +139,12 @@ impl Kind {
     #[must_use]
     pub fn speaks(&self) -> bool {
         self.api.starts_with("speech")
+    }
+
+    /// It writes down what it is told.
+    #[must_use]
+    pub fn hears(&self) -> bool {
+        matches!(self.api, "listen" | "transcription")
     }
 
     /// What it speaks by default with a server that offers HTTP/2 and HTTP/1.1.

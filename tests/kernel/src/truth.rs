@@ -1,6 +1,7 @@
 //! What really happened, from the provider's log: one `Exchange` per request.
 
 use provider::clock::Stamp;
+use provider::dialect::Api;
 use provider::log::{Line, Part, Protocol, Request, WriteLine};
 use provider::script::Kind;
 
@@ -99,6 +100,10 @@ impl Exchange {
     /// Seconds from the arrival of the request's first byte to each milestone.
     #[must_use]
     pub fn firsts(&self) -> Firsts {
+        // Sound goes up all the time: nobody asked at a moment.
+        if self.request.api == Some(Api::Listen) {
+            return Firsts::default();
+        }
         let first = |wanted: fn(&Part) -> bool| {
             self.parts.iter().find(|(part, _)| wanted(part)).map(|(_, at)| self.seconds(*at))
         };

@@ -27,8 +27,10 @@ const STREAMED: [&str; 12] = [
 const TURNS: [&str; 9] = ["text", "reasoning", "tools", "calls", "error-event", "coalesced", "split", "large", "reset"];
 /// What can be spoken: no event of the `large` one would fit the observer's cap.
 const SPOKEN: [&str; 6] = ["speech", "text", "reset", "closed", "429-then-ok", "split"];
+/// What can be written down.
+const HEARD: [&str; 6] = ["text", "error-event", "coalesced", "split", "large", "reset"];
 /// Clients that break off: of every protocol and form of body one at least.
-const CANCELLING: [&str; 9] = [
+const CANCELLING: [&str; 10] = [
     "genai-sync",
     "mistral-async",
     "cohere",
@@ -37,13 +39,15 @@ const CANCELLING: [&str; 9] = [
     "litellm-async-messages",
     "ai-node-responses",
     "realtime",
+    "listen",
     "httpx-http2",
 ];
 const WHOLE: [&str; 4] = ["text", "tools", "reasoning", "429-then-ok"];
 
 /// How `gen_ai.provider.name` calls the hosts: who only resells goes by the API he speaks.
-const PROVIDERS: [(&str, &str); 8] = [
+const PROVIDERS: [(&str, &str); 9] = [
     ("api.cohere.com", "cohere"),
+    ("api.deepgram.com", "deepgram"),
     ("api.deepseek.com", "deepseek"),
     ("api.groq.com", "groq"),
     ("api.mistral.ai", "mistral_ai"),
@@ -54,7 +58,7 @@ const PROVIDERS: [(&str, &str); 8] = [
 ];
 
 /// Clients that also call without TLS, as they do with servers of one's own.
-const PLAIN: [&str; 8] = [
+const PLAIN: [&str; 9] = [
     "ollama-chat",
     "ollama-generate",
     "bedrock-converse",
@@ -62,6 +66,7 @@ const PLAIN: [&str; 8] = [
     "litellm-async-chat",
     "ai-node-chat",
     "realtime",
+    "listen",
     "responses-socket",
 ];
 
@@ -149,6 +154,7 @@ fn streamed(kind: Kind) -> Vec<&'static str> {
         // The connection's end would end all its streams.
         "httpx-http2" => without("closed"),
         _ if kind.speaks() => SPOKEN.to_vec(),
+        _ if kind.hears() => HEARD.to_vec(),
         _ if kind.protocol() == Protocol::Websocket => TURNS.to_vec(),
         _ => STREAMED.to_vec(),
     }

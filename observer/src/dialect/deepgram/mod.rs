@@ -1,9 +1,11 @@
 //! Deepgram: text to speech, whose answer is sound, and transcription of what is uploaded.
 //!
 //! Endpoints: POST `…/v1/speak`, `…/v2/speak`; POST `…/v1/listen`; GET `…/v1/speak`, `…/v2/speak` upgraded to a WebSocket: a
-//! call lasts from the first text to `Flushed` (or what was cleared). The model is in the query. (Transcription over a
-//! WebSocket has no calls: sound goes up and words come down all the time.)
+//! call lasts from the first text to `Flushed` (or what was cleared). The model is in the query. Transcription over a WebSocket:
+//! `listen`.
 //! Source: the types of deepgram-sdk 7.17 (Python) and the API reference. Checked 2026-11.
+
+mod listen;
 
 use std::borrow::Cow;
 
@@ -33,6 +35,8 @@ pub(super) static LISTEN: Row = Row {
     provider: |head| provider::name(head, "deepgram"),
     make: |head| Box::new(Exchange::<Deepgram>::new(head)),
 };
+
+pub(super) use listen::SOCKET as LISTEN_SOCKET;
 
 pub(super) static SOCKET: SocketRow = SocketRow {
     call: &SPEAK,
@@ -129,4 +133,7 @@ static ANSWER: Parts = &[
 /// Never panics, bounded memory.
 pub fn fuzz(data: &[u8]) {
     super::exchange::fuzz::<Deepgram>(data);
+    super::exchange::fuzz::<listen::Listen>(data);
+    socket::fuzz(&SOCKET, data);
+    socket::fuzz(&LISTEN_SOCKET, data);
 }

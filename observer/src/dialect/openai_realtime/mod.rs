@@ -1,13 +1,16 @@
 //! OpenAI Realtime: a session on a WebSocket, of which each response is a call, from `response.created` (or the client's
-//! `response.create`) to `response.done`. With voice detection nobody asks for a response: the server begins it.
+//! `response.create`) to `response.done`. With voice detection nobody asks for a response: the server begins it. Sessions that only
+//! write down what they hear: `transcribe`. (What such a model writes down beside its responses is no call.)
 //!
 //! Endpoints: GET `…/v1/realtime?model=M`, `…/openai/realtime?deployment=D` (Azure), upgraded to a WebSocket.
 //! Source: the OpenAI API reference and the realtime types of openai-python 2.54. Checked 2026-11.
 
+mod transcribe;
 mod types;
 
 use std::borrow::Cow;
 
+use self::transcribe::Scribe;
 use self::types::{RateLimit, Response, StreamEvent};
 use super::answer::{Part, Parts, at};
 use super::exchange::{Exchange, Named, Speech, say, say_finish, say_usage};
@@ -30,14 +33,28 @@ pub(super) static ROW: Row = Row {
 pub(super) static SOCKET: SocketRow = SocketRow {
     call: &ROW,
     matches: |head| path_ends(head, &["/realtime"]),
-    make: |head| Box::new(Session { head: head.clone(), waits: false }),
+    make: |head| Box::new(Session { head: head.clone(), waits: false, scribe: None }),
 };
+
+pub(super) use transcribe::SOCKET as TRANSCRIPTION;
 
 /// Where calls begin and end.
 struct Session {
     head: RequestHead,
     /// The client asked for a response, and the server has not begun one.
     waits: bool,
+    /// It turned out to be one that only writes down.
+    scribe: Option<Scribe>,
+}
+
+impl Session {
+    /// What kind of session it is, if this message says so.
+    fn learn(&mut self, kind: Option<&str>, message: &Event<'_>) {
+        let tells = kind.is_some_and(|kind| kind.starts_with("session.") || kind.starts_with("transcription_session."));
+        if let Some(settings) = tells.then(|| transcribe::settings(message)).flatten().filter(|set| set.transcribes()) {
+            self.scribe.get_or_insert_with(|| Scribe::new(&self.head)).learn(&settings);
+        }
+    }
 }
 
 /// What is said of the session, its items and what it hears, while a response may be asked for or going on.
@@ -52,7 +69,14 @@ const APART: &[&str] = &[
 
 impl Socket for Session {
     fn sent(&mut self, message: &Event<'_>) -> Turn {
-        if socket::kind(message) != Some("response.create") {
+        let kind = socket::kind(message);
+        if self.scribe.is_none() {
+            self.learn(kind, message);
+        }
+        if let Some(scribe) = &mut self.scribe {
+            return scribe.sent(message);
+        }
+        if kind != Some("response.create") {
             return Turn::Same;
         }
         self.waits = true;
@@ -60,7 +84,14 @@ impl Socket for Session {
     }
 
     fn received(&mut self, message: &Event<'_>) -> Turn {
-        match socket::kind(message) {
+        let kind = socket::kind(message);
+        if self.scribe.is_none() {
+            self.learn(kind, message);
+        }
+        if let Some(scribe) = &mut self.scribe {
+            return scribe.received(message);
+        }
+        match kind {
             Some("response.created") => {
                 self.waits = false;
                 Turn::Begins
@@ -73,12 +104,23 @@ impl Socket for Session {
         }
     }
 
+    fn name(&self) -> u64 {
+        self.scribe.as_ref().map_or(0, Scribe::name)
+    }
+
     fn call(&mut self) -> Box<dyn Dialect> {
-        (ROW.make)(&self.head)
+        match &mut self.scribe {
+            Some(scribe) => scribe.call(),
+            None => (ROW.make)(&self.head),
+        }
+    }
+
+    fn row(&self) -> Option<&'static Row> {
+        self.scribe.as_ref().map(|_| transcribe::ROW)
     }
 
     fn held(&self) -> usize {
-        size_of_val(self) + self.head.path.capacity()
+        size_of_val(self) + self.head.path.capacity() + self.scribe.as_ref().map_or(0, Scribe::held)
     }
 }
 
@@ -183,4 +225,7 @@ static ANSWER: Parts = &[at(&["error"], Part::Error), at(&["error"], Part::Error
 /// Never panics, bounded memory.
 pub fn fuzz(data: &[u8]) {
     super::exchange::fuzz::<Realtime>(data);
+    super::exchange::fuzz::<transcribe::Transcript>(data);
+    socket::fuzz(&SOCKET, data);
+    socket::fuzz(&TRANSCRIPTION, data);
 }

@@ -18,7 +18,7 @@ impl Stream {
         self.tell_stalls(stalls, audience);
         self.entry.outcome = Some(outcome);
         self.entry.ended = Some(self.marker.filter(|_| outcome == Outcome::Complete).unwrap_or(at));
-        if self.entry.chunks >= 2 && self.whole {
+        if self.entry.chunks >= 2 && self.whole && !self.entry.live {
             self.entry.head_burst_ratio = Some(self.burst_chars as f64 / self.entry.visible_chars as f64);
         }
         self.entry.gaps.freeze();

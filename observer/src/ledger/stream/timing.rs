@@ -36,7 +36,7 @@ impl Stream {
     }
 
     pub(super) fn chunk(&mut self, at: Moment, chars: u64, path: Option<&Path>, audience: &mut dyn Audience) {
-        let last = self.last_chunk.replace(at);
+        let last = self.last_chunk.replace(at).filter(|_| !self.entry.live);
         let gap = last.map(|last| at.read - last.read);
         let arrived = last.and_then(|last| Some(at.arrival? - last.arrival?));
         self.entry.chunks += 1;

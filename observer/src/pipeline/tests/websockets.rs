@@ -1,6 +1,7 @@
 //! WebSockets: several calls on one connection, none of them a request of its own.
 
 use super::*;
+use crate::ledger::Firsts;
 
 const UP: &str =
     "GET /v1/responses HTTP/1.1\r\nHost: api.openai.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
@@ -210,4 +211,96 @@ fn without_a_call_a_socket_holds_little_and_nothing_stays_behind() {
     rest.close();
     one.play(&rest.records()[script.records().len()..]);
     assert_eq!((one.pipeline.book().open().count(), one.pipeline.connections()), (0, 0));
+}
+
+const LISTEN: &str = "GET /v1/listen?model=nova-x HTTP/1.1\r\nHost: api.deepgram.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+
+fn results(words: &str, is_final: bool, speech_final: bool) -> Vec<u8> {
+    received(&format!(
+        r#"{{"type":"Results","channel_index":[0,1],"is_final":{is_final},"speech_final":{speech_final},"channel":{{"alternatives":[{{"transcript":"{words}"}}]}}}}"#
+    ))
+}
+
+/// Sound goes up all the time: between what is said, the speaker breathes, and nobody asked at a moment.
+#[test]
+fn what_is_heard_as_it_is_spoken_has_a_text_and_an_end_but_no_times_of_an_answer() {
+    let mut script = Script::new(10, 1);
+    script.write(LISTEN).wait_ms(5).read(OK).wait_ms(3_000);
+    script.read(results("where", false, false)).wait_ms(900).read(results("planted guess", false, false));
+    script.wait_ms(900).read(results("Where is it?", true, false));
+    for _ in 0..20 {
+        script.wait_ms(20).read(results("Oh.", true, false));
+    }
+    script.wait_ms(4_000).read(results("Now.", true, true));
+    let over = script.now();
+    script.wait_ms(1_000).read(received(r#"{"type":"UtteranceEnd","channel":[0,1]}"#)).close();
+    let run = run(script.records());
+    let entry = run.only();
+    assert_eq!((entry.api, entry.operation, entry.protocol), ("deepgram.listen", "transcription", "websocket"));
+    assert_eq!((entry.outcome, entry.live), (Some(Outcome::Complete), true));
+    assert!(over - entry.ended.unwrap() < 1_000_000, "its end is that of the words");
+    assert_eq!((entry.events, entry.chunks, entry.visible_chars), (24, 22, 12 + 20 * 3 + 4));
+    assert_eq!(entry.request.as_ref().unwrap().model.as_deref(), Some("nova-x"));
+    assert_eq!(entry.finish_reason.as_deref(), Some("speech_final"));
+    assert_eq!(entry.firsts, Firsts::default(), "nothing is timed from a request");
+    assert_eq!((entry.gaps.count(), entry.stalls.len(), entry.head_burst_ratio), (0, 0, None));
+    assert!(!run.ear().debug.contains("planted"));
+}
+
+/// What was committed was asked for, and is timed; what came before that was not.
+#[test]
+fn a_commit_is_asked_and_its_transcript_is_timed() {
+    let up = UP.replace("/v1/responses", "/v1/realtime?intent=transcription");
+    let update = r#"{"type":"session.update","session":{"type":"transcription","audio":{"input":{"transcription":{"model":"gpt-t"}}}}}"#;
+    let written = |kind: &str, item: &str, rest: &str| {
+        received(&format!(
+            r#"{{"type":"conversation.item.input_audio_transcription.{kind}","item_id":"{item}",{rest}}}"#
+        ))
+    };
+    let committed = |item: &str| received(&format!(r#"{{"type":"input_audio_buffer.committed","item_id":"{item}"}}"#));
+    let commit = || sent(r#"{"type":"input_audio_buffer.commit"}"#);
+    let mut script = Script::new(10, 1);
+    script.write(up).wait_ms(5).read(OK).write(sent(update)).wait_ms(700);
+    script.write(commit()).wait_ms(20).read(committed("a"));
+    script.wait_ms(30).read(written("delta", "a", r#""delta":"Hi""#)).wait_ms(10);
+    script.read(written("delta", "b", r#""delta":"early""#)).wait_ms(600).write(commit()).wait_ms(20);
+    script.read(committed("b")).read(written("completed", "b", r#""transcript":"early""#));
+    script.read(written("completed", "a", r#""transcript":"Hi""#));
+    let run = run(script.records());
+    assert_eq!(run.outcomes(), ["complete", "complete"]);
+    let entry = |id: &str| run.pipeline.book().ended().find(|entry| entry.response_id.as_deref() == Some(id)).unwrap();
+    let (asked, early) = (entry("a"), entry("b"));
+    assert_eq!((asked.api, asked.operation), ("openai.transcription", "transcription"));
+    assert_eq!(asked.request.as_ref().unwrap().model.as_deref(), Some("gpt-t"));
+    assert_eq!((asked.live, asked.visible_chars, early.live, early.visible_chars), (false, 2, true, 5));
+    close_to(asked.firsts.byte, 20.0 * MS);
+    close_to(asked.firsts.visible, 50.0 * MS);
+    assert_eq!(early.firsts, Firsts::default());
+}
+
+/// More calls at once than are kept, on a socket whose messages name theirs: the oldest goes, and none gets another's words.
+#[test]
+fn calls_with_names_are_not_mistaken_when_there_are_too_many() {
+    let up = UP.replace("/v1/responses", "/v1/realtime?intent=transcription");
+    let mut script = Script::new(10, 1);
+    script.write(up).wait_ms(5).read(OK);
+    let most = crate::limits::SOCKET_TURNS;
+    for item in 0..=most {
+        script.read(received(&format!(r#"{{"type":"input_audio_buffer.committed","item_id":"i{item}"}}"#)));
+    }
+    for item in (0..=most).rev() {
+        let words = "x".repeat(item + 1);
+        script.read(received(&format!(
+            r#"{{"type":"conversation.item.input_audio_transcription.completed","item_id":"i{item}","transcript":"{words}"}}"#
+        )));
+    }
+    script.close();
+    let run = run(script.records());
+    let mut seen: Vec<(Option<&str>, u64)> =
+        run.pipeline.book().ended().map(|entry| (entry.outcome.map(Outcome::name), entry.visible_chars)).collect();
+    seen.sort_unstable();
+    // The first was let go; its transcript then is one that nobody is known to have asked for.
+    let mut expected: Vec<(Option<&str>, u64)> = (1..=most as u64 + 1).map(|chars| (Some("complete"), chars)).collect();
+    expected.push((Some("lost"), 0));
+    assert_eq!(seen, expected);
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::deflate::Deflate;
 use crate::Shared;
 use crate::clock::Stamp;
-use crate::dialect::{Api, Asked};
+use crate::dialect::{Api, Asked, listen};
 use crate::form::base64;
 use crate::headers::{Headers, header};
 use crate::http::{self, Head, cut};
@@ -28,8 +28,9 @@ const PONG: u8 = 10;
 #[must_use]
 pub fn api(head: &Head) -> Option<Api> {
     head.websocket.as_ref()?;
-    let path = head.path.split('?').next().unwrap_or_default();
-    [("/realtime", Api::Realtime), ("/responses", Api::Responses)]
+    let (path, query) = head.path.split_once('?').unwrap_or((&head.path, ""));
+    let realtime = if query.contains("intent=transcription") { Api::Transcription } else { Api::Realtime };
+    [("/realtime", realtime), ("/responses", Api::Responses), ("/v1/listen", Api::Listen)]
         .into_iter()
         .find_map(|(end, api)| path.ends_with(end).then_some(api))
 }
@@ -40,17 +41,25 @@ pub fn api(head: &Head) -> Option<Api> {
 /// If the client breaks the protocol or is gone.
 pub async fn serve(shared: &Arc<Shared>, wire: &mut Wire, conn: u64, head: &Head, api: Api) -> Result<Over> {
     let mut socket = Socket::upgrade(wire, head).await?;
-    if api == Api::Realtime {
-        let session = json!({"object": "realtime.session", "id": "sess_scripted", "type": "realtime"});
+    if let Some(class) = match api {
+        Api::Realtime => Some("realtime"),
+        Api::Transcription => Some("transcription"),
+        _ => None,
+    } {
+        let session = json!({"object": "realtime.session", "id": "sess_scripted", "type": class});
         socket.tell(&json!({"type": "session.created", "event_id": "event_0", "session": session})).await?;
     }
     let mut turn = 0;
     loop {
         let message = match socket.message().await? {
-            Incoming::Text(message) => message,
+            Incoming::Message(message) => message,
             Incoming::Gone(gone) => return Ok(Over::Peer(gone)),
         };
-        let Some(asked) = Asked::message(api, &head.path, &message.json) else {
+        let asked = match api {
+            Api::Listen => message.loud.then(|| Asked::sound(&head.path)),
+            _ => Asked::message(api, &head.path, socket.model.as_deref(), &message.json),
+        };
+        let Some(asked) = asked else {
             socket.acknowledge(&message.json).await?;
             continue;
         };
@@ -79,16 +88,18 @@ pub async fn serve(shared: &Arc<Shared>, wire: &mut Wire, conn: u64, head: &Head
     }
 }
 
-/// A text message of the client.
+/// A message of the client.
 struct Message {
     json: Value,
+    /// It is sound, and no silence.
+    loud: bool,
     bytes: usize,
     first_byte: Stamp,
     end: Stamp,
 }
 
 enum Incoming {
-    Text(Message),
+    Message(Message),
     Gone(Gone),
 }
 
@@ -98,6 +109,8 @@ struct Socket<'a> {
     /// Text of a message whose last frame has not come, and whether it is compressed.
     fragments: Option<(Vec<u8>, bool)>,
     message_since: Stamp,
+    /// What a session of transcription was set to.
+    model: Option<String>,
 }
 
 impl<'a> Socket<'a> {
@@ -115,10 +128,10 @@ impl<'a> Socket<'a> {
         wire.hold(&http::response_head(101, &fields));
         wire.seal()?;
         wire.flush().await?;
-        Ok(Self { wire, deflate, fragments: None, message_since: Stamp::default() })
+        Ok(Self { wire, deflate, fragments: None, message_since: Stamp::default(), model: None })
     }
 
-    /// The next text message; pings are answered meanwhile.
+    /// The next message; pings are answered meanwhile.
     async fn message(&mut self) -> Result<Incoming> {
         loop {
             if let Some(message) = self.frame().await? {
@@ -154,9 +167,10 @@ impl<'a> Socket<'a> {
                     } else {
                         text
                     };
-                    let json = serde_json::from_slice(&text).unwrap_or_default();
+                    let json: Value = serde_json::from_slice(&text).unwrap_or_default();
+                    let loud = json.is_null() && text.iter().any(|sample| *sample != 0);
                     let (first_byte, end) = (self.message_since, self.wire.last_read);
-                    return Ok(Some(Incoming::Text(Message { json, bytes: text.len(), first_byte, end })));
+                    return Ok(Some(Incoming::Message(Message { json, loud, bytes: text.len(), first_byte, end })));
                 }
             }
         }
@@ -229,6 +243,8 @@ impl<'a> Socket<'a> {
     async fn acknowledge(&mut self, message: &Value) -> Result<()> {
         match kind(message) {
             "session.update" => {
+                let model = message.pointer("/session/audio/input/transcription/model").and_then(Value::as_str);
+                self.model = model.map(str::to_owned).or(self.model.take());
                 self.tell(&json!({"type": "session.updated", "event_id": "event_1", "session": message["session"]}))
                     .await
             }
@@ -236,6 +252,10 @@ impl<'a> Socket<'a> {
                 let item = &message["item"];
                 self.tell(&json!({"type": "conversation.item.added", "event_id": "event_2", "item": item})).await?;
                 self.tell(&json!({"type": "conversation.item.done", "event_id": "event_3", "item": item})).await
+            }
+            "CloseStream" => {
+                self.tell(&listen::summary()).await?;
+                self.send(CLOSE, &1000_u16.to_be_bytes()).await
             }
             _ => Ok(()),
         }
@@ -356,10 +376,10 @@ impl Carrier for Turn<'_, '_> {
                 () = tokio::time::sleep_until(until) => return Ok(None),
                 message = self.socket.message() => match message? {
                     Incoming::Gone(gone) => return Ok(Some(Over::Peer(gone))),
-                    Incoming::Text(message) if kind(&message.json) == "response.cancel" => {
+                    Incoming::Message(message) if kind(&message.json) == "response.cancel" => {
                         return Ok(Some(Over::Cancelled));
                     }
-                    Incoming::Text(message) => self.socket.acknowledge(&message.json).await?,
+                    Incoming::Message(message) => self.socket.acknowledge(&message.json).await?,
                 },
             }
         }

@@ -26,6 +26,10 @@ pub enum Api {
     /// `/v1/audio/speech`.
     Speech,
     Realtime,
+    /// Deepgram's transcription over a WebSocket.
+    Listen,
+    /// OpenAI's realtime transcription.
+    Transcription,
 }
 
 /// Vendors that speak another's API with differences of their own.
@@ -78,16 +82,25 @@ impl Asked {
         Some(asked)
     }
 
-    /// A text message on a WebSocket that asks for an answer; the model is in it, or was in the target.
+    /// A text message on a WebSocket that asks for an answer; the model is in it, was set for the session, or was in the target.
     #[must_use]
-    pub fn message(api: Api, target: &str, message: &Value) -> Option<Self> {
-        if message.get("type").and_then(Value::as_str) != Some("response.create") {
+    pub fn message(api: Api, target: &str, set: Option<&str>, message: &Value) -> Option<Self> {
+        let asks = if api == Api::Transcription { "input_audio_buffer.commit" } else { "response.create" };
+        if message.get("type").and_then(Value::as_str) != Some(asks) {
             return None;
         }
-        let query = target.split_once('?').map_or("", |(_, query)| query);
-        let named = query.split('&').find_map(|pair| pair.strip_prefix("model="));
-        let model = word(message, "model").unwrap_or_else(|| unescape(named.unwrap_or_default()));
-        Some(Self { api, form: Form::Messages, model, stream: true, include_usage: true, ..Self::default() })
+        let model = word(message, "model").or_else(|| set.map(str::to_owned)).unwrap_or_else(|| in_query(target));
+        Some(Self::turn(api, model))
+    }
+
+    /// Sound on a WebSocket that is written down.
+    #[must_use]
+    pub fn sound(target: &str) -> Self {
+        Self::turn(Api::Listen, in_query(target))
+    }
+
+    fn turn(api: Api, model: String) -> Self {
+        Self { api, form: Form::Messages, model, stream: true, include_usage: true, ..Self::default() }
     }
 
     /// APIs that name the model in the URL.
@@ -141,6 +154,12 @@ impl Asked {
     fn of(api: Api, model: String, stream: bool) -> Self {
         Self { api, model, stream, ..Self::default() }
     }
+}
+
+/// The model that a target names.
+fn in_query(target: &str) -> String {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    unescape(query.split('&').find_map(|pair| pair.strip_prefix("model=")).unwrap_or_default())
 }
 
 fn word(object: &Value, key: &str) -> Option<String> {

@@ -11,11 +11,13 @@ mod cohere;
 mod completions;
 mod converse;
 mod gemini;
+pub mod listen;
 mod messages;
 mod ollama;
 mod realtime;
 mod responses;
 mod speech;
+mod transcribe;
 mod usage;
 
 use serde_json::{Value, json};
@@ -82,6 +84,8 @@ impl Renderer {
             Api::OllamaChat | Api::OllamaGenerate => Box::new(ollama::Ollama::new(asked, reply)),
             Api::Speech => Box::new(speech::Speech::new(asked, reply)),
             Api::Realtime => Box::new(realtime::Realtime::new(reply)),
+            Api::Listen => Box::new(listen::Listen),
+            Api::Transcription => Box::new(transcribe::Transcribe::new(reply)),
         };
         Self { stream, former: Former::new(asked.form), words: Words::default() }
     }
@@ -150,7 +154,7 @@ pub fn whole(asked: &Asked, reply: &Reply) -> (Vec<u8>, u32) {
     let body = match asked.api {
         Api::Chat => chat::whole(&whole, asked.flavour),
         Api::Completions => completions::whole(&whole),
-        Api::Responses | Api::Realtime => responses::whole(&whole),
+        Api::Responses | Api::Realtime | Api::Listen | Api::Transcription => responses::whole(&whole),
         Api::Messages | Api::Invoke => messages::whole(&whole),
         Api::Gemini => gemini::whole(&whole),
         Api::Converse => converse::whole(&whole),

@@ -24,7 +24,8 @@ pub fn reported(asked: &Asked, reply: &Reply) -> Reported {
         Api::Completions | Api::OllamaChat | Api::OllamaGenerate => Reported { cached: None, reasoning: None, ..all },
         Api::Chat | Api::Responses | Api::Messages | Api::Invoke | Api::Gemini => all,
         Api::Converse | Api::Cohere | Api::Realtime => Reported { reasoning: None, ..all },
+        Api::Listen => none,
         Api::Speech if asked.form == Form::Bytes => none,
-        Api::Speech => Reported { cached: None, reasoning: None, ..all },
+        Api::Speech | Api::Transcription => Reported { cached: None, reasoning: None, ..all },
     }
 }
