@@ -1,5 +1,5 @@
 //! HTTP/2: both directions of one connection, each stream an exchange. Reads only: windows, settings, pings and
-//! priorities concern the peers alone.
+//! priorities concern the peers alone. A stream may turn into a WebSocket (RFC 8441): then `ws` reads it.
 //!
 //! What is lost stays with those it may concern. Inside a payload, a hole is counted down and belongs to its stream. A
 //! hole that swallows the head of a frame may have hit any stream: each is told of a gap, header blocks may be missing,
@@ -11,6 +11,7 @@ mod head;
 mod hpack;
 mod huffman;
 mod sniff;
+mod stream;
 mod streams;
 mod window;
 
