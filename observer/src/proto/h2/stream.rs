@@ -23,6 +23,8 @@ pub(super) struct Stream {
     pub(super) json_stream: bool,
     /// Its end may lie among lost bytes.
     pub(super) unsure: bool,
+    /// Why its request was missed, if it was.
+    missed: LossCause,
     pub(super) windows: Pair,
 }
 
@@ -48,7 +50,21 @@ pub(super) enum Answer {
 impl Stream {
     pub(super) fn new(request: Option<Body>, windows: Pair) -> Stream {
         let answer = Answer::Waiting;
-        Stream { request, answer, asks: None, ignored: false, json_stream: false, unsure: false, windows }
+        Stream {
+            request,
+            answer,
+            asks: None,
+            ignored: false,
+            json_stream: false,
+            unsure: false,
+            missed: LossCause::LateAttach,
+            windows,
+        }
+    }
+
+    /// One whose request was missed, for this reason.
+    pub(super) fn adopted(missed: LossCause, windows: Pair) -> Stream {
+        Stream { missed, ..Stream::new(None, windows) }
     }
 
     /// One that asks for a WebSocket: what the client sends is no body of a request.
@@ -146,7 +162,7 @@ impl Stream {
         out.sink.message(ExchangeId(u64::from(out.id)), *began, Message::Response(head));
         if head.status == 0 {
             // What came before is missing: nothing that follows is the first of its kind.
-            out.say(Message::Gap { bytes: None, cause: LossCause::LateAttach });
+            out.say(Message::Gap { bytes: None, cause: self.missed });
         }
         self.answer = Answer::Body(body);
     }

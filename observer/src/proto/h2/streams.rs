@@ -19,10 +19,10 @@ pub(super) struct Streams {
     /// The highest stream the client has begun, and the lowest that we saw begin (0: none yet).
     last: u32,
     first: u32,
-    /// Requests may have been missed: an answer to none that we know is followed all the same.
-    blind: bool,
+    /// Requests may have been missed, for this reason: an answer to none that we know is followed all the same.
+    blind: Option<LossCause>,
     /// Streams whose request was seen to be lost, and those whose answer was adopted before: neither is begun twice.
-    unheard: BTreeSet<u32>,
+    unheard: BTreeMap<u32, LossCause>,
     adopted: BTreeSet<u32>,
     windows: Windows,
 }
@@ -58,7 +58,7 @@ impl Streams {
     pub(super) fn unasked(&self, id: u32) -> bool {
         match self.open.get(&id) {
             Some(stream) => stream.request.is_some() && matches!(stream.answer, Answer::Waiting),
-            None => self.is_new(id) && !self.blind,
+            None => self.is_new(id) && self.blind.is_none(),
         }
     }
 
@@ -73,22 +73,22 @@ impl Streams {
     }
 
     /// The client began a stream, with what is not known.
-    pub(super) fn unheard(&mut self, id: u32) {
+    pub(super) fn unheard(&mut self, id: u32, cause: LossCause) {
         if self.unheard.len() < HTTP2_STREAMS {
-            self.unheard.insert(id);
+            self.unheard.insert(id, cause);
         }
     }
 
     /// Requests may be missing, and what was said of windows.
-    pub(super) fn blind(&mut self) {
-        self.blind = true;
+    pub(super) fn blind(&mut self, cause: LossCause) {
+        self.blind = Some(cause);
         self.windows.lose();
     }
 
     /// Whether an answer on this stream may be to a request that we missed.
     pub(super) fn may_adopt(&self, id: u32) -> bool {
-        let missed =
-            self.unheard.contains(&id) || (self.blind && (id > self.last || self.first == 0 || id < self.first));
+        let missed = self.unheard.contains_key(&id)
+            || (self.blind.is_some() && (id > self.last || self.first == 0 || id < self.first));
         id & 1 == 1 && missed && !self.open.contains_key(&id) && !self.adopted.contains(&id)
     }
 
@@ -101,9 +101,9 @@ impl Streams {
             self.make_room(out);
         }
         self.adopted.insert(out.id);
-        self.unheard.remove(&out.id);
+        let cause = self.unheard.remove(&out.id).or(self.blind).unwrap_or(LossCause::LateAttach);
         self.last = self.last.max(out.id);
-        self.open.insert(out.id, Stream::new(None, self.windows.open()));
+        self.open.insert(out.id, Stream::adopted(cause, self.windows.open()));
         out.say(Message::Request(&RequestHead { protocol: "h2", ..RequestHead::default() }));
         out.note("unknown_path");
         out.say(Message::RequestEnd { lost: true });
@@ -173,6 +173,9 @@ impl Streams {
         self.adopt(out);
         let Some(stream) = self.open.get_mut(&out.id) else { return };
         if !matches!(stream.answer, Answer::Waiting) {
+            if fields.unknown {
+                out.note("unknown_headers");
+            }
             return self.trailers(&fields.trailers(), out);
         }
         let (codings, unknown) = (fields.codings(), fields.unknown);
@@ -265,6 +268,11 @@ impl Streams {
         for id in ids {
             self.gap(direction, None, cause, &mut Out { id, at, sink });
         }
+        self.unsure();
+    }
+
+    /// Bytes went by that may be any stream's.
+    pub(super) fn unsure(&mut self) {
         self.open.values_mut().for_each(|stream| stream.unsure = true);
     }
 
@@ -289,9 +297,13 @@ impl Streams {
 
     /// The block that would have been a stream's answer was lost. Behind an answer, it was trailers.
     pub(super) fn lost_block(&mut self, out: &mut Out<'_>) {
-        if self.open.get(&out.id).is_some_and(|stream| matches!(stream.answer, Answer::Waiting)) {
-            out.note("lost_response_head");
-            self.end(End::Lost, out);
+        match self.open.get(&out.id).map(|stream| &stream.answer) {
+            Some(Answer::Waiting) => {
+                out.note("lost_response_head");
+                self.end(End::Lost, out);
+            }
+            Some(_) => out.note("lost_trailers"),
+            None => {}
         }
     }
 
