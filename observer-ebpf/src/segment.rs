@@ -66,11 +66,18 @@ fn begin(state: &mut SockState, tcp: &Tcp, dir: u8) {
     }
 }
 
-/// The first payload decides: a client of HTTP or TLS speaks first, and its first word tells. Others cost nothing from here on.
+/// The first payload decides: a client of HTTP or TLS speaks first, and its first word tells; only a server of HTTP/2 may be faster. Others cost
+/// nothing from here on.
 #[inline(always)]
 fn recognise(ctx: &SkBuffContext, cookie: u64, state: &mut SockState, tcp: &Tcp, dir: u8) {
     let word = packet::load::<u64>(ctx, tcp.payload).unwrap_or(0);
-    let ours = if dir == DIR_WRITE { asks(word) } else { state.stage == STAGE_MID && answers(word) };
+    let ours = if dir == DIR_WRITE {
+        asks(word)
+    } else if state.stage == STAGE_MID {
+        answers(word)
+    } else {
+        greets(word)
+    };
     if ours {
         if emit::opening(ctx, cookie, state, tcp, dir) {
             state.stage = STAGE_FOLLOWED;
@@ -191,6 +198,13 @@ fn asks(word: u64) -> bool {
         || four == u32::from_le_bytes(*b"DELE")
         || four == u32::from_le_bytes(*b"PATC")
         || four == u32::from_le_bytes(*b"CONN")
+}
+
+/// Is what a server says first a SETTINGS frame of HTTP/2 (gRPC's servers do not wait for the client's preface)? Fewer than 256 bytes, no flag, no
+/// stream.
+#[inline(always)]
+fn greets(word: u64) -> bool {
+    word & !0x00ff_0000 == 0x0400_0000
 }
 
 /// Does what a server says in the middle look like an answer: TLS, a head, an event, or an HTTP chunk of such?
