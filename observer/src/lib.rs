@@ -24,4 +24,5 @@ pub mod pipeline;
 pub mod proto;
 pub mod record;
 pub mod recording;
+pub mod spans;
 pub mod units;

@@ -29,9 +29,6 @@ pub const HTTP2_STREAMS: usize = 1024;
 /// hold a large event in each of them.
 pub const HTTP2_HELD: usize = 64 * 1024 * 1024;
 
-/// What a client said on a WebSocket over HTTP/2 before it was granted (RFC 8441): a first message or two. Most wait for the answer.
-pub const HTTP2_EARLY: usize = 64 * 1024;
-
 /// Largest frame believed where a lost place is looked for: what peers send unless told otherwise.
 pub const HTTP2_HUNT_FRAME: u32 = 16 * 1024;
 
@@ -292,6 +289,20 @@ pub const PRESSURE_LIMITS: usize = 16;
 
 /// Hosts whose clocks are followed.
 pub const CLOCK_PEERS: usize = 256;
+
+/// Largest export of spans that is read: SDKs send 512 spans at once, at some KiB each where prompts are among their attributes.
+pub const EXPORT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Processes known to call models, whose exported spans are read: every client process of a busy node.
+pub const CALLERS: usize = 4_096;
+
+/// Processes whose exported spans are compared with their calls, and calls of each that wait for their span: SDKs export every five
+/// seconds.
+pub const EXPORTING_PROCESSES: usize = 256;
+pub const EXPORTING_CALLS: usize = 128;
+
+/// Spans whose beginning is remembered, to compare it with that of their children and parents, which other exports bring.
+pub const SPAN_STARTS: usize = 8_192;
 
 /// Quotas (provider, host, key, model) followed, and limits of each.
 pub const QUOTA_ACCOUNTS: usize = 1024;

@@ -34,6 +34,7 @@ const TARGETS: &[(&str, Fuzz)] = &[
     ("openai_responses", dialect::openai_responses::fuzz),
     ("recording", observer::recording::fuzz),
     ("sglang_generate", dialect::sglang_generate::fuzz),
+    ("spans", observer::spans::fuzz),
     ("sse", proto::sse::fuzz),
     ("target", proto::headers::fuzz),
     ("tgi_generate", dialect::tgi_generate::fuzz),

@@ -170,7 +170,12 @@ fn entry<'a>(happening: &Happening<'a>) -> Option<&'a Entry> {
         | Happening::Read { entry, .. }
         | Happening::Record { entry, .. }
         | Happening::Stall { entry, .. } => Some(entry),
-        Happening::Lost { .. } | Happening::Link { .. } | Happening::Acted { .. } | Happening::Odd(_) => None,
+        Happening::Lost { .. }
+        | Happening::Link { .. }
+        | Happening::Acted { .. }
+        | Happening::Exported { .. }
+        | Happening::Unexported { .. }
+        | Happening::Odd(_) => None,
     }
 }
 
@@ -188,7 +193,7 @@ fn stamp(happening: &Happening<'_>) -> Option<Ns> {
         | Happening::Read { entry, .. }
         | Happening::Record { entry, .. }
         | Happening::Stall { entry, .. } => Some(entry.last_activity),
-        Happening::Acted { at, .. } => Some(*at),
+        Happening::Acted { at, .. } | Happening::Exported { at, .. } | Happening::Unexported { at, .. } => Some(*at),
         Happening::Lost { .. } | Happening::Link { .. } | Happening::Odd(_) => None,
     }
 }

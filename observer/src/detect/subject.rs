@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::Identity;
 use crate::ledger::Entry;
 
 /// The values of the common labels, in their order.
@@ -28,6 +29,17 @@ impl Subject {
             service: entry.identity.service.as_str().into(),
             namespace: k8s.namespace.as_deref().unwrap_or_default().into(),
             workload: k8s.workload.as_deref().unwrap_or_default().into(),
+        }
+    }
+
+    /// A program, whatever it calls.
+    #[must_use]
+    pub fn of_service(identity: &Identity) -> Subject {
+        Subject {
+            service: identity.service.as_str().into(),
+            namespace: identity.k8s.namespace.as_deref().unwrap_or_default().into(),
+            workload: identity.k8s.workload.as_deref().unwrap_or_default().into(),
+            ..Subject::default()
         }
     }
 

@@ -77,9 +77,9 @@ detectors! {
     reasoning: reasoning, "The share of output spent on reasoning grew, or answers are nothing but reasoning.",
         ["llm_reasoning_tokens_total", "llm_reasoning_output_ratio", "llm_reasoning_phase_seconds",
          "llm_reasoning_hidden_streams_total", "llm_reasoning_budget_used_ratio"];
-    clocks: clocks, "How far peers' clocks are off, with the uncertainty, and steps of this host's wall clock.",
+    clocks: clocks, "How far peers' clocks and those of exported spans are off, with the uncertainty, and steps of this host's wall clock.",
         ["llm_clock_offset_seconds", "llm_clock_offset_uncertainty_seconds", "llm_host_clock_steps_total",
-         "llm_network_queue_seconds"];
+         "llm_network_queue_seconds", "llm_span_skew_seconds", "llm_span_skew_uncertainty_seconds", "llm_impossible_order_total"];
     tool_rot: tool_rot, "Calls that are valid by a tool's description are rejected by the tool.",
         ["llm_tool_definition_age_seconds", "llm_tool_definition_changes_total", "llm_tool_errors_total",
          "llm_tool_repeat_bad_call_total"];

@@ -249,7 +249,9 @@ impl Audience for Metrics {
             | Happening::Prompt { .. }
             | Happening::Said { .. }
             | Happening::Responded(_)
-            | Happening::Acted { .. } => {}
+            | Happening::Acted { .. }
+            | Happening::Exported { .. }
+            | Happening::Unexported { .. } => {}
             Happening::Requested(entry) => self.requested(entry),
             Happening::First { entry, milestone, seconds } => self.first(entry, milestone, seconds),
             Happening::Chunk { entry, gap, arrival_gap, chars } => self.chunk(entry, gap, arrival_gap, chars),

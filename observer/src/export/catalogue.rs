@@ -294,6 +294,12 @@ catalogue! {
         "How far the offset may lie from that, either way.";
     ClockSteps = "llm_host_clock_steps_total", Counter, NONE, NONE,
         "Times that the wall clock of this host was set. Nothing measured here rests on it.";
+    SpanSkew = "llm_span_skew_seconds", Gauge, NONE, &[open("service")],
+        "Clock of the spans that a service exports minus this host's, by calls that were seen on the wire: the middle of what the last ten minutes allow, of the process that is furthest off.";
+    SpanSkewUncertainty = "llm_span_skew_uncertainty_seconds", Gauge, NONE, &[open("service")],
+        "How far the skew may lie from that, either way.";
+    ImpossibleOrder = "llm_impossible_order_total", Counter, NONE, &[open("service"), closed("kind")],
+        "Exported spans in an order that cannot be: ends_before_start, child_before_parent, request_before_span (the call's request was on the wire before its span begins), span_ends_before_response.";
     NetworkQueue = "llm_network_queue_seconds", Histogram(FIRST), STREAM, NONE,
         "Time to the response head minus the server's own account of its work: the way there and back, and queues.";
     RatelimitRemaining = "llm_ratelimit_remaining_ratio", Gauge, STREAM, &[open("dimension"), closed("window")],

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::callers::Callers;
 use super::conversation::Conversations;
 use super::timeline::Timeline;
 use super::{Audience, Entry, Firsts, Gaps, Happening, Point, Stream, WireCounts};
@@ -79,6 +80,7 @@ pub struct Book {
     cleared: usize,
     overflow: u64,
     conversations: Conversations,
+    callers: Callers,
 }
 
 impl Book {
@@ -94,6 +96,7 @@ impl Book {
             cleared: 0,
             overflow: 0,
             conversations: Conversations::default(),
+            callers: Callers::default(),
         }
     }
 
@@ -124,6 +127,12 @@ impl Book {
         Some((entry.conn, entry.exchange))
     }
 
+    /// The process has called a model, in plain sight.
+    #[must_use]
+    pub fn calls_models(&self, tgid: u32) -> bool {
+        self.callers.knows(tgid)
+    }
+
     /// Calls not opened because `limits::OPEN_STREAMS` were open.
     #[must_use]
     pub fn overflow(&self) -> u64 {
@@ -135,6 +144,9 @@ impl Book {
         if self.open.len() >= limits::OPEN_STREAMS {
             self.overflow += 1;
             return None;
+        }
+        if !opening.shape {
+            self.callers.called(opening.conn.tgid);
         }
         let stream = Stream::new(entry(opening), opening.salt);
         audience.hear(Happening::Opened(&stream.entry));

@@ -8,6 +8,7 @@
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 
 mod book;
+mod callers;
 mod conversation;
 mod entry;
 mod gaps;
@@ -28,7 +29,9 @@ pub use timeline::Point;
 use std::net::SocketAddr;
 
 use crate::dialect::prompt::Prompt;
-use crate::proto::{Message, Note};
+use crate::identity::Identity;
+use crate::proto::{Message, Note, Salt};
+use crate::spans::Span;
 use crate::units::{LossCause, Moment, Ns};
 
 /// How a call ended. The wire names are the values of the `outcome` label.
@@ -226,6 +229,10 @@ pub enum Happening<'a> {
     /// A process did something besides its model calls, which may be what an answer claims was done: it connected to `peer`, or a
     /// program was started in the tree below it. No process: some of that was not seen.
     Acted { tgid: Option<u32>, peer: Option<SocketAddr>, at: Ns },
+    /// A process that calls models told of a span of its own.
+    Exported { identity: &'a Identity, span: &'a Span, salt: &'a Salt, at: Ns },
+    /// It told of spans, and not all of them could be read: why.
+    Unexported { identity: &'a Identity, why: &'static str, at: Ns },
     /// A parser met something odd.
     Odd(Note),
 }

@@ -1,5 +1,6 @@
 //! What is open on one connection: calls, requests that may yet be one, and sockets with calls of their own.
 
+use super::exports::Exports;
 use super::turns::Socket;
 use crate::dialect::look::Look;
 use crate::dialect::prompt::{Prompt, PromptScan};
@@ -14,6 +15,7 @@ pub(super) struct Calls {
     pub(super) open: Vec<Call>,
     pub(super) asked: Vec<Asked>,
     pub(super) sockets: Vec<Socket>,
+    pub(super) exports: Exports,
     /// What is odd about the connection and concerns every call on it: `limits::NOTES` at most.
     marks: Vec<&'static str>,
 }
@@ -101,9 +103,9 @@ impl Calls {
         self.open.is_empty() && self.sockets.is_empty()
     }
 
-    /// Sockets on which no call is open: what the server says now belongs to none yet.
+    /// A socket on which no call is open: what the server says now belongs to none yet.
     pub(super) fn idle_socket(&self) -> bool {
-        self.open.is_empty() && !self.sockets.is_empty() && self.sockets.iter().all(Socket::idle)
+        self.open.is_empty() && self.sockets.iter().any(Socket::idle)
     }
 
     /// A request is open whose body is still to tell whether it is a call.
@@ -142,6 +144,6 @@ impl Calls {
         let doubt = |asked: &Asked| asked.doubt.as_ref().map_or(0, |doubt| doubt.held());
         let asked = self.asked.iter().map(|asked| size_of::<Asked>() + asked.dialect.held() + doubt(asked));
         let sockets = self.sockets.iter().map(Socket::held);
-        open.chain(asked).chain(sockets).sum()
+        open.chain(asked).chain(sockets).sum::<usize>() + self.exports.held()
     }
 }

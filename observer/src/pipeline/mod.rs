@@ -10,6 +10,7 @@
 mod calls;
 mod counters;
 mod early;
+mod exports;
 mod router;
 mod session;
 mod shape;

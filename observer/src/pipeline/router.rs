@@ -12,7 +12,8 @@ use crate::dialect::prompt::PromptScan;
 use crate::dialect::{self, Dialect, RequestFacts, Row, Utterance, unknown};
 use crate::ledger::{Audience, Happening, Opening, Stream, StreamNo};
 use crate::limits;
-use crate::proto::{End, ExchangeId, Message, RequestHead, ResponseHead, Sink, body, ws};
+use crate::proto::{End, ExchangeId, Message, RequestHead, ResponseHead, Sink, body};
+use crate::spans;
 use crate::units::{Moment, Ns};
 
 /// The sink of one push.
@@ -26,6 +27,8 @@ pub(super) struct Router<'a, 'e> {
     pub(super) strangers: u32,
     /// A stream of events came that no dialect claims.
     pub(super) unknown: bool,
+    /// A process that calls models exports spans.
+    pub(super) exported: bool,
     /// The dialect of an answer that was running when the connection was joined: the next request is its.
     pub(super) joined: Option<&'static Row>,
     /// Requests whose answer is a stream of JSON texts, if it is JSON.
@@ -48,7 +51,18 @@ impl Sink for Router<'_, '_> {
 impl<'a, 'e> Router<'a, 'e> {
     pub(super) fn new(calls: &'a mut Calls, base: u64, env: &'a mut Env<'e>) -> Self {
         let (unclaimed, json_streams) = (Vec::new(), Vec::new());
-        Router { calls, claimed: false, unclaimed, strangers: 0, unknown: false, joined: None, json_streams, base, env }
+        Router {
+            calls,
+            claimed: false,
+            unclaimed,
+            strangers: 0,
+            unknown: false,
+            exported: false,
+            joined: None,
+            json_streams,
+            base,
+            env,
+        }
     }
 
     /// The parser is gone: what it left open ends as lost.
@@ -56,7 +70,8 @@ impl<'a, 'e> Router<'a, 'e> {
         for asked in std::mem::take(&mut self.calls.asked).into_iter().filter(Asked::may_fit) {
             self.claim(asked);
         }
-        let Calls { open, sockets, .. } = std::mem::take(self.calls);
+        let Calls { open, sockets, exports, .. } = std::mem::take(self.calls);
+        exports.abandon(at, self.env);
         for call in open {
             self.env.book.end(call.stream, End::Lost, at, self.env.audience);
             released(at, self.env);
@@ -77,6 +92,8 @@ impl<'a, 'e> Router<'a, 'e> {
         } else if let Some(row) = dialect::find_socket(head) {
             self.claimed = true;
             self.calls.sockets.push(Socket::new(exchange, row, head, at));
+        } else if spans::is_export(head) {
+            self.export(exchange, head);
         } else {
             self.ask(exchange, at, head);
         }
@@ -92,6 +109,15 @@ impl<'a, 'e> Router<'a, 'e> {
         let prompt = PromptScan::new(row.api, &self.env.settings.salt);
         let doubt = Some(Box::new(Doubt { row, dialect, prompt, look }));
         self.calls.asked.push(Asked { doubt, ..self.asked(exchange, at, head) });
+    }
+
+    /// It tells of spans: of interest if its process calls models, and no stranger if not.
+    fn export(&mut self, exchange: ExchangeId, head: &RequestHead) {
+        if self.calls.exports.take(exchange, head, self.env) {
+            self.exported = true;
+        } else {
+            self.pass(exchange, false);
+        }
     }
 
     fn asked(&self, exchange: ExchangeId, at: Moment, head: &RequestHead) -> Asked {
@@ -144,6 +170,8 @@ impl<'a, 'e> Router<'a, 'e> {
             self.tell_socket(at_, exchange, at, message);
         } else if let Some(at_) = self.calls.asked.iter().position(|asked| asked.exchange == exchange) {
             self.tell_asked(at_, exchange, at, message);
+        } else if self.calls.exports.tell(exchange, at.read, message, self.env) {
+            self.exported = true;
         } else if let Message::Note(note) = message {
             self.env.audience.hear(Happening::Odd(*note));
             if exchange == ExchangeId::CONNECTION && self.calls.mark(note.reason) {
@@ -157,7 +185,7 @@ impl<'a, 'e> Router<'a, 'e> {
     fn tell_socket(&mut self, index: usize, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
         let Some(socket) = self.calls.sockets.get_mut(index) else { return };
         match message {
-            Message::Response(head) if ws::granted(&socket.head, head) => socket.opened(head),
+            Message::Response(head) if head.status == 101 => socket.opened(head),
             // Refused: a call like any other, and this is its answer.
             Message::Response(_) => {
                 let socket = self.calls.sockets.swap_remove(index);
@@ -246,6 +274,10 @@ impl<'a, 'e> Router<'a, 'e> {
     }
 
     fn end(&mut self, exchange: ExchangeId, at: Moment, how: End) {
+        if self.calls.exports.end(exchange) {
+            self.exported = true;
+            return;
+        }
         let Calls { open, asked, sockets, .. } = &mut *self.calls;
         if let Some(index) = open.iter().position(|call| call.exchange == exchange) {
             let mut call = open.swap_remove(index);

@@ -9,6 +9,7 @@
 mod bodies;
 mod doubt;
 mod early;
+mod exports;
 mod http2;
 mod joined;
 mod lost_ends;
@@ -39,6 +40,7 @@ struct Ear {
     stalls: Vec<f64>,
     causes: Vec<Option<&'static str>>,
     lost: Vec<(Option<u64>, LossCause)>,
+    spans: Vec<crate::spans::Span>,
     debug: String,
 }
 
@@ -52,6 +54,8 @@ impl Audience for Ear {
         match happening {
             Happening::Opened(_) => self.said.push("opened".into()),
             Happening::Prompt { .. } | Happening::Said { .. } | Happening::Responded(_) | Happening::Acted { .. } => {}
+            Happening::Exported { span, .. } => self.spans.push(*span),
+            Happening::Unexported { why, .. } => self.said.push(why.into()),
             Happening::Requested(_) => self.said.push("requested".into()),
             Happening::First { milestone, .. } => self.said.push(milestone.name().into()),
             Happening::Chunk { gap, .. } => self.gaps.push(gap),

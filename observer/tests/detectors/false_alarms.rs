@@ -1,5 +1,7 @@
 //! A day of ordinary traffic raises no finding, and hostile traffic grows no memory.
 
+use observer::spans::testing::Told;
+
 use super::traffic::{Api, BOOT, Call, End, HOUR, Host, MINUTE, SECOND, Step, http_date};
 
 /// A day of several services: chat in three languages with its daily wave, an agent with tools, a nightly batch, a cron job with one
@@ -42,6 +44,7 @@ fn a_day_of_ordinary_traffic_raises_no_finding() {
         assert!(evaluated(detector) > 300.0, "{detector} judged {} cases only", evaluated(detector));
     }
     assert!(evaluated("quota") > 500.0);
+    assert!(ran.fed("llm_span_skew_seconds"));
     assert!(ran.pipeline.audience().detectors.held() < 50_000, "{}", ran.pipeline.audience().detectors.held());
 }
 
@@ -104,7 +107,19 @@ fn chat(host: &mut Host, at: u64, n: u64) {
         4 if n.is_multiple_of(4) => call.end = End::Reset,
         _ => {}
     }
-    host.call(at, &call);
+    call.id = format!("chatcmpl-{n}");
+    let end = host.call(at, &call);
+    traced(host, at, end, n, &call);
+}
+
+/// The span of a call, some milliseconds around it, with the next batch of its exporter.
+fn traced(host: &mut Host, at: u64, end: u64, n: u64, call: &Call) {
+    let id = u8::try_from(n % 251 + 1).unwrap();
+    let wall = |ms: u64| u64::try_from(BOOT + i128::from(ms) * 1_000_000).unwrap();
+    let attributes = vec![("gen_ai.response.id", call.id.clone())];
+    let (start, until) = (wall(at - n % 40), wall(end + n % 25));
+    let told = Told { trace: id, id, kind: 3, start, end: until, attributes, ..Told::default() };
+    host.export(end + 5 * SECOND, call, &[told]);
 }
 
 const SEARCH: &str = r#"[{"name":"search","input_schema":{"type":"object","properties":{"q":{"type":"string"}}}}]"#;
@@ -186,6 +201,10 @@ fn hostile_traffic_grows_neither_memory_nor_series() {
                 _ => call.says(2, 5, 3),
             };
             host.call(1000 + n * 20, &call);
+            let trace = u8::try_from(n % 255 + 1).unwrap();
+            let told =
+                Told { trace, id: trace, parent: trace ^ 0x5a, kind: 3, start: n + 1, end: 1, ..Default::default() };
+            host.export(1000 + n * 20 + 15, &call, &vec![told; 3]);
         }
         let ran = host.run();
         held.push(ran.pipeline.audience().detectors.held());

@@ -10,6 +10,7 @@
 
 mod chunk_regression;
 mod claims;
+mod clock_spans;
 mod clocks;
 mod failover;
 mod false_alarms;
@@ -61,6 +62,7 @@ fn cases() -> Vec<&'static Case> {
         first_token::CASES,
         reasoning::CASES,
         clocks::CASES,
+        clock_spans::CASES,
         tool_rot::CASES,
         stale_results::CASES,
         claims::CASES,

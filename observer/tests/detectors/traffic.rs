@@ -12,6 +12,8 @@ use observer::pipeline::{Pipeline, Settings};
 use observer::record::{Confidence, JoinMethod, Joined, Record, SockOpen};
 use observer::units::{Direction, Ns};
 
+pub mod spans;
+
 /// Wall time of the boot: 2026-03-01T00:00:00Z.
 pub const BOOT: i128 = 1_772_323_200_000_000_000;
 
@@ -97,6 +99,8 @@ pub struct Call {
     pub path_override: Option<&'static str>,
     /// The document is sound.
     pub media: bool,
+    /// What a chat answer is called.
+    pub id: String,
 }
 
 impl Call {
@@ -127,6 +131,7 @@ impl Call {
             request_cut: None,
             path_override: None,
             media: false,
+            id: "chatcmpl-1".into(),
         }
     }
 
@@ -268,8 +273,8 @@ impl Call {
         let json = |text: &str| serde_json::to_string(text).unwrap();
         let chat = |delta: String| {
             data(&format!(
-                r#"{{"id":"chatcmpl-1","model":"{}","choices":[{{"index":0,"delta":{{{delta}}}}}]}}"#,
-                self.answered
+                r#"{{"id":"{}","model":"{}","choices":[{{"index":0,"delta":{{{delta}}}}}]}}"#,
+                self.id, self.answered
             ))
         };
         let block = |kind: &str, member: &str, text: &str| {
@@ -362,13 +367,13 @@ impl Call {
         match self.api {
             Api::Chat => {
                 let mut text = data(&format!(
-                    r#"{{"id":"chatcmpl-1","model":"{}","choices":[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]}}"#,
-                    self.answered
+                    r#"{{"id":"{}","model":"{}","choices":[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]}}"#,
+                    self.id, self.answered
                 ));
                 if self.usage.is_some() {
                     text += &data(&format!(
-                        r#"{{"id":"chatcmpl-1","model":"{}","choices":[],"usage":{{"prompt_tokens":{input},"completion_tokens":{output},"prompt_tokens_details":{{"cached_tokens":{cached}}},"completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}}}}"#,
-                        self.answered
+                        r#"{{"id":"{}","model":"{}","choices":[],"usage":{{"prompt_tokens":{input},"completion_tokens":{output},"prompt_tokens_details":{{"cached_tokens":{cached}}},"completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}}}}"#,
+                        self.id, self.answered
                     ));
                 }
                 text + &data("[DONE]")

@@ -114,13 +114,20 @@ pub const ALL: [Kind; 14] = [
     kind("stdlib", Program::Python("stdlib.py"), "chat"),
 ];
 
+/// Clients that do more than ask: for tests that name them.
+pub const OTHERS: [Kind; 1] = [kind("instrumented", Program::Python("instrumented.py"), "chat")];
+
 impl Kind {
     /// The client of this name.
     ///
     /// # Errors
     /// If there is none.
     pub fn named(name: &str) -> Result<Self> {
-        ALL.into_iter().chain(SDKS).find(|kind| kind.name == name).with_context(|| format!("no client is named {name}"))
+        ALL.into_iter()
+            .chain(SDKS)
+            .chain(OTHERS)
+            .find(|kind| kind.name == name)
+            .with_context(|| format!("no client is named {name}"))
     }
 
     /// Whether it is an SDK: that retries by itself, and asks for encodings and whole answers.

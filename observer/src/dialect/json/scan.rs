@@ -60,8 +60,8 @@ impl Number<'_> {
     }
 }
 
-/// Longest path of a `Want`.
-pub const PATH: usize = 8;
+/// Longest path of a `Want`: that of an attribute's text in exported spans.
+pub const PATH: usize = 10;
 
 /// Longest key that is compared; a longer one is no wanted key.
 const KEY: usize = 64;

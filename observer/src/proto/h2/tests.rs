@@ -1,5 +1,4 @@
 mod flow;
-mod socket;
 
 use proptest::prelude::*;
 

@@ -91,8 +91,6 @@ struct Exchange {
     json_stream: bool,
     /// The request is not complete.
     writing: bool,
-    /// Its answer may lie among lost bytes.
-    unsure: bool,
 }
 
 impl Protocol for Http1 {

@@ -1,0 +1,113 @@
+//! Orders that cannot be among exported spans: one that ends before it begins, a child that begins before its parent.
+
+use std::collections::VecDeque;
+
+use super::{Config, quiet};
+use crate::detect::{Change, Out, Recent, Report, Severity, Subject, number};
+use crate::limits;
+use crate::spans::Span;
+use crate::units::Ns;
+
+/// Cases older than this are no evidence any more.
+const OLD_NS: u64 = 3_600_000_000_000;
+
+/// Cases kept of one service.
+const CASES: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Order {
+    /// When spans began, on their own clock.
+    starts: Recent<u64, u64>,
+    /// By spans that were not told of yet, when the first of their children began.
+    children: Recent<u64, u64>,
+    /// When it was so, and by how much.
+    cases: Recent<Box<str>, VecDeque<(Ns, f64)>>,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Order {
+            starts: Recent::new(limits::SPAN_STARTS),
+            children: Recent::new(limits::SPAN_STARTS),
+            cases: Recent::new(limits::EXPORTING_PROCESSES),
+        }
+    }
+}
+
+impl Order {
+    pub(super) fn look(&mut self, service: &str, span: &Span, config: &Config, out: &mut Out<'_>) {
+        if span.start == 0 || span.end == 0 {
+            return;
+        }
+        if span.end < span.start {
+            let by = (span.start - span.end) as f64 / 1e9;
+            self.case(service, "ends_before_start", by, config, out);
+        }
+        let (early, compared) = self.relatives(span);
+        if compared {
+            out.evaluated();
+        }
+        if early > config.order_seconds {
+            self.case(service, "child_before_parent", early, config, out);
+        }
+    }
+
+    /// By how many seconds it begins before its parent, or a child of it before itself; and whether any of them is known.
+    fn relatives(&mut self, span: &Span) -> (f64, bool) {
+        let (mut early, mut compared) = (0.0_f64, false);
+        let before = |child: u64, parent: u64| parent.saturating_sub(child) as f64 / 1e9;
+        if let Some(parent) = span.parent {
+            if let Some(start) = self.starts.get(&parent) {
+                (early, compared) = (before(span.start, *start), true);
+            } else {
+                let first = self.children.touch(parent, || span.start);
+                *first = span.start.min(*first);
+            }
+        }
+        if let Some(id) = span.id {
+            self.starts.insert(id, span.start);
+            if let Some(child) = self.children.remove(&id) {
+                (early, compared) = (early.max(before(child, span.start)), true);
+            }
+        }
+        (early, compared)
+    }
+
+    fn case(&mut self, service: &str, kind: &'static str, by: f64, config: &Config, out: &mut Out<'_>) {
+        out.bare("llm_impossible_order_total", &[service, kind], Change::Add(1.0));
+        let now = out.now().at;
+        let cases = self.cases.touch(service.into(), VecDeque::new);
+        cases.push_back((now, by));
+        while cases.len() > CASES || cases.front().is_some_and(|(at, _)| now - *at > OLD_NS) {
+            cases.pop_front();
+        }
+        if cases.len() < config.orders as usize {
+            return;
+        }
+        let worst = cases.iter().map(|(_, by)| *by).fold(0.0, f64::max);
+        out.report(Report {
+            key: &format!("order|{service}"),
+            kind: "impossible_order",
+            severity: Severity::Info,
+            since: cases.front().map_or(now, |(at, _)| *at),
+            subject: &Subject { service: service.into(), ..Subject::default() },
+            verdict: format!(
+                "spans that {service} exports are in an order that cannot be ({}), by up to {worst:.3} s: more than one clock stamped them",
+                kind.replace('_', " ")
+            ),
+            inputs: vec![
+                ("cases", cases.len().into()),
+                ("last", kind.into()),
+                ("worst_seconds", number(worst)),
+            ],
+            baseline: vec![("tolerance_seconds", number(config.order_seconds))],
+            excluded: vec!["differences below the tolerance", "children that outlive their parent (they may)"],
+            streams: Vec::new(),
+            quiet_ns: Some(quiet(config)),
+        });
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.starts.len() + self.children.len() + self.cases.iter().map(|(_, cases)| cases.len()).sum::<usize>()
+    }
+}

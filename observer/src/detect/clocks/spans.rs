@@ -1,0 +1,305 @@
+//! Spans that applications export, against the calls that were seen on the wire. A span of a call lasts from before its request to after its
+//! answer, whatever clock it is stamped with: that bounds how far that clock is off from both sides.
+
+use std::collections::VecDeque;
+
+use super::bounds::Bounds;
+use super::order::Order;
+use super::{Config, quiet};
+use crate::detect::{Change, Out, Recent, Report, Severity, Subject, number};
+use crate::identity::Identity;
+use crate::ledger::{Entry, Outcome};
+use crate::limits;
+use crate::proto::Salt;
+use crate::spans::{self, Span};
+use crate::units::Ns;
+
+/// Spans of one process that wait for their call to end.
+const WAITING: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Spans {
+    processes: Recent<u32, Process>,
+    order: Order,
+}
+
+/// One process that calls models.
+#[derive(Debug, Default)]
+struct Process {
+    subject: Subject,
+    calls: VecDeque<Call>,
+    waiting: VecDeque<Waiting>,
+    bounds: Bounds,
+    off: bool,
+}
+
+/// A call that has ended.
+#[derive(Debug)]
+struct Call {
+    stream: String,
+    /// First byte of the request.
+    began: Ns,
+    /// What no client can have gone on without: the head of a stream, all of another answer.
+    answered: Ns,
+    ended: Ns,
+    traceparent: Option<String>,
+    response: Option<String>,
+    server: String,
+    /// Bytes of it were lost, so its times are not sure.
+    unsure: bool,
+    /// A span was found to be its.
+    told: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    span: Span,
+    salt: Salt,
+    since: Ns,
+}
+
+/// What came of looking for a span's call.
+enum Found {
+    /// Its place, and what told.
+    Call(usize, &'static str),
+    None,
+    /// It may be any of several.
+    Several,
+}
+
+impl Default for Spans {
+    fn default() -> Self {
+        Spans { processes: Recent::new(limits::EXPORTING_PROCESSES), order: Order::default() }
+    }
+}
+
+impl Spans {
+    /// A call ended.
+    pub(super) fn closed(&mut self, entry: &Entry, config: &Config, out: &mut Out<'_>) {
+        let process = self.process(&entry.identity);
+        process.calls.push_back(Call::of(entry));
+        if process.calls.len() > limits::EXPORTING_CALLS {
+            process.calls.pop_front();
+        }
+        for Waiting { span, salt, since } in std::mem::take(&mut process.waiting) {
+            process.place(&span, &salt, since, config, out);
+        }
+    }
+
+    /// A process told of a span.
+    pub(super) fn exported(
+        &mut self,
+        identity: &Identity,
+        span: &Span,
+        salt: &Salt,
+        config: &Config,
+        out: &mut Out<'_>,
+    ) {
+        self.order.look(&identity.service, span, config, out);
+        let now = out.now().at;
+        self.process(identity).place(span, salt, now, config, out);
+    }
+
+    /// Spans whose call did not end in time.
+    pub(super) fn tick(&mut self, config: &Config, out: &mut Out<'_>) {
+        let now = out.now().at;
+        for (_, process) in self.processes.iter_mut() {
+            while process.waiting.front().is_some_and(|waiting| now - waiting.since > config.wait_ns()) {
+                process.waiting.pop_front();
+                out.withheld("no_call");
+            }
+            while process.calls.front().is_some_and(|call| now - call.ended > config.wait_ns()) {
+                process.calls.pop_front();
+            }
+        }
+    }
+
+    /// The wall clock was set: what was stamped before and after cannot be compared.
+    pub(super) fn stepped(&mut self, out: &mut Out<'_>) {
+        for (_, process) in self.processes.iter_mut() {
+            process.waiting.drain(..).for_each(|_| out.withheld("wall_clock_set"));
+            process.calls.clear();
+            process.bounds.clear();
+        }
+    }
+
+    /// Of a service's processes, the one whose clock is surely furthest off.
+    pub(super) fn publish(&self, out: &mut Out<'_>) {
+        let mut worst: Vec<(&str, (f64, f64))> = Vec::new();
+        for (_, process) in self.processes.iter() {
+            let Some(bound) = process.bounds.within(out.now().at) else { continue };
+            match worst.iter_mut().find(|(service, _)| *service == &*process.subject.service) {
+                Some((_, other)) if least(*other) < least(bound) => *other = bound,
+                Some(_) => {}
+                None => worst.push((&process.subject.service, bound)),
+            }
+        }
+        for (service, (low, high)) in worst {
+            out.bare("llm_span_skew_seconds", &[service], Change::Set(f64::midpoint(low, high)));
+            out.bare("llm_span_skew_uncertainty_seconds", &[service], Change::Set((high - low) / 2.0));
+        }
+    }
+
+    pub(super) fn held(&self) -> usize {
+        let each = |process: &Process| 1 + process.calls.len() + process.waiting.len() + process.bounds.len();
+        self.processes.iter().map(|(_, process)| each(process)).sum::<usize>() + self.order.held()
+    }
+
+    fn process(&mut self, identity: &Identity) -> &mut Process {
+        let process = self.processes.touch(identity.pid, Process::default);
+        let subject = Subject::of_service(identity);
+        if process.subject.service != subject.service {
+            // A process of another program has the number now.
+            *process = Process { subject, ..Process::default() };
+        }
+        process
+    }
+}
+
+/// How far a clock is off at least.
+fn least((low, high): (f64, f64)) -> f64 {
+    low.max(-high).max(0.0)
+}
+
+impl Call {
+    fn of(entry: &Entry) -> Call {
+        let ended = entry.ended.unwrap_or(entry.last_activity);
+        let head = entry.firsts.byte.map(|seconds| Ns(entry.started.0.saturating_add(nanoseconds(seconds))));
+        let whole = !entry.streaming && entry.outcome == Some(Outcome::Complete);
+        Call {
+            stream: entry.id.clone(),
+            began: entry.started,
+            answered: if whole { entry.last_read } else { head.unwrap_or(entry.started) },
+            ended,
+            traceparent: entry.asked.traceparent.clone(),
+            response: entry.response_id.clone(),
+            server: entry.host().to_owned(),
+            unsure: entry.joined || !entry.lost.is_empty(),
+            told: false,
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within a call")]
+fn nanoseconds(seconds: f64) -> u64 {
+    (seconds * 1e9) as u64
+}
+
+impl Process {
+    /// Finds a span's call and says what it tells; without one, it waits.
+    fn place(&mut self, span: &Span, salt: &Salt, since: Ns, config: &Config, out: &mut Out<'_>) {
+        let of_a_call = span.response.is_some() || (span.model && span.kind == Span::CLIENT);
+        match self.find(span, salt, config, out.now().at) {
+            Found::Call(index, joined_by) => self.compare(index, joined_by, span, config, out),
+            _ if !of_a_call => {}
+            Found::Several => out.withheld("ambiguous"),
+            Found::None => {
+                self.waiting.push_back(Waiting { span: *span, salt: salt.clone(), since });
+                if self.waiting.len() > WAITING {
+                    self.waiting.pop_front();
+                    out.withheld("no_call");
+                }
+            }
+        }
+    }
+
+    fn find(&self, span: &Span, salt: &Salt, config: &Config, now: Ns) -> Found {
+        let calls = || self.calls.iter().enumerate().rev();
+        let hash = |text: &Option<String>| text.as_deref().map(|text| salt.hash_text(text.as_bytes()));
+        let parent = |call: &Call| call.traceparent.as_deref().and_then(|parent| spans::parent(parent, salt));
+        if span.id.is_some()
+            && let Some((index, _)) = calls().find(|(_, call)| parent(call) == span.id)
+        {
+            return Found::Call(index, "traceparent");
+        }
+        if span.response.is_some() {
+            let same = calls().find(|(_, call)| hash(&call.response) == span.response);
+            return same.map_or(Found::None, |(index, _)| Found::Call(index, "response_id"));
+        }
+        if !span.model || span.kind != Span::CLIENT {
+            return Found::None;
+        }
+        // Nothing names the call. What the span's clock says is not trusted, but how long it took is.
+        let length = span.end.saturating_sub(span.start);
+        let server = |call: &Call| span.server.is_none_or(|server| server == salt.hash_text(call.server.as_bytes()));
+        let fits =
+            |call: &Call| !call.told && now - call.ended <= config.wait_ns() && call.answered - call.began <= length;
+        let mut fitting = calls().filter(|(_, call)| fits(call) && server(call));
+        match (fitting.next(), fitting.next()) {
+            (Some((index, _)), None) => Found::Call(index, "time"),
+            (Some(_), Some(_)) => Found::Several,
+            (None, _) => Found::None,
+        }
+    }
+
+    /// The span began before the request, and ended after the answer.
+    fn compare(&mut self, index: usize, joined_by: &'static str, span: &Span, config: &Config, out: &mut Out<'_>) {
+        let Some(call) = self.calls.get_mut(index) else { return };
+        call.told = true;
+        let Some(wall) = out.now().wall else { return out.withheld("no_wall_clock") };
+        if call.unsure {
+            return out.withheld("call_incomplete");
+        }
+        if span.start == 0 || span.end < span.start {
+            return out.withheld("no_times");
+        }
+        let behind = |span: u64, call: Ns| (i128::from(span) - (i128::from(call.0) + wall)) as f64 / 1e9;
+        let (low, high) = (behind(span.start, call.began), behind(span.end, call.answered));
+        if low > high {
+            return out.withheld("span_shorter");
+        }
+        out.evaluated();
+        for (kind, impossible) in [
+            ("request_before_span", low > config.order_seconds),
+            ("span_ends_before_response", high < -config.order_seconds),
+        ] {
+            if impossible {
+                out.bare("llm_impossible_order_total", &[&self.subject.service, kind], Change::Add(1.0));
+            }
+        }
+        let stream = call.stream.clone();
+        self.bounds.take((out.now().at, low, high), &stream);
+        self.judge(joined_by, config, out);
+    }
+
+    fn judge(&mut self, joined_by: &'static str, config: &Config, out: &mut Out<'_>) {
+        let now = out.now().at;
+        let Some((low, high)) = self.bounds.within(now).filter(|_| self.bounds.len() >= config.spans as usize) else {
+            return;
+        };
+        let key = format!("skew|{}", self.subject.service);
+        if least((low, high)) <= config.span_skew_seconds {
+            if std::mem::replace(&mut self.off, false) {
+                out.over(&key);
+            }
+            return;
+        }
+        self.off = true;
+        let (middle, half) = (f64::midpoint(low, high), (high - low) / 2.0);
+        out.report(Report {
+            key: &key,
+            kind: "span_skew",
+            severity: Severity::Warning,
+            since: self.bounds.since().unwrap_or(now),
+            subject: &self.subject,
+            verdict: format!(
+                "spans that {} exports are stamped {middle:+.3} s (±{half:.3}) from this host's clock: their calls were on the wire at other times",
+                self.subject.service
+            ),
+            inputs: vec![
+                ("skew_seconds", number(middle)),
+                ("uncertainty_seconds", number(half)),
+                ("spans", self.bounds.len().into()),
+                ("joined_by", joined_by.into()),
+            ],
+            baseline: vec![("threshold_seconds", number(config.span_skew_seconds))],
+            excluded: vec![
+                "time before the request and after the answer (it is in the uncertainty)",
+                "a span that ends with the head of its stream",
+                "steps of this host's clock (they begin anew)",
+            ],
+            streams: self.bounds.streams(),
+            quiet_ns: Some(quiet(config)),
+        });
+    }
+}

@@ -1,0 +1,79 @@
+//! Spans that a process exports which also calls models: such a request is read to its end, and its connection goes on coming up for the next
+//! one. Exports of other processes are passed over by their head alone, and never make a connection a stranger's: the process may call a
+//! model yet.
+
+use super::session::Env;
+use crate::ledger::Happening;
+use crate::limits;
+use crate::proto::{ExchangeId, Message, RequestHead};
+use crate::spans::Reader;
+use crate::units::Ns;
+
+/// Exports that are under way on one connection.
+#[derive(Default)]
+pub(super) struct Exports {
+    open: Vec<Export>,
+}
+
+/// One export, until it has been answered.
+struct Export {
+    exchange: ExchangeId,
+    /// Until the request is complete.
+    reader: Option<Box<Reader>>,
+}
+
+impl Exports {
+    /// Takes on a request that exports spans. False: its process calls no models, or too many are under way.
+    pub(super) fn take(&mut self, exchange: ExchangeId, head: &RequestHead, env: &Env<'_>) -> bool {
+        let wanted = env.book.calls_models(env.key.tgid) && self.open.len() < limits::UNCLAIMED_ASKED;
+        let reader = if wanted { Reader::new(head, &env.settings.salt) } else { None };
+        let taken = reader.is_some();
+        self.open.extend(reader.map(|reader| Export { exchange, reader: Some(Box::new(reader)) }));
+        taken
+    }
+
+    /// A message of one of them. False: it is of none.
+    pub(super) fn tell(&mut self, exchange: ExchangeId, at: Ns, message: &Message<'_>, env: &mut Env<'_>) -> bool {
+        let Some(export) = self.open.iter_mut().find(|export| export.exchange == exchange) else { return false };
+        match message {
+            Message::RequestBody(bytes) => {
+                let (identity, salt) = (env.identity, &env.settings.salt);
+                let mut out = |span: &_| env.audience.hear(Happening::Exported { identity, span, salt, at });
+                export.reader.iter_mut().for_each(|reader| reader.push(bytes, &mut out));
+            }
+            Message::RequestEnd { lost } => {
+                let why = export.reader.take().and_then(|reader| reader.end(*lost));
+                why.into_iter().for_each(|why| unread(why, at, env));
+            }
+            Message::Note(note) => env.audience.hear(Happening::Odd(*note)),
+            _ => {}
+        }
+        true
+    }
+
+    /// It is over. False: it is none of them.
+    pub(super) fn end(&mut self, exchange: ExchangeId) -> bool {
+        let before = self.open.len();
+        self.open.retain(|export| export.exchange != exchange);
+        self.open.len() < before
+    }
+
+    /// All of them are given up.
+    pub(super) fn abandon(self, at: Ns, env: &mut Env<'_>) {
+        self.open.iter().filter(|export| export.reader.is_some()).for_each(|_| unread("export_lost", at, env));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Bytes held.
+    pub(super) fn held(&self) -> usize {
+        let readers = self.open.iter().filter_map(|export| export.reader.as_ref());
+        self.open.capacity() * size_of::<Export>() + readers.map(|reader| reader.held()).sum::<usize>()
+    }
+}
+
+fn unread(why: &'static str, at: Ns, env: &mut Env<'_>) {
+    env.audience.hear(Happening::Unexported { identity: env.identity, why, at });
+}

@@ -1,0 +1,172 @@
+//! Spans of the OpenTelemetry SDK on live traffic: how far their clock is off is known to the test, which shifts it.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic, its helpers too")]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use kernel_tests::cases::Expected;
+use kernel_tests::rig::Rig;
+use kernel_tests::{places, skipped};
+use provider::script::{Reply, Scenario, answer, deltas};
+use serde_json::Value;
+
+const DETECTOR: &str = "clocks";
+
+/// What a client does around a call, and the clock of the daemon, on a busy host.
+const SLACK: f64 = 0.05;
+
+/// OpenTelemetry's own servers, in a process of their own.
+struct Collector {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+    addresses: Value,
+}
+
+impl Collector {
+    fn start(rig: &Rig) -> Self {
+        let mut command = Command::new(rig.clients.python());
+        command.arg(places::programs().join("collector.py")).env("PYTHONDONTWRITEBYTECODE", "1");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let addresses = line(&mut lines).unwrap();
+        Self { child, lines, addresses }
+    }
+
+    fn address(&self, exporter: &str) -> &str {
+        self.addresses[exporter].as_str().unwrap()
+    }
+
+    /// How many spans each export brought.
+    fn finish(mut self) -> Vec<u64> {
+        drop(self.child.stdin.take());
+        let counts = std::iter::from_fn(|| line(&mut self.lines)).map(|said| said["spans"].as_u64().unwrap()).collect();
+        self.child.wait().unwrap();
+        counts
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        // One whose test failed must not stay; one that ended is unaffected.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn line(lines: &mut BufReader<ChildStdout>) -> Option<Value> {
+    let mut text = String::new();
+    (lines.read_line(&mut text).unwrap() > 0).then(|| serde_json::from_str(&text).unwrap())
+}
+
+/// So many calls, one after the other, each of them with a span; what the collector got.
+fn ask(rig: &Rig, times: usize, settings: &[(&str, &str)]) -> Vec<u64> {
+    let reply = Reply::of(answer(vec![deltas(5, 8, 30_000)], "stop")).clock_ahead(None);
+    rig.provider.register("traced", Scenario::always(reply));
+    let collector = Collector::start(rig);
+    let exporter = settings.iter().find(|(name, _)| *name == "SPAN_EXPORTER").map_or("http", |(_, value)| value);
+    let mut run = rig.run("instrumented").unwrap().env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.address(exporter));
+    for (name, value) in settings {
+        run = run.env(name, value);
+    }
+    let (ended, status) = run.start(&vec!["scenario:traced#live".to_owned(); times]).unwrap().finish().unwrap();
+    assert!(status.success() && ended.iter().all(|said| said.error.is_none()), "{ended:?}");
+    let counts = collector.finish();
+    assert_eq!(counts.iter().sum::<u64>(), times as u64, "every span was exported: {counts:?}");
+    assert!(counts.len() > 1, "several exports: {counts:?}");
+    counts
+}
+
+/// The gauges say how far the spans' clock can be off; that is how far it is.
+fn gauges_hold(rig: &Rig, truth: f64) {
+    let middle = rig.number("llm_span_skew_seconds", &["service="]).unwrap();
+    let uncertainty = rig.number("llm_span_skew_uncertainty_seconds", &["service="]).unwrap();
+    assert!((middle - truth).abs() <= uncertainty, "{truth} is not within {middle} ± {uncertainty}");
+    assert!(uncertainty > 0.0 && uncertainty < 0.2 + SLACK, "{uncertainty}");
+}
+
+fn found(rig: &Rig, truth: f64) {
+    let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "span_skew").unwrap();
+    let of = |name: &str| finding["inputs"][name].as_f64().unwrap();
+    assert!((of("skew_seconds") - truth).abs() <= of("uncertainty_seconds") + 0.001, "{finding}");
+    assert_eq!((&finding["severity"], &finding["inputs"]["joined_by"]), (&"warning".into(), &"response_id".into()));
+    for id in finding["streams"].as_array().unwrap() {
+        let stream = rig.daemon.stream(id.as_str().unwrap()).unwrap();
+        assert_eq!(stream.request_model.as_deref(), Some("scenario:traced#live"));
+    }
+    gauges_hold(rig, truth);
+}
+
+/// Nothing but the calls is taken for one: an export is a POST that may look like an unknown API's.
+fn only_calls(rig: &Rig, times: usize) {
+    assert_eq!(rig.daemon.streams().unwrap().len(), times);
+}
+
+#[test]
+fn spans_of_a_clock_three_seconds_ahead_are_told() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    ask(&rig, 8, &[("SPAN_SKEW", "3"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]);
+    let scenario = "spans of a process 3 s ahead, over HTTP and compressed";
+    rig.case(DETECTOR, scenario, Expected::Findings(&["span_skew"])).unwrap();
+    rig.number_is("llm_impossible_order_total", &["kind=\"request_before_span\""], 8.0).unwrap();
+    found(&rig, 3.0);
+    only_calls(&rig, 8);
+}
+
+#[test]
+fn spans_of_a_clock_behind_are_told_over_grpc() {
+    if skipped() {
+        return;
+    }
+    let settings = [("SPAN_SKEW", "-2"), ("SPAN_EXPORTER", "grpc"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")];
+    for settings in [&settings[..2], &settings] {
+        let rig = Rig::new().unwrap();
+        ask(&rig, 8, settings);
+        let scenario = "spans of a process 2 s behind, over gRPC";
+        rig.case(DETECTOR, scenario, Expected::Findings(&["span_skew"])).unwrap();
+        rig.number_is("llm_impossible_order_total", &["kind=\"span_ends_before_response\""], 8.0).unwrap();
+        found(&rig, -2.0);
+        only_calls(&rig, 8);
+    }
+}
+
+#[test]
+fn spans_around_their_calls_are_quiet() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    ask(&rig, 8, &[]);
+    rig.number_is("llm_detector_evaluated_total", &["detector=\"clocks\""], 8.0).unwrap();
+    rig.case(DETECTOR, "spans around their calls", Expected::Quiet).unwrap();
+    assert_eq!(rig.number("llm_impossible_order_total", &[]).unwrap(), 0.0);
+    gauges_hold(&rig, 0.0);
+    only_calls(&rig, 8);
+}
+
+#[test]
+fn spans_that_name_no_call_are_joined_one_at_a_time() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    ask(&rig, 8, &[("SPAN_RESPONSE_ID", "none"), ("SPAN_SKEW", "0.02")]);
+    let judged = rig.judged_when(DETECTOR, 16.0).unwrap();
+    let ambiguous = rig.withheld(DETECTOR, "ambiguous").unwrap();
+    assert_eq!(judged.withheld, 8.0 + ambiguous, "no date, and spans that may be any call's");
+}
+
+#[test]
+fn spans_of_answers_that_nobody_saw_are_not_judged() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::tuned("detect: {clocks: {span_wait_seconds: 1}}\n").unwrap();
+    ask(&rig, 8, &[("SPAN_RESPONSE_ID", "other"), ("SPAN_SKEW", "3")]);
+    rig.number_is("llm_detector_withheld_total", &["detector=\"clocks\"", "reason=\"no_call\""], 8.0).unwrap();
+    rig.case(DETECTOR, "spans of answers that nobody saw", Expected::Withheld("no_call")).unwrap();
+    assert!(!rig.daemon.metrics().unwrap().contains("llm_span_skew_seconds{"), "a skew of nobody's clock");
+}
