@@ -29,6 +29,9 @@ pub const HTTP2_STREAMS: usize = 1024;
 /// hold a large event in each of them.
 pub const HTTP2_HELD: usize = 64 * 1024 * 1024;
 
+/// What a client said on a WebSocket over HTTP/2 before it was granted (RFC 8441): a first message or two. Most wait for the answer.
+pub const HTTP2_EARLY: usize = 64 * 1024;
+
 /// Largest frame believed where a lost place is looked for: what peers send unless told otherwise.
 pub const HTTP2_HUNT_FRAME: u32 = 16 * 1024;
 

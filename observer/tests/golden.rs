@@ -2,6 +2,8 @@
 //! of a case is in `tests/vectors/README.md`.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
+#[path = "golden/loss.rs"]
+mod loss;
 #[path = "golden/messages.rs"]
 mod messages;
 #[path = "golden/split.rs"]

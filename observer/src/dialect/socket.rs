@@ -5,7 +5,7 @@
 
 use super::{Dialect, Row, deepgram, elevenlabs, gemini_live, openai_realtime, openai_responses, path_ends};
 use crate::dialect::json::member;
-use crate::proto::{Event, EventKind, RequestHead};
+use crate::proto::{Event, EventKind, RequestHead, ws};
 
 /// What a message does to the calls on its socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,9 +85,8 @@ pub fn whose(name: u64, open: &[u64]) -> Option<usize> {
 /// The row of an upgrade; `None`: it leads to no model, or is none.
 #[must_use]
 pub fn find_socket(head: &RequestHead) -> Option<&'static SocketRow> {
-    let upgrade =
-        head.method == "GET" && head.header("upgrade").is_some_and(|to| to.trim().eq_ignore_ascii_case("websocket"));
-    SOCKETS.iter().copied().find(|row| upgrade && (row.matches)(head))
+    let asked = ws::asked(head);
+    SOCKETS.iter().copied().find(|row| asked && (row.matches)(head))
 }
 
 /// OpenAI Responses over WebSocket: the same events, one a message; many turns a socket.

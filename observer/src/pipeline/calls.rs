@@ -103,9 +103,9 @@ impl Calls {
         self.open.is_empty() && self.sockets.is_empty()
     }
 
-    /// A socket on which no call is open: what the server says now belongs to none yet.
+    /// Sockets on which no call is open: what the server says now belongs to none yet.
     pub(super) fn idle_socket(&self) -> bool {
-        self.open.is_empty() && self.sockets.iter().any(Socket::idle)
+        self.open.is_empty() && !self.sockets.is_empty() && self.sockets.iter().all(Socket::idle)
     }
 
     /// A request is open whose body is still to tell whether it is a call.

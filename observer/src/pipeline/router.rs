@@ -12,7 +12,7 @@ use crate::dialect::prompt::PromptScan;
 use crate::dialect::{self, Dialect, RequestFacts, Row, Utterance, unknown};
 use crate::ledger::{Audience, Happening, Opening, Stream, StreamNo};
 use crate::limits;
-use crate::proto::{End, ExchangeId, Message, RequestHead, ResponseHead, Sink, body};
+use crate::proto::{End, ExchangeId, Message, RequestHead, ResponseHead, Sink, body, ws};
 use crate::spans;
 use crate::units::{Moment, Ns};
 
@@ -185,7 +185,7 @@ impl<'a, 'e> Router<'a, 'e> {
     fn tell_socket(&mut self, index: usize, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
         let Some(socket) = self.calls.sockets.get_mut(index) else { return };
         match message {
-            Message::Response(head) if head.status == 101 => socket.opened(head),
+            Message::Response(head) if ws::granted(&socket.head, head) => socket.opened(head),
             // Refused: a call like any other, and this is its answer.
             Message::Response(_) => {
                 let socket = self.calls.sockets.swap_remove(index);

@@ -8,6 +8,8 @@ use observer::proto::{Closing, ExchangeId, Protocol, Row, Salt, Sink, recognise}
 use observer::units::{Direction, LossCause, Moment, Ns};
 use serde_json::Value;
 
+use crate::loss::{self, Losses, Overhear};
+
 /// What listens to the parser and writes down what it heard, one JSON value a line. It must not depend on how bodies are
 /// cut: join neighbouring pieces (`Lines::join`).
 pub trait Transcript: Sink {
@@ -64,16 +66,16 @@ impl Lines {
     }
 }
 
-type Make = fn() -> Box<dyn Transcript>;
+pub type Make = fn() -> Box<dyn Transcript>;
 
 /// One case as read from its folder.
-struct Case {
+pub struct Case {
     folder: PathBuf,
     /// In the order in which the parties spoke.
-    turns: Vec<(Direction, Vec<u8>)>,
+    pub turns: Vec<(Direction, Vec<u8>)>,
     close: Closing,
     /// The connection is joined in the middle.
-    late: bool,
+    pub late: bool,
     /// The dialect expects JSON to be a stream of texts.
     json_stream: bool,
     /// What is said depends on what was said before, so that losing a part changes how the rest is put together.
@@ -82,20 +84,20 @@ struct Case {
 
 /// How a run differs from feeding every turn whole.
 #[derive(Clone)]
-struct Run {
-    name: String,
+pub struct Run {
+    pub name: String,
     /// Cuts each turn's bytes.
-    cut: Cut,
+    pub cut: Cut,
     /// Each piece is a call of its own (else each turn is one call).
-    calls: bool,
+    pub calls: bool,
     /// Bytes of the turns, counted through, that are lost; and whether their number is told.
-    gap: Option<(usize, usize, bool)>,
+    pub gap: Option<(usize, usize, bool)>,
     /// A further exchange follows.
-    trailing: bool,
+    pub trailing: bool,
 }
 
 #[derive(Clone)]
-enum Cut {
+pub enum Cut {
     Whole,
     Bytes,
     Random(u64),
@@ -118,19 +120,22 @@ pub fn run(group: &str, make: Make) {
 
 fn check(case: &Case, make: Make) {
     let whole = Run { name: "whole".into(), cut: Cut::Whole, calls: false, gap: None, trailing: false };
-    let (expected, open) = drive(case, &whole, make);
+    let (expected, open, _) = drive(case, &whole, make);
     bless_or_compare(case, &expected);
     for run in cuts(case, &whole) {
-        compare(case, &run.name, &expected, &drive(case, &run, make).0);
+        let (got, _, losses) = drive(case, &run, make);
+        compare(case, &run.name, &expected, &got);
+        assert!(case.late || losses.gaps.is_empty(), "{}: {}: a gap where nothing is missing", case.name(), run.name);
     }
     if open {
         let run = Run { name: "trailing exchange".into(), trailing: true, ..whole.clone() };
-        let (got, _) = drive(case, &run, make);
+        let (got, ..) = drive(case, &run, make);
         let kept = &got[..expected.len().min(got.len())];
         compare(case, &run.name, &expected, kept);
         assert!(got.len() > expected.len(), "{}: the exchange after it was not seen", case.name());
     }
     check_gaps(case, &expected, make);
+    loss::check_payloads(case, &expected, make);
 }
 
 fn cuts(case: &Case, whole: &Run) -> Vec<Run> {
@@ -151,7 +156,8 @@ fn cuts(case: &Case, whole: &Run) -> Vec<Run> {
 }
 
 /// Loses a part of the case: no event may come out changed. In a case whose lines depend on those before them, a line may be put
-/// together otherwise, but says nothing that was not said.
+/// together otherwise, but says nothing that was not said. What is missing is told by its cause, and an exchange of which nothing
+/// is told is as it would have been.
 fn check_gaps(case: &Case, expected: &[Value], make: Make) {
     let total: usize = case.turns.iter().map(|(_, bytes)| bytes.len()).sum();
     // A lost request shifts the ordinals of those after it.
@@ -172,7 +178,8 @@ fn check_gaps(case: &Case, expected: &[Value], make: Make) {
             gap: Some((at, length, index % 5 != 0)),
             trailing: false,
         };
-        let (listener, heard) = (make(), drive(case, &run, make).0);
+        let (listener, (heard, _, losses)) = (make(), drive(case, &run, make));
+        losses.check(case, &run, &heard, expected);
         for line in heard.iter().filter(|line| listener.survives_only_whole(line)) {
             let in_parts = || case.context && said_in_parts(line, &heard, expected, case);
             let true_still = known.contains(&anonymous(line)) || in_parts();
@@ -204,28 +211,29 @@ fn said_in_parts(line: &Value, heard: &[Value], expected: &[Value], case: &Case)
     }
 }
 
-/// What was heard, and whether the connection could go on when it was closed.
-fn drive(case: &Case, run: &Run, make: Make) -> (Vec<Value>, bool) {
-    let mut transcript = make();
+/// What was heard, whether the connection could go on when it was closed, and what was told of loss.
+pub fn drive(case: &Case, run: &Run, make: Make) -> (Vec<Value>, bool, Losses) {
+    let mut transcript = Overhear::new(make());
     let mut driver = Driver { parser: case.parser(), now: 0, gap: run.gap };
     if case.late {
         for direction in [Direction::Write, Direction::Read] {
             let gap = Chunk::Gap { bytes: None, cause: LossCause::LateAttach };
-            driver.push(direction, gap, false, transcript.as_mut());
+            driver.push(direction, gap, false, &mut transcript);
         }
     }
     for (direction, bytes) in &case.turns {
-        driver.turn(*direction, bytes, run, transcript.as_mut());
+        driver.turn(*direction, bytes, run, &mut transcript);
         case.hint(driver.parser.as_mut());
     }
     let open = !driver.parser.dead() && case.ends_between_exchanges(make);
     if run.trailing {
         let (request, answer) = case.after();
-        driver.turn(Direction::Write, request, run, transcript.as_mut());
-        driver.turn(Direction::Read, answer, run, transcript.as_mut());
+        driver.turn(Direction::Write, request, run, &mut transcript);
+        driver.turn(Direction::Read, answer, run, &mut transcript);
     }
-    driver.parser.close(case.close, Moment::default(), transcript.as_mut());
-    (transcript.lines(), open)
+    driver.parser.close(case.close, Moment::default(), &mut transcript);
+    let (lines, losses) = transcript.finish();
+    (lines, open, losses)
 }
 
 struct Driver {
@@ -236,13 +244,13 @@ struct Driver {
 
 impl Driver {
     /// Feeds one turn, cut as the run says, without the bytes that are lost.
-    fn turn(&mut self, direction: Direction, bytes: &[u8], run: &Run, sink: &mut dyn Transcript) {
+    fn turn(&mut self, direction: Direction, bytes: &[u8], run: &Run, sink: &mut Overhear) {
         self.now += 1;
         let (before, lost, after) = self.lose(bytes);
         for (part, begins) in [(before, true), (after, false)] {
             if !begins && lost > 0 {
                 let told = self.gap.is_some_and(|(.., told)| told).then_some(lost as u64);
-                self.push(direction, Chunk::Gap { bytes: told, cause: LossCause::RingFull }, run.calls, sink);
+                self.push(direction, Chunk::Gap { bytes: told, cause: loss::CAUSE }, run.calls, sink);
             }
             for piece in run.cut.pieces(part) {
                 self.push(direction, Chunk::Data(piece), run.calls, sink);
@@ -250,11 +258,11 @@ impl Driver {
         }
     }
 
-    fn push(&mut self, direction: Direction, chunk: Chunk<'_>, new_call: bool, sink: &mut dyn Transcript) {
+    fn push(&mut self, direction: Direction, chunk: Chunk<'_>, new_call: bool, sink: &mut Overhear) {
         self.now += u64::from(new_call);
         let at = Moment { read: Ns(self.now), arrival: None, call: self.now };
         self.parser.push(direction, chunk, at, sink);
-        sink.json_streams().into_iter().for_each(|exchange| self.parser.expect_json_stream(exchange));
+        sink.inner.json_streams().into_iter().for_each(|exchange| self.parser.expect_json_stream(exchange));
     }
 
     /// Takes the lost part out of a turn.
@@ -337,7 +345,7 @@ impl Case {
         }
     }
 
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         self.folder.iter().rev().take(2).map(|part| part.to_string_lossy()).collect::<Vec<_>>().join(" of ")
     }
 
@@ -357,7 +365,7 @@ impl Case {
         (1..16).filter(|_| self.json_stream).for_each(|id| parser.expect_json_stream(ExchangeId(id)));
     }
 
-    fn row(&self) -> &'static Row {
+    pub fn row(&self) -> &'static Row {
         let row = self.turns.iter().find_map(|(direction, bytes)| recognise(*direction, bytes).1);
         row.unwrap_or_else(|| panic!("{}: no protocol recognises it", self.name()))
     }

@@ -152,3 +152,53 @@ fn curl_speaks_http2() {
     let ledger = found.get("curl:7").unwrap();
     assert_eq!((ledger.protocol.as_str(), ledger.outcome.as_deref(), ledger.chunks), ("h2", Some("complete"), 7));
 }
+
+/// Five sockets of one connection (RFC 8441), each with two turns: hyper-h2 and `websockets` on Python's TLS, Node's server.
+#[test]
+fn websockets_over_http2_are_told_apart() {
+    if skipped() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (_server, port) = server(dir.path());
+    let python = places::sdks().unwrap().join("venv/bin/python");
+    let daemon = Daemon::start().unwrap();
+    let models = ["a:5", "b:9", "c:14", "d:20", "cancel:50"];
+    let client = Command::new(python)
+        .arg(places::programs().join("http2_socket.py"))
+        .args([port.as_str(), dir.path().join("ca.pem").to_str().unwrap()])
+        .args(models)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = client.id();
+    let said = client.wait_with_output().unwrap();
+    assert!(said.status.success());
+    let heard: Vec<Value> =
+        String::from_utf8(said.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(heard.len(), models.len());
+    let mut found = Vec::new();
+    let _ = wait_for("the turns' ends", Duration::from_secs(30), || {
+        let streams = daemon.streams().ok()?;
+        found = streams.into_iter().filter(|ledger| ledger.pid == pid && ledger.outcome.is_some()).collect::<Vec<_>>();
+        (found.len() >= 2 * models.len() - 1).then_some(())
+    });
+    for line in heard {
+        let model = line["end"].as_str().unwrap();
+        let mut turns: Vec<&Ledger> = found.iter().filter(|l| l.request_model.as_deref() == Some(model)).collect();
+        turns.sort_by(|a, b| a.started.cmp(&b.started));
+        let words = line["words"].as_array().unwrap();
+        assert_eq!(turns.len(), words.len(), "{model}");
+        for (ledger, words) in turns.into_iter().zip(words) {
+            let kind = (ledger.protocol.as_str(), ledger.api.as_str(), ledger.status, ledger.lost.bytes);
+            assert_eq!(kind, ("websocket", "openai.realtime", Some(200), Some(0)), "{ledger:?}");
+            assert!(ledger.notes.is_empty() && ledger.first_seconds.visible.is_some(), "{ledger:?}");
+            if model.starts_with("cancel") {
+                assert!(ledger.outcome.as_deref() == Some("client_cancel") && ledger.chunks >= 3, "{ledger:?}");
+            } else {
+                assert_eq!((ledger.outcome.as_deref(), Some(ledger.chunks)), (Some("complete"), words.as_u64()));
+                assert_eq!(ledger.visible_chars, 5 * ledger.chunks, "{model}");
+            }
+        }
+    }
+}

@@ -243,3 +243,62 @@ fn an_answer_that_began_before_us_is_timed_beside_a_call_that_is_seen_whole() {
     assert_eq!((new.api, new.chunks, new.outcome), ("openai.chat", 1, Some(Outcome::Complete)));
     assert!(new.notes.contains(&"late_attach") && new.firsts.visible.is_some(), "{:?}", new.notes);
 }
+
+/// A WebSocket on a stream (RFC 8441) carries calls like any other, beside a call over HTTP/2.
+#[test]
+fn a_socket_on_a_stream_carries_turns() {
+    let mut peers = Peers::new();
+    let fields = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":path", "/v1/realtime?model=gpt-r"),
+        (":authority", "api.openai.com"),
+    ];
+    let head = peers.client.encode(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    peers.script.write(frame(1, 4, 1, &head)).wait_ms(5);
+    let granted = peers.server.encode([(&b":status"[..], &b"200"[..])]);
+    peers.script.read(frame(1, 4, 1, &granted));
+    let says = |text: &str| {
+        let mut message = vec![0x81, u8::try_from(text.len()).unwrap()];
+        message.extend(text.as_bytes());
+        frame(0, 0, 1, &message)
+    };
+    let asks = |text: &str| {
+        let mut message = vec![0x81, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
+        message.extend(text.as_bytes());
+        frame(0, 0, 1, &message)
+    };
+    for _ in 0..2 {
+        peers.script.wait_ms(50).write(asks(r#"{"type":"response.create"}"#)).wait_ms(20);
+        peers.script.read(says(r#"{"type":"response.created","response":{"id":"resp_1"}}"#)).wait_ms(10);
+        peers.script.read(says(r#"{"type":"response.output_text.delta","delta":"Hi"}"#)).wait_ms(10);
+        peers.script.read(says(r#"{"type":"response.done","response":{"status":"completed"}}"#));
+    }
+    peers.chat(3).answer(3).say(3, "there").done(3);
+    let run = peers.run();
+    assert_eq!(run.outcomes(), ["complete", "complete", "complete"]);
+    let turns: Vec<&Entry> = run.pipeline.book().ended().filter(|entry| entry.protocol == "websocket").collect();
+    assert_eq!(turns.len(), 2);
+    assert_ne!(turns[0].id, turns[1].id);
+    for entry in turns {
+        assert_eq!((entry.api, entry.status, entry.visible_chars), ("openai.realtime", Some(200), 2));
+        assert_eq!(entry.request.as_ref().unwrap().model.as_deref(), Some("gpt-r"));
+        close_to(entry.firsts.visible, 30.0 * MS);
+    }
+}
+
+/// Refused, it is a call that failed; without a model behind its path, it is nobody's.
+#[test]
+fn a_socket_that_is_refused_on_a_stream_is_a_failed_call() {
+    for (path, status, calls) in [("/v1/realtime?model=m", "401", 1), ("/chat/room", "200", 0)] {
+        let mut peers = Peers::new();
+        let fields = [(":method", "CONNECT"), (":protocol", "websocket"), (":path", path), (":authority", "h")];
+        let head = peers.client.encode(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        peers.script.write(frame(1, 4, 1, &head)).wait_ms(5);
+        let answer = peers.server.encode([(&b":status"[..], status.as_bytes())]);
+        peers.script.read(frame(1, 4, 1, &answer)).read(frame(0, 1, 1, b"{}")).close();
+        let run = peers.run();
+        let seen: Vec<_> = run.pipeline.book().ended().map(|entry| entry.status).collect();
+        assert_eq!(seen, vec![Some(401); calls], "{path}");
+    }
+}

@@ -201,6 +201,11 @@ impl Framer {
         self.call.is_none()
     }
 
+    /// Whether the place is being looked for.
+    pub(super) fn hunting(&self) -> bool {
+        matches!(self.at, At::Hunt)
+    }
+
     /// Whether the place was lost once.
     pub(super) fn hurt(&self) -> bool {
         self.hurt

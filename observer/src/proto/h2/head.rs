@@ -4,6 +4,7 @@
 use crate::limits::HTTP2_HEADERS;
 use crate::proto::content::{Coding, codings};
 use crate::proto::headers::{self, Credential, Salt, Target};
+use crate::proto::ws::PROTOCOL;
 use crate::proto::{RequestHead, ResponseHead};
 use crate::units::Direction;
 
@@ -14,6 +15,8 @@ pub(super) enum Field {
     /// With the credential of its query.
     Path(Target, Credential),
     Authority(String),
+    /// Of an extended CONNECT: what the stream is to speak (RFC 8441).
+    Protocol(String),
     Status(Option<u16>),
     /// A header on our list.
     Kept(String, String),
@@ -34,6 +37,7 @@ pub(super) fn field(direction: Direction, name: &[u8], value: &[u8], salt: &Salt
             let target = headers::target(&String::from_utf8_lossy(value), &mut credential, salt);
             Field::Path(target, credential)
         }
+        (Direction::Write, PROTOCOL) => Field::Protocol(headers::value(value)),
         (Direction::Write, ":authority" | "host") => Field::Authority(headers::host(value)),
         (Direction::Write, name) if headers::kept_request(name) => Field::Kept(name.into(), headers::value(value)),
         (Direction::Write, name) => {
@@ -50,6 +54,7 @@ pub(super) struct Fields {
     pub(super) method: Option<String>,
     target: Option<Target>,
     authority: Option<String>,
+    protocol: Option<String>,
     pub(super) status: Option<u16>,
     headers: Vec<(String, String)>,
     credential: Credential,
@@ -68,6 +73,7 @@ impl Fields {
                 self.credential.merge(*credential);
             }
             Some(Field::Authority(host)) => set(&mut self.authority, host),
+            Some(Field::Protocol(protocol)) => set(&mut self.protocol, protocol),
             Some(Field::Status(Some(status))) => set(&mut self.status, status),
             Some(Field::Kept(name, value)) if self.headers.len() < HTTP2_HEADERS => {
                 self.headers.push((name.clone(), value.clone()));
@@ -85,7 +91,10 @@ impl Fields {
     }
 
     /// The head of a request; its path is empty if not known.
-    pub(super) fn request(self) -> RequestHead {
+    pub(super) fn request(mut self) -> RequestHead {
+        if let Some(protocol) = self.protocol {
+            self.headers.push((PROTOCOL.to_owned(), protocol));
+        }
         let target = self.target.unwrap_or_default();
         RequestHead {
             method: self.method.unwrap_or_default(),

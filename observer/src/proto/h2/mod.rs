@@ -1,5 +1,5 @@
 //! HTTP/2: both directions of one connection, each stream an exchange. Reads only: windows, settings, pings and
-//! priorities concern the peers alone.
+//! priorities concern the peers alone. A stream may turn into a WebSocket (RFC 8441): then `ws` reads it.
 //!
 //! What is lost stays with those it may concern. Inside a payload, a hole is counted down and belongs to its stream. A
 //! hole that swallows the head of a frame may have hit any stream: each is told of a gap, header blocks may be missing,
@@ -11,6 +11,7 @@ mod head;
 mod hpack;
 mod huffman;
 mod sniff;
+mod stream;
 mod streams;
 mod window;
 
@@ -55,7 +56,7 @@ struct Half {
     payload: Vec<u8>,
     /// Bytes of that are missing.
     torn: bool,
-    /// Why the place was lost last.
+    /// Why the place, or a block, was lost last.
     cause: Option<LossCause>,
     /// That the table is not whole was said.
     told: bool,
@@ -77,7 +78,7 @@ impl Protocol for Http2 {
         match chunk {
             Chunk::Gap { cause: LossCause::LateAttach, .. } if self.half(direction).framer.untouched() => {
                 self.half(direction).lose();
-                self.streams.blind();
+                self.streams.blind(LossCause::LateAttach);
                 note(at, "late_attach", sink);
             }
             Chunk::Gap { bytes, cause } => {
@@ -161,19 +162,25 @@ impl Http2 {
         note(at, "late_attach", sink);
         self.requests.lose();
         self.requests.framer.skip_preface();
-        self.streams.blind();
+        self.streams.blind(LossCause::LateAttach);
         self.responses.lose();
     }
 
     fn data(&mut self, direction: Direction, mut input: &[u8], at: Moment, sink: &mut dyn Sink) {
         while !self.dead {
+            let missed = direction == Direction::Read && !input.is_empty();
             let streams = &self.streams;
             let half = match direction {
                 Direction::Write => &mut self.requests,
                 Direction::Read => &mut self.responses,
             };
             match half.framer.next(&mut input, at, &|frame| expects(streams, direction, frame)) {
-                Ok(Step::More) => return,
+                Ok(Step::More) => {
+                    if missed && half.framer.hunting() {
+                        self.streams.unsure();
+                    }
+                    return;
+                }
                 Ok(Step::Payload(frame, bytes)) => self.payload(direction, frame, bytes, at, sink),
                 Ok(Step::End(frame)) => self.frame(direction, frame, at, sink),
                 Err(_) if half.framer.hurt() => {
@@ -240,7 +247,8 @@ impl Http2 {
             frame::CONTINUATION => self.go_on(direction, frame, &payload, torn, at, sink),
             frame::RST_STREAM if direction == Direction::Write => self.streams.end(End::LocalClosed, out),
             frame::RST_STREAM => {
-                if let Some(reason) = code(&payload).and_then(reset) {
+                let code = if torn { None } else { code(&payload) };
+                if let Some(reason) = code.map_or(Some("reset_unknown"), reset) {
                     self.streams.note(reason, out);
                 }
                 self.streams.end(End::Reset, out);
@@ -343,7 +351,8 @@ impl Http2 {
             // Trailers of a request from before our time, it seems.
             (None, false) if !fields.unknown => {}
             _ => {
-                self.streams.unheard(first.stream);
+                let cause = self.requests.cause.unwrap_or(LossCause::LateAttach);
+                self.streams.unheard(first.stream, cause);
                 note(out.at, "lost_request_head", out.sink);
             }
         }
@@ -358,7 +367,10 @@ impl Http2 {
             Hole::In(frame, lost) if frame.kind == frame::DATA => {
                 self.streams.gap(direction, Some(lost), cause, &mut Out { id: frame.stream, at, sink });
             }
-            Hole::In(..) => half.torn = true,
+            Hole::In(..) => {
+                half.torn = true;
+                half.cause = Some(cause);
+            }
         }
     }
 
@@ -370,7 +382,7 @@ impl Http2 {
         half.tell(at, sink);
         self.streams.gap_in_all(direction, cause, at, sink);
         if direction == Direction::Write {
-            self.streams.blind();
+            self.streams.blind(cause);
         }
     }
 

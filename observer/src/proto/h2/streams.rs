@@ -1,14 +1,15 @@
 //! The streams of a connection: each an exchange, all independent of one another.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::frame::Frame;
 use super::head::Fields;
-use super::window::{self, Pair, Windows};
+use super::stream::{Answer, Shape, Stream};
+use super::window::{self, Windows};
+use crate::conn::Chunk;
 use crate::limits::{HTTP2_HELD, HTTP2_STREAMS, SSE_EVENT_HEAD};
 use crate::proto::body::Body;
-use crate::proto::{End, ExchangeId, Message, Note, RequestHead, ResponseHead, Sink};
+use crate::proto::{End, ExchangeId, Message, Note, RequestHead, ResponseHead, Sink, ws};
 use crate::units::{Direction, LossCause, Moment};
 
 /// The open streams.
@@ -18,33 +19,12 @@ pub(super) struct Streams {
     /// The highest stream the client has begun, and the lowest that we saw begin (0: none yet).
     last: u32,
     first: u32,
-    /// Requests may have been missed: an answer to none that we know is followed all the same.
-    blind: bool,
+    /// Requests may have been missed, for this reason: an answer to none that we know is followed all the same.
+    blind: Option<LossCause>,
     /// Streams whose request was seen to be lost, and those whose answer was adopted before: neither is begun twice.
-    unheard: BTreeSet<u32>,
+    unheard: BTreeMap<u32, LossCause>,
     adopted: BTreeSet<u32>,
     windows: Windows,
-}
-
-struct Stream {
-    /// `None` once the request is complete.
-    request: Option<Body>,
-    answer: Answer,
-    /// Nobody wants the bodies.
-    ignored: bool,
-    /// JSON is expected to be a stream of texts.
-    json_stream: bool,
-    /// Its end may lie among lost bytes.
-    unsure: bool,
-    windows: Pair,
-}
-
-enum Answer {
-    Waiting,
-    /// The head came, but what kind of body follows is among the fields that are not known: its first bytes (held until
-    /// they do) will tell.
-    Untold(ResponseHead, Moment, Vec<u8>),
-    Body(Body),
 }
 
 /// Where messages about one stream go.
@@ -55,7 +35,7 @@ pub(super) struct Out<'a> {
 }
 
 impl Out<'_> {
-    fn say(&mut self, message: Message<'_>) {
+    pub(super) fn say(&mut self, message: Message<'_>) {
         self.sink.message(ExchangeId(u64::from(self.id)), self.at, message);
     }
 
@@ -78,7 +58,7 @@ impl Streams {
     pub(super) fn unasked(&self, id: u32) -> bool {
         match self.open.get(&id) {
             Some(stream) => stream.request.is_some() && matches!(stream.answer, Answer::Waiting),
-            None => self.is_new(id) && !self.blind,
+            None => self.is_new(id) && self.blind.is_none(),
         }
     }
 
@@ -93,22 +73,22 @@ impl Streams {
     }
 
     /// The client began a stream, with what is not known.
-    pub(super) fn unheard(&mut self, id: u32) {
+    pub(super) fn unheard(&mut self, id: u32, cause: LossCause) {
         if self.unheard.len() < HTTP2_STREAMS {
-            self.unheard.insert(id);
+            self.unheard.insert(id, cause);
         }
     }
 
     /// Requests may be missing, and what was said of windows.
-    pub(super) fn blind(&mut self) {
-        self.blind = true;
+    pub(super) fn blind(&mut self, cause: LossCause) {
+        self.blind = Some(cause);
         self.windows.lose();
     }
 
     /// Whether an answer on this stream may be to a request that we missed.
     pub(super) fn may_adopt(&self, id: u32) -> bool {
-        let missed =
-            self.unheard.contains(&id) || (self.blind && (id > self.last || self.first == 0 || id < self.first));
+        let missed = self.unheard.contains_key(&id)
+            || (self.blind.is_some() && (id > self.last || self.first == 0 || id < self.first));
         id & 1 == 1 && missed && !self.open.contains_key(&id) && !self.adopted.contains(&id)
     }
 
@@ -121,9 +101,9 @@ impl Streams {
             self.make_room(out);
         }
         self.adopted.insert(out.id);
-        self.unheard.remove(&out.id);
+        let cause = self.unheard.remove(&out.id).or(self.blind).unwrap_or(LossCause::LateAttach);
         self.last = self.last.max(out.id);
-        self.open.insert(out.id, Stream::new(None, self.windows.open()));
+        self.open.insert(out.id, Stream::adopted(cause, self.windows.open()));
         out.say(Message::Request(&RequestHead { protocol: "h2", ..RequestHead::default() }));
         out.note("unknown_path");
         out.say(Message::RequestEnd { lost: true });
@@ -171,15 +151,20 @@ impl Streams {
             self.make_room(out);
         }
         let (codings, has_path, unknown) = (fields.codings(), fields.has_path(), fields.unknown);
-        let body = Body::request(codings.as_deref());
-        let stream = Stream::new(Some(body), self.windows.open());
-        self.open.insert(out.id, stream);
         let head = fields.request();
+        let asks = ws::asked(&head);
+        let windows = self.windows.open();
+        let stream =
+            if asks { Stream::asking(windows) } else { Stream::new(Some(Body::request(codings.as_deref())), windows) };
+        self.open.insert(out.id, stream);
         out.sink.message(ExchangeId(u64::from(out.id)), began, Message::Request(&head));
         match (codings, unknown) {
             (None, _) => out.say(Message::Note(Note { protocol: "content", reason: "unknown_coding" })),
             (_, true) => out.note(if has_path { "unknown_headers" } else { "unknown_path" }),
             _ => {}
+        }
+        if asks {
+            out.say(Message::RequestEnd { lost: false });
         }
     }
 
@@ -188,6 +173,9 @@ impl Streams {
         self.adopt(out);
         let Some(stream) = self.open.get_mut(&out.id) else { return };
         if !matches!(stream.answer, Answer::Waiting) {
+            if fields.unknown {
+                out.note("unknown_headers");
+            }
             return self.trailers(&fields.trailers(), out);
         }
         let (codings, unknown) = (fields.codings(), fields.unknown);
@@ -203,6 +191,9 @@ impl Streams {
         }
         if unknown {
             out.note("unknown_headers");
+        }
+        if stream.granted(&head, began, out) {
+            return self.said_on_socket(out);
         }
         if unknown && (head.content_type.is_none() || head.header("content-encoding").is_none()) {
             stream.answer = Answer::Untold(head, began, Vec::new());
@@ -240,6 +231,9 @@ impl Streams {
         if direction == Direction::Read {
             stream.unsure = false; // it goes on
         }
+        if stream.spoken(direction, Chunk::Data(bytes), out) {
+            return self.said_on_socket(out);
+        }
         let Some(bytes) = stream.told(direction, bytes, out) else { return };
         let ignored = stream.ignored;
         if let Some(body) = stream.body(direction).filter(|_| !ignored) {
@@ -255,6 +249,9 @@ impl Streams {
     /// Bytes of a body are missing.
     pub(super) fn gap(&mut self, direction: Direction, bytes: Option<u64>, cause: LossCause, out: &mut Out<'_>) {
         let Some(stream) = self.open.get_mut(&out.id) else { return };
+        if stream.spoken(direction, Chunk::Gap { bytes, cause }, out) {
+            return;
+        }
         if direction == Direction::Read {
             stream.tell(None, out);
         }
@@ -271,6 +268,11 @@ impl Streams {
         for id in ids {
             self.gap(direction, None, cause, &mut Out { id, at, sink });
         }
+        self.unsure();
+    }
+
+    /// Bytes went by that may be any stream's.
+    pub(super) fn unsure(&mut self) {
         self.open.values_mut().for_each(|stream| stream.unsure = true);
     }
 
@@ -278,6 +280,9 @@ impl Streams {
     pub(super) fn end_of(&mut self, direction: Direction, out: &mut Out<'_>) {
         let Some(stream) = self.open.get_mut(&out.id) else { return };
         match (direction, &stream.answer) {
+            // Without a word of goodbye.
+            (Direction::Write, Answer::Socket(_)) => self.end(End::LocalClosed, out),
+            (Direction::Read, Answer::Socket(_)) => self.end(End::PeerClosed, out),
             (Direction::Write, _) => stream.end_request(false, out),
             (Direction::Read, Answer::Waiting) => {
                 out.note("lost_response_head");
@@ -292,15 +297,22 @@ impl Streams {
 
     /// The block that would have been a stream's answer was lost. Behind an answer, it was trailers.
     pub(super) fn lost_block(&mut self, out: &mut Out<'_>) {
-        if self.open.get(&out.id).is_some_and(|stream| matches!(stream.answer, Answer::Waiting)) {
-            out.note("lost_response_head");
-            self.end(End::Lost, out);
+        match self.open.get(&out.id).map(|stream| &stream.answer) {
+            Some(Answer::Waiting) => {
+                out.note("lost_response_head");
+                self.end(End::Lost, out);
+            }
+            Some(_) => out.note("lost_trailers"),
+            None => {}
         }
     }
 
     /// A stream is over.
     pub(super) fn end(&mut self, end: End, out: &mut Out<'_>) {
         let Some(mut stream) = self.open.remove(&out.id) else { return };
+        if let Answer::Socket(socket) = &mut stream.answer {
+            return socket.close(end, out.at, out.sink);
+        }
         stream.end_request(true, out);
         let empty = matches!(&stream.answer, Answer::Untold(.., first) if first.is_empty());
         stream.tell(empty.then_some(Shape::Plain), out);
@@ -314,6 +326,17 @@ impl Streams {
             }
         }
         out.say(Message::End(end));
+    }
+
+    /// A WebSocket took some bytes: one that said goodbye has no further ones, and none may hold too much.
+    fn said_on_socket(&mut self, out: &mut Out<'_>) {
+        let Some(stream) = self.open.get(&out.id) else { return };
+        if stream.said_all() {
+            self.open.remove(&out.id);
+        } else if stream.held() > 8 * SSE_EVENT_HEAD && self.held() > HTTP2_HELD {
+            out.note("too_much_held");
+            self.end(End::Lost, out);
+        }
     }
 
     /// Every stream above `id` is over; one whose end may have been missed has ended somehow before.
@@ -348,89 +371,5 @@ impl Streams {
         let mut out = Out { id, at: out.at, sink: out.sink };
         out.note("too_many_streams");
         self.end(End::Lost, &mut out);
-    }
-}
-
-impl Stream {
-    fn new(request: Option<Body>, windows: Pair) -> Stream {
-        Stream { request, answer: Answer::Waiting, ignored: false, json_stream: false, unsure: false, windows }
-    }
-
-    fn body(&mut self, direction: Direction) -> Option<&mut Body> {
-        match (direction, &mut self.answer) {
-            (Direction::Write, _) => self.request.as_mut(),
-            (Direction::Read, Answer::Body(body)) => Some(body),
-            (Direction::Read, _) => None,
-        }
-    }
-
-    fn end_request(&mut self, lost: bool, out: &mut Out<'_>) {
-        let Some(mut body) = self.request.take() else { return };
-        if !lost && !self.ignored {
-            body.finish(&mut |message| out.say(message));
-        }
-        out.say(Message::RequestEnd { lost: lost || body.blind() });
-    }
-
-    /// What is to be read of a piece, with what was held back before it; `None`: it is held back too.
-    fn told<'b>(&mut self, direction: Direction, bytes: &'b [u8], out: &mut Out<'_>) -> Option<Cow<'b, [u8]>> {
-        let Answer::Untold(.., first) = &mut self.answer else { return Some(bytes.into()) };
-        if direction == Direction::Write {
-            return Some(bytes.into());
-        }
-        let mut held = std::mem::take(first);
-        held.extend_from_slice(bytes);
-        let Some(shape) = Shape::of(&held) else {
-            *first = held;
-            return None;
-        };
-        self.tell(shape, out);
-        Some(held.into())
-    }
-
-    /// Says a held-back answer. A body of which nothing is known (`None`) is not read: it may be compressed.
-    fn tell(&mut self, shape: Option<Shape>, out: &mut Out<'_>) {
-        let Answer::Untold(head, began, _) = &mut self.answer else { return };
-        if head.content_type.is_none() && shape == Some(Shape::Events) {
-            head.content_type = Some("text/event-stream".into());
-        }
-        let codings: Option<&[_]> = shape.map(|_| &[][..]);
-        let body = Body::response(head, codings, self.json_stream);
-        out.sink.message(ExchangeId(u64::from(out.id)), *began, Message::Response(head));
-        if head.status == 0 {
-            // What came before is missing: nothing that follows is the first of its kind.
-            out.say(Message::Gap { bytes: None, cause: LossCause::LateAttach });
-        }
-        self.answer = Answer::Body(body);
-    }
-
-    fn held(&self) -> usize {
-        let answer = match &self.answer {
-            Answer::Waiting => 0,
-            Answer::Untold(head, ..) => head.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
-            Answer::Body(body) => body.held(),
-        };
-        size_of::<Stream>() + answer + self.request.as_ref().map_or(0, Body::held)
-    }
-}
-
-/// What the first bytes of a body look like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    Events,
-    Plain,
-}
-
-impl Shape {
-    /// `None`: too few bytes; `Some(None)`: like nothing we know.
-    fn of(bytes: &[u8]) -> Option<Option<Shape>> {
-        const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b": "];
-        if FIELDS.iter().any(|field| bytes.starts_with(field)) {
-            return Some(Some(Shape::Events));
-        }
-        if FIELDS.iter().any(|field| field.starts_with(bytes)) {
-            return None;
-        }
-        Some(matches!(bytes, [b'{' | b'[', ..]).then_some(Shape::Plain))
     }
 }

@@ -1,4 +1,5 @@
 mod flow;
+mod socket;
 
 use proptest::prelude::*;
 

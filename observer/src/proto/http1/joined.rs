@@ -25,6 +25,7 @@ pub(super) fn join(salt: &Salt, bytes: &[u8]) -> Option<Box<dyn Protocol>> {
         ignored: false,
         json_stream: false,
         writing: false,
+        unsure: false,
     });
     parser.requests.skip();
     parser.responses = Half::default();

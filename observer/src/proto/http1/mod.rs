@@ -91,6 +91,8 @@ struct Exchange {
     json_stream: bool,
     /// The request is not complete.
     writing: bool,
+    /// Its answer may lie among lost bytes.
+    unsure: bool,
 }
 
 impl Protocol for Http1 {

@@ -69,6 +69,7 @@ impl Http1 {
             ignored: false,
             json_stream: false,
             writing: true,
+            unsure: false,
         });
         let body = Body::request(request.codings.as_deref());
         let unknown_coding = request.codings.is_none();

@@ -28,7 +28,11 @@ impl Http1 {
                 };
             }
             match &mut self.responses.state {
-                State::Skip => return,
+                State::Skip => {
+                    // Whose they are is not known: any that waits may have its answer here.
+                    let missed = !input.is_empty();
+                    return self.open.iter_mut().for_each(|open| open.unsure |= missed);
+                }
                 State::Head if self.open.is_empty() => return self.unasked(input, at, sink),
                 State::Head => match self.responses.head.take(&mut input, at) {
                     Ok(None) => return,
@@ -83,6 +87,8 @@ impl Http1 {
         let Some(open) = self.open.front() else { return };
         let (id, tunnel, json_stream) = (open.id, open.tunnel, open.json_stream);
         let (upgrade, ignored) = (open.upgrade, open.ignored);
+        // Behind a hole among the answers to several requests, nothing says whose this is.
+        let doubtful = open.unsure && self.open.len() > 1;
         let status = response.head.status;
         if matches!(status, 100..=199) && status != 101 {
             return; // an interim answer: the final one follows
@@ -90,6 +96,11 @@ impl Http1 {
         let body = Body::response(&response.head, response.codings.as_deref(), json_stream);
         self.responses.begin_body(response.framing, body);
         sink.message(id, self.responses.head.began, Message::Response(&response.head));
+        if doubtful {
+            self.note(id, at, "doubtful_answer", sink);
+        } else {
+            self.open.iter_mut().for_each(|open| open.unsure = false); // the others' come behind it
+        }
         if let Some(reason) = response.odd {
             self.note(id, at, reason, sink);
         }
@@ -141,11 +152,18 @@ impl Http1 {
         sink.message(open.id, at, Message::End(end));
     }
 
-    /// No exchange goes on.
+    /// No exchange goes on. One whose answer may have been missed has ended somehow before.
     pub(super) fn end_all(&mut self, end: End, at: Moment, sink: &mut dyn Sink) {
-        while !self.open.is_empty() {
+        while let Some(open) = self.open.front() {
+            let end = if open.unsure { End::Lost } else { end };
             self.end_response(end, at, sink);
         }
+    }
+
+    /// The place among the answers is lost, and with it whose comes next.
+    fn lose_place(&mut self) {
+        self.open.iter_mut().for_each(|open| open.unsure = true);
+        self.responses.skip();
     }
 
     /// Says that the request being written will not be seen whole; its bytes are still framed.
@@ -159,13 +177,13 @@ impl Http1 {
     pub(super) fn response_gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment, sink: &mut dyn Sink) {
         let asked = self.open.front().map(|open| open.id);
         match (&mut self.responses.state, asked) {
-            (State::Skip, _) => {}
+            (State::Skip, _) => self.lose_place(),
             (State::Head, None) => self.responses.skip(),
             (State::Head, Some(id)) => {
                 sink.message(id, at, Message::Gap { bytes, cause });
                 self.note(id, at, "lost_response_head", sink);
                 self.end_response(End::Lost, at, sink);
-                self.responses.skip();
+                self.lose_place();
             }
             (State::Body(framing, body), id) => {
                 self.responses.damaged = true;
@@ -174,9 +192,12 @@ impl Http1 {
                 body.gap(bytes, cause, &mut |message| sink.message(id, at, message));
                 if !in_place {
                     self.end_response(End::Lost, at, sink);
-                    self.responses.skip();
+                    self.lose_place();
                 } else if matches!(framing, Framing::Length(0)) {
                     self.end_response(End::Complete, at, sink);
+                } else if !matches!(framing, Framing::Length(_)) {
+                    // Its end may be missing, and what comes behind it.
+                    self.open.iter_mut().skip(1).for_each(|open| open.unsure = true);
                 }
             }
         }
@@ -184,12 +205,12 @@ impl Http1 {
 
     fn bad_response(&mut self, reason: &'static str, at: Moment, sink: &mut dyn Sink) {
         if self.responses.trial {
-            return self.responses.skip();
+            return self.lose_place();
         }
         if self.responses.damaged {
             // Our own loss is no error of the peer.
             self.end_response(End::Lost, at, sink);
-            return self.responses.skip();
+            return self.lose_place();
         }
         let id = self.open.front().map_or(ExchangeId::CONNECTION, |open| open.id);
         self.give_up(id, reason, at, sink);

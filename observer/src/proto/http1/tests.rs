@@ -458,3 +458,38 @@ fn what_was_asked_behind_an_upgrade_ends_with_it() {
     let said = talk.said();
     assert_eq!(said[said.len() - 3..], ["1: note upgraded", "1: Complete", "2: Lost"]);
 }
+
+/// What lay in a hole, or was passed over behind it, is our loss and not the peer's doing.
+#[test]
+fn an_answer_that_may_lie_in_a_hole_is_lost_and_not_refused() {
+    let ask = "GET /v1/models HTTP/1.1\r\nHost: h\r\n\r\n";
+    let whole = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let ends = |talk: &mut Talk, how| {
+        let said = talk.close(how).said();
+        said.into_iter()
+            .filter(|line| line.ends_with("Lost") || line.ends_with("Closed") || line.ends_with("Reset"))
+            .collect::<Vec<_>>()
+    };
+    // Both answers are in it.
+    let mut talk = Talk::new();
+    talk.write(ask.repeat(2)).gap(Direction::Read, Some(200));
+    assert_eq!(ends(&mut talk, Closing::Peer), ["1: Lost", "2: Lost"]);
+    // The second comes in pieces, none of which begins it.
+    let mut talk = Talk::new();
+    talk.write(ask.repeat(2))
+        .gap(Direction::Read, Some(20))
+        .read("TP/1.1 200 OK\r\n")
+        .read("Content-Length: 2\r\n\r\nok");
+    assert_eq!(ends(&mut talk, Closing::Reset), ["1: Lost", "2: Lost"]);
+    // In a stream whose end may be missing too.
+    let mut talk = Talk::new();
+    talk.write(ask.repeat(2)).read("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").gap(Direction::Read, None);
+    assert_eq!(ends(&mut talk, Closing::Peer), ["1: PeerClosed", "2: Lost"], "the first was told of its hole");
+    // One that is found is found, and what is asked later is not in doubt.
+    let mut talk = Talk::new();
+    talk.write(ask.repeat(3)).gap(Direction::Read, Some(20)).read(whole);
+    assert!(talk.said().contains(&"2: note doubtful_answer".to_owned()), "the second's or the third's");
+    let mut talk = Talk::new();
+    talk.write(ask).gap(Direction::Read, Some(20)).write(ask).read(whole).write(ask);
+    assert_eq!(ends(&mut talk, Closing::Peer), ["1: Lost", "3: PeerClosed"]);
+}

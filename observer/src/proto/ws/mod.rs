@@ -1,8 +1,8 @@
 //! WebSocket (RFC 6455), both directions of one socket. It begins where an HTTP/1.1 upgrade hands over (`http1`), on the
-//! same connection and as the same exchange.
+//! same connection and as the same exchange; or on a stream of HTTP/2 (`h2`), by an extended CONNECT (RFC 8441).
 //!
 //! # The seam to the dialects
-//! A socket is one exchange: `Request`, `RequestEnd`, `Response` (101), then what is said on it until `End`:
+//! A socket is one exchange: `Request`, `RequestEnd`, `Response` (101; over HTTP/2 2xx), then what is said on it until `End`:
 //!
 //! | message | what |
 //! |---|---|
@@ -29,7 +29,7 @@ pub use fuzz::fuzz;
 use deflate::{Agreed, Inflater};
 use frame::{BINARY, CLOSE, CONTINUATION, Frame, Framer, Hole, Step, TEXT, unmask};
 
-use super::{End, Event, EventKind, ExchangeId, Message, Note, ResponseHead, Sink};
+use super::{End, Event, EventKind, ExchangeId, Message, Note, RequestHead, ResponseHead, Sink};
 use crate::conn::Chunk;
 use crate::limits::{SSE_EVENT, SSE_EVENT_HEAD, SSE_IDLE};
 use crate::units::{Direction, LossCause, Moment};
@@ -72,6 +72,26 @@ struct Partial {
     said: bool,
     /// Why it will not be handed out.
     spoilt: Option<&'static str>,
+}
+
+/// The field of an extended CONNECT that names what the stream is to speak, as it stands among the kept headers.
+pub const PROTOCOL: &str = ":protocol";
+
+/// Whether a request asks for a WebSocket: an upgrade, or an extended CONNECT.
+#[must_use]
+pub fn asked(head: &RequestHead) -> bool {
+    let says = |name| head.header(name).is_some_and(|to| to.trim().eq_ignore_ascii_case("websocket"));
+    match head.method.as_str() {
+        "GET" => says("upgrade"),
+        "CONNECT" => says(PROTOCOL),
+        _ => false,
+    }
+}
+
+/// Whether this answer grants it.
+#[must_use]
+pub fn granted(asked: &RequestHead, answer: &ResponseHead) -> bool {
+    if asked.method == "CONNECT" { matches!(answer.status, 200..=299) } else { answer.status == 101 }
 }
 
 /// Whether a head says that the protocol changes to this one.

@@ -137,3 +137,51 @@ fn the_answer_to_a_request_that_was_lost_is_timed() {
     talk.stream(3).read(last(3));
     assert_eq!(talk.said(), ["3: status 200", "3: Complete"]);
 }
+
+/// What is missing is told where it is missing, for the reason it is.
+#[test]
+fn lost_blocks_are_told_with_their_cause() {
+    // The request's head: the answer is followed, and what came before it is missing as that is.
+    let mut talk = Talk::new();
+    let (head, answer) = (talk.head(1, frame::END_STREAM, GET), talk.answer(1, 0, STREAM));
+    talk.write(&head[..12]).gap(Direction::Write, Some(head.len() as u64 - 12)).read(answer);
+    let mut causes = Causes::default();
+    let at = talk.at();
+    talk.parser.push(Direction::Read, Chunk::Data(&event(1, 1)), at, &mut causes);
+    assert_eq!(causes.0, []);
+    let mut talk = Talk::new();
+    let head = talk.head(1, frame::END_STREAM, GET);
+    talk.write(&head[..12]).gap(Direction::Write, Some(head.len() as u64 - 12));
+    talk.parser.push(Direction::Read, Chunk::Data(&event(1, 1)), at, &mut causes);
+    assert_eq!(causes.0, [LossCause::RingFull]);
+    // Trailers, and a reset's reason.
+    let mut talk = Talk::new();
+    talk.get(1).get(3).stream(1).stream(3).said();
+    let trailers = talk.answer(1, frame::END_STREAM, &[("grpc-status", "13")]);
+    talk.read(&trailers[..10]).gap(Direction::Read, Some(trailers.len() as u64 - 10));
+    let reset = super::frame(3, 0, 3, [0, 0, 0, 2]);
+    talk.read(&reset[..10]).gap(Direction::Read, Some(3));
+    talk.read(super::frame(6, 0, 0, [0; 8]));
+    assert_eq!(
+        talk.said(),
+        ["0: note desynced", "1: note lost_trailers", "1: Complete", "3: note reset_unknown", "3: Reset"]
+    );
+    // Bytes that are passed over while the place is looked for may be any stream's.
+    let mut talk = Talk::new();
+    talk.gap(Direction::Read, None).get(1);
+    let answer = talk.answer(1, 0, STREAM);
+    talk.read(&answer[1..]).close(Closing::Peer);
+    assert_eq!(talk.said().last().map(String::as_str), Some("1: Lost"));
+}
+
+/// Why bytes are missing.
+#[derive(Default)]
+struct Causes(Vec<LossCause>);
+
+impl Sink for Causes {
+    fn message(&mut self, _: ExchangeId, _: Moment, message: Message<'_>) {
+        if let Message::Gap { cause, .. } = message {
+            self.0.push(cause);
+        }
+    }
+}
