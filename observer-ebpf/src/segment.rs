@@ -72,7 +72,7 @@ fn begin(state: &mut SockState, tcp: &Tcp, dir: u8) {
 fn recognise(ctx: &SkBuffContext, cookie: u64, state: &mut SockState, tcp: &Tcp, dir: u8) {
     let word = packet::load::<u64>(ctx, tcp.payload).unwrap_or(0);
     let ours = if dir == DIR_WRITE {
-        asks(word)
+        asks(word) || greets_socks(ctx, tcp)
     } else if state.stage == STAGE_MID {
         answers(word)
     } else {
@@ -205,6 +205,15 @@ fn asks(word: u64) -> bool {
 #[inline(always)]
 fn greets(word: u64) -> bool {
     word & !0x00ff_0000 == 0x0400_0000
+}
+
+/// SOCKS5: the version, the number of ways to authenticate, and the ways.
+#[inline(always)]
+fn greets_socks(ctx: &SkBuffContext, tcp: &Tcp) -> bool {
+    // Shorter than a word.
+    let Some(two) = packet::load::<u16>(ctx, tcp.payload) else { return false };
+    let [version, ways] = two.to_le_bytes();
+    version == 5 && ways > 0 && tcp.len == 2 + u32::from(ways)
 }
 
 /// Does what a server says in the middle look like an answer: TLS, a head, an event, or an HTTP chunk of such?

@@ -202,6 +202,9 @@ pub const TROUBLES: usize = 32;
 /// Pieces of a socket joined in the middle that tell nothing, before it is taken for plain text.
 pub const SOCKET_SNIFFS: u32 = 64;
 
+/// Pieces that a client sends to a proxy before what it wants to say: greeting, password, target, and a head in several parts.
+pub const TUNNEL_PIECES: u32 = 16;
+
 /// Most bytes of headers in one message of an AWS event stream: its specification's limit.
 pub const EVENTSTREAM_HEADERS: usize = 128 * 1024;
 

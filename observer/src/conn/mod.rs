@@ -13,6 +13,7 @@ pub mod testing;
 mod tests;
 pub mod tls;
 mod track;
+pub mod tunnel;
 
 use std::fmt;
 

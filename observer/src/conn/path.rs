@@ -60,6 +60,8 @@ impl Trouble {
 /// What the network did to a socket.
 #[derive(Clone, Debug, Default)]
 pub struct Path {
+    /// It ends at a proxy: what the network does behind that is not seen.
+    pub proxied: bool,
     /// Smoothed round-trip time, microseconds, and the least there was.
     pub srtt_us: Option<u32>,
     pub least_us: Option<u32>,

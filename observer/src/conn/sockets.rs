@@ -19,6 +19,8 @@ const IDLE_STEP: u64 = 1_000_000_000;
 pub enum Carries {
     /// Nothing has been said yet.
     Unknown,
+    /// The way to somebody behind a proxy is being made.
+    Tunnel,
     /// TLS.
     Tls,
     /// Anything else: plain text.
@@ -32,7 +34,7 @@ pub struct Socket {
     pub open: SockOpen,
     /// What it carries.
     pub carries: Carries,
-    /// Pieces looked at to tell.
+    /// Pieces looked at to tell; of a tunnel, those that the application sent.
     pub sniffed: u32,
     /// Bytes from the peer.
     pub read: Tcp,

@@ -8,6 +8,8 @@ use observer_common::sock::verdict_word;
 
 use super::join::{Join, Peer, Wire};
 use super::ring::Known;
+use crate::conn::tunnel;
+use crate::limits;
 use crate::record::{Attach, Record, Segment, Sock, SockInfo, SockOpen};
 use crate::units::{Direction, LossCause, Ns};
 
@@ -41,8 +43,10 @@ pub struct Socks {
 struct One {
     peer: Peer,
     attach: Attach,
-    /// It carries TLS; `None`: nothing was sent yet.
+    /// It carries TLS; `None`: nothing was sent yet but to a proxy.
     tls: Option<bool>,
+    /// Pieces that asked a proxy for a tunnel; `None`: it is no proxy that is spoken to.
+    tunnel: Option<u32>,
     /// Records of application data that were reported to the join.
     reported: u32,
     /// Bytes that were read.
@@ -152,6 +156,7 @@ impl One {
             peer,
             attach,
             tls: None,
+            tunnel: None,
             reported: 0,
             read: 0,
             sent: None,
@@ -201,8 +206,21 @@ impl One {
         hello
     }
 
+    /// What is sent is for a proxy; TLS may follow.
+    fn asks_proxy(&mut self, bytes: &[u8]) -> bool {
+        if self.tunnel.is_none() && tunnel::begins(bytes) {
+            self.tunnel = Some(0);
+        }
+        let Some(pieces) = &mut self.tunnel else { return false };
+        *pieces += 1;
+        !begins_tls(bytes) && *pieces <= limits::TUNNEL_PIECES
+    }
+
     fn said(&mut self, segment: &Segment<'_>, join: &mut Join) -> bool {
         let first = self.tls.is_none();
+        if first && self.asks_proxy(segment.bytes) {
+            return false;
+        }
         let tls = *self.tls.get_or_insert(begins_tls(segment.bytes));
         if !tls {
             return false;

@@ -178,6 +178,15 @@ impl Book {
         }
     }
 
+    /// Something about a connection became known: its calls are marked, also those that were over before.
+    pub fn note(&mut self, conn: &ConnKey, name: &'static str) {
+        let open = self.open.values_mut().map(|stream| &mut stream.entry);
+        let ended = self.ended.iter_mut().map(|(entry, _)| entry);
+        for entry in open.chain(ended).filter(|entry| entry.conn == *conn) {
+            entry.note(name);
+        }
+    }
+
     /// The protocol says that the call is over. A second end is ignored.
     pub fn end(&mut self, no: StreamNo, how: End, at: Ns, audience: &mut dyn Audience) {
         if let Some(mut stream) = self.open.remove(&no) {

@@ -6,6 +6,7 @@
 use super::calls::{Asked, Call, Calls, Doubt};
 use super::session::Env;
 use super::turns::Socket;
+use super::wire::BEHIND_PROXY;
 use crate::conn::Path;
 use crate::dialect::look::Look;
 use crate::dialect::prompt::PromptScan;
@@ -321,6 +322,9 @@ pub(super) fn begin(
     };
     let stream = env.book.begin(&opening, env.audience)?;
     if let Some(stream) = env.book.stream(stream) {
+        if env.path.is_some_and(|path| path.proxied) {
+            stream.mark(BEHIND_PROXY);
+        }
         env.links.began(stream.entry(), env.birth, env.path, env.audience);
         env.audience.overhear(stream.entry(), at, &Message::Request(head));
     }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use super::Pipeline;
+use super::wire::BEHIND_PROXY;
 use crate::conn::tls::{Facts, ShapeEnd, ShapeSeen};
 use crate::conn::{Path, Socket};
 use crate::dialect::{self, unknown};
@@ -159,6 +160,9 @@ impl<A: Audience> Pipeline<A> {
         let Some(stream) = self.book.stream(no) else { return };
         let birth = Birth { sock: Some(open.sock), at: open.at, older: open.attach == Attach::Mid };
         self.links.began(stream.entry(), birth, Some(path), &mut self.audience);
+        if path.proxied {
+            stream.mark(BEHIND_PROXY);
+        }
         for (bytes, at, first) in std::mem::take(&mut exchange.answer) {
             stream.record(bytes, wire(at), first, Some(path), &mut self.audience);
         }

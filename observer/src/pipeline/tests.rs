@@ -17,6 +17,7 @@ mod pressure;
 mod shape;
 mod sockets;
 mod timelines;
+mod tunnels;
 mod unknown;
 mod websockets;
 

@@ -1,12 +1,15 @@
 //! Sockets: segments in TCP order; plain text goes the way of any connection, TLS is looked at from outside.
 
 use super::Pipeline;
-use crate::conn::{Carries, Chunk, Path, Socket};
+use crate::conn::{Carries, Chunk, Path, Socket, tunnel};
 use crate::ledger::{Audience, Happening, LinkEnd};
 use crate::limits;
 use crate::proto::{Closing, Sniff, recognise};
 use crate::record::{Attach, Data, Joined, Segment, Sock, SockInfo, SockOpen};
 use crate::units::{Direction, Moment, Ns};
+
+/// The note of a call whose provider is behind a proxy: `remote` is the proxy's, and what the network did behind it nobody here sees.
+pub(super) const BEHIND_PROXY: &str = "through_a_proxy";
 
 impl<A: Audience> Pipeline<A> {
     /// A socket is followed from here on.
@@ -119,8 +122,13 @@ impl<A: Audience> Pipeline<A> {
         }
         self.shape_forget(joined.sock, self.now);
         self.with(&joined.conn, |conn, env| conn.state.joined(joined, env));
-        // Only now is its birth that of the socket.
-        self.with(&joined.conn, |_, env| env.links.joined(&env.key, env.birth, joined.peer));
+        // Only now is its birth that of the socket, and its path known.
+        self.with(&joined.conn, |_, env| {
+            env.links.joined(&env.key, env.birth, joined.peer);
+            if env.path.is_some_and(|path| path.proxied) {
+                env.book.note(&env.key, BEHIND_PROXY);
+            }
+        });
     }
 
     /// When the last byte of a read had arrived, where its socket is known.
@@ -168,9 +176,12 @@ fn on_way<A: Audience, R>(
         Direction::Write => write,
     };
     let done = act(tcp, &mut |chunk, at| {
-        if *carries == Carries::Unknown {
-            *carries = guess(open, direction, chunk, sniffed);
+        match *carries {
+            Carries::Unknown => *carries = guess(open, direction, chunk, sniffed),
+            Carries::Tunnel => *carries = through(direction, chunk, sniffed),
+            Carries::Tls | Carries::Plain => {}
         }
+        path.proxied |= *carries == Carries::Tunnel;
         match carries {
             Carries::Plain => jump |= pipeline.plain(open, path, direction, chunk, at),
             Carries::Tls => {
@@ -180,7 +191,8 @@ fn on_way<A: Audience, R>(
                     seen.into_iter().for_each(|seen| pipeline.shape(open, path, outside.tls.facts(), seen));
                 }
             }
-            Carries::Unknown => {}
+            // Of a tunnel, nothing is the provider's before the client has spoken through it.
+            Carries::Unknown | Carries::Tunnel => {}
         }
     });
     if jump {
@@ -196,6 +208,9 @@ fn guess(open: &SockOpen, direction: Direction, chunk: Chunk<'_>, sniffed: &mut 
     *sniffed += 1;
     if tls_head(bytes) {
         Carries::Tls
+    } else if direction == Direction::Write && tunnel::begins(bytes) {
+        *sniffed = 0;
+        Carries::Tunnel
     } else if open.attach == Attach::Born
         || *sniffed > limits::SOCKET_SNIFFS
         || direction == Direction::Write && matches!(recognise(direction, bytes).0, Sniff::Yes | Sniff::NeedMore)
@@ -203,6 +218,22 @@ fn guess(open: &SockOpen, direction: Direction, chunk: Chunk<'_>, sniffed: &mut 
         Carries::Plain
     } else {
         Carries::Unknown
+    }
+}
+
+/// What the tunnel carries, once the client speaks through it: until then it speaks to the proxy.
+fn through(direction: Direction, chunk: Chunk<'_>, sniffed: &mut u32) -> Carries {
+    let (Chunk::Data(bytes), Direction::Write) = (chunk, direction) else { return Carries::Tunnel };
+    *sniffed += 1;
+    if tls_head(bytes) {
+        Carries::Tls
+    } else if tunnel::begins(bytes) {
+        // Once more, with a password.
+        Carries::Tunnel
+    } else if recognise(direction, bytes).0 == Sniff::Yes || *sniffed > limits::TUNNEL_PIECES {
+        Carries::Plain
+    } else {
+        Carries::Tunnel
     }
 }
 

@@ -1,4 +1,4 @@
-//! A provider at the far end of a path that delays, loses and dies: two network namespaces and `path.py` between them.
+//! A provider at the far end of a path that delays, loses and dies: two network namespaces and `path.py` between them; or behind a proxy.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -79,6 +79,27 @@ impl Drop for Far {
         let _ = self.server.0.kill();
         drop(self.path.0.stdin.take());
         let _ = self.path.0.wait();
+    }
+}
+
+/// A proxy that connects clients to this host; it ends with its owner.
+pub struct Proxy {
+    pub port: u16,
+    _program: Stopped,
+}
+
+impl Proxy {
+    /// Starts `proxy.py`.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start(rig: &Rig) -> Result<Self> {
+        let mut command = Command::new(rig.clients.python());
+        command.arg(places::programs().join("proxy.py")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut program = Stopped(command.spawn()?);
+        let mut line = String::new();
+        BufReader::new(program.0.stdout.as_mut().context("no standard output")?).read_line(&mut line)?;
+        Ok(Proxy { port: line.trim().parse().context("proxy.py did not say its port")?, _program: program })
     }
 }
 

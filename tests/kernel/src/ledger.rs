@@ -37,6 +37,7 @@ pub struct Ledger {
     #[serde(deserialize_with = "count")]
     pub refusal_chars: u64,
     pub gaps: Gaps,
+    pub arrival_gaps: Gaps,
     pub stalls: Vec<Stall>,
     pub tokens: Tokens,
     pub finish_reason: Option<String>,

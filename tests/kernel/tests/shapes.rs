@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kernel_tests::cases::Expected;
+use kernel_tests::far::Proxy;
 use kernel_tests::rig::Rig;
 use kernel_tests::{places, skipped, wait_for};
 use provider::Options;
@@ -44,11 +45,18 @@ fn model(scenario: &str, n: usize) -> String {
 
 /// One program makes these calls one after the other: a model, and the host it asks. The shapes, when all so far have ended.
 fn shapes(rig: &Rig, calls: &[(String, &str)]) -> Vec<Value> {
+    shapes_with(rig, calls, &[])
+}
+
+/// The same, with more options for Java.
+fn shapes_with(rig: &Rig, calls: &[(String, &str)], options: &[String]) -> Vec<Value> {
     let hosts = rig.dir.path().join("hosts");
     std::fs::write(&hosts, HOSTS.map(|host| format!("127.0.0.1 {host}\n")).concat()).unwrap();
     let url = |host: &str| format!("https://{host}:{}", rig.provider.address().port());
     let mut java = Command::new("java");
-    java.arg(format!("-Djdk.net.hosts.file={}", hosts.display())).arg(places::programs().join("Shape.java"));
+    java.args(options)
+        .arg(format!("-Djdk.net.hosts.file={}", hosts.display()))
+        .arg(places::programs().join("Shape.java"));
     java.arg(url(HOSTS[0])).arg(rig.provider.ca().unwrap());
     java.args(calls.iter().map(|(model, host)| format!("{model}@{}", url(host))));
     let output = java.output().unwrap();
@@ -91,6 +99,21 @@ fn a_program_that_uses_two_hosts_by_turns_does_not() {
     let hops = rig.number("llm_failover_hops_total", &[]).unwrap();
     assert_eq!(hops, 0.0);
     rig.case("failover", "by shape alone: both hosts in use anyway", Expected::Withheld("both_in_use")).unwrap();
+}
+
+#[test]
+fn java_behind_a_proxy_is_seen_by_the_names_it_asks_for() {
+    let Some(rig) = rig() else { return };
+    let proxy = Proxy::start(&rig).unwrap();
+    let options = ["-Dhttps.proxyHost=127.0.0.1".to_owned(), format!("-Dhttps.proxyPort={}", proxy.port)];
+    let shapes = shapes_with(&rig, &[(model("steady", 0), HOSTS[0]), (model("steady", 1), HOSTS[1])], &options);
+    for (stream, host) in shapes.iter().zip(HOSTS.iter().rev()) {
+        assert_eq!(stream["server_address"], *host, "{stream}");
+        assert_eq!(stream["remote"]["port"], proxy.port, "{stream}");
+        assert!(stream["notes"].as_array().unwrap().contains(&"through_a_proxy".into()), "{stream}");
+        let p50 = stream["arrival_gaps"]["p50"].as_f64().unwrap();
+        assert!((0.015..0.03).contains(&p50), "{p50}: {stream}");
+    }
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! A TLS object and its socket: when bytes came, when they were read, and who is to blame for a silence.
 
+use std::net::SocketAddr;
+
 use super::*;
 use crate::conn::testing::Cable;
 use crate::record::{Confidence, JoinMethod, Joined};
 use crate::units::Ns;
 
 /// An application with a TLS object over a socket. Both clocks are set by hand.
-struct Pair {
+pub(super) struct Pair {
     cable: Cable,
     script: Script,
     /// Where in the list a record of neither belongs.
@@ -32,10 +34,14 @@ pub(super) fn record(plain: usize) -> Vec<u8> {
 }
 
 impl Pair {
-    /// The handshake is done and the request written, at 20 ms past second 1.
     fn new() -> Pair {
         let peer = "192.0.2.7:443".parse().unwrap();
-        let (mut cable, mut script) = (Cable::new(7, 99, peer), Script::new(7, 1));
+        Pair::over(Cable::new(7, 99, peer), peer)
+    }
+
+    /// Over this connection, the handshake is done and the request written, at 20 ms past second 1.
+    pub(super) fn over(mut cable: Cable, peer: SocketAddr) -> Pair {
+        let mut script = Script::new(7, 1);
         cable.write(hello("c ")).wait_ms(1).read(hello("s ")).wait_ms(1).write(record(52)).wait_ms(1);
         // Two tickets.
         cable.read(record(233)).read(record(233));
@@ -47,12 +53,12 @@ impl Pair {
     }
 
     /// A piece of the answer that arrives and is read at these milliseconds past second 1.
-    fn piece(&mut self, arrives: u64, read: u64, text: &str) {
+    pub(super) fn piece(&mut self, arrives: u64, read: u64, text: &str) {
         self.cable.at(Ns((1_000 + arrives) * MS_NS)).read(record(text.len()));
         self.script.at(Ns((1_000 + read) * MS_NS)).read(text);
     }
 
-    fn records(&self) -> Vec<Owned> {
+    pub(super) fn records(&self) -> Vec<Owned> {
         let joined = self.join.map(|join| (self.joined_at, Owned { record: Record::Joined(join), bytes: Vec::new() }));
         let own = self.cable.records().iter().chain(self.script.records()).map(|owned| (owned.at(), owned.clone()));
         let mut all: Vec<_> = own.chain(joined).collect();
