@@ -55,6 +55,10 @@ impl Activity {
         (any || self.missed.is_none_or(|at| at < since)).then_some(any)
     }
 
+    pub fn forgotten(&self) -> u64 {
+        self.acts.forgotten() + self.models.forgotten()
+    }
+
     pub fn held(&self) -> usize {
         self.acts.iter().map(|(_, acts)| acts.len()).sum::<usize>() + self.models.len()
     }

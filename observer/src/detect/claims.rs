@@ -106,6 +106,10 @@ impl Detector for Claims {
         let claims = self.seen.iter().map(|(_, claims)| claims.len()).sum::<usize>();
         self.live.len() + claims + self.turns.len() + self.activity.held()
     }
+
+    fn forgotten(&self) -> Option<u64> {
+        Some(self.live.forgotten() + self.seen.forgotten() + self.turns.forgotten() + self.activity.forgotten())
+    }
 }
 
 impl Claims {

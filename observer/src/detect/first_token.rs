@@ -133,6 +133,10 @@ impl Detector for FirstToken {
     fn held(&self) -> usize {
         self.silent.len() + self.tracks.iter().map(|(_, track)| 1 + track.window.len()).sum::<usize>()
     }
+
+    fn forgotten(&self) -> Option<u64> {
+        Some(self.tracks.forgotten() + self.silent.forgotten())
+    }
 }
 
 impl FirstToken {

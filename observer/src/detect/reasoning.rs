@@ -102,6 +102,10 @@ impl Detector for Reasoning {
     fn held(&self) -> usize {
         self.asked.len() + self.tracks.iter().map(|(_, track)| 1 + track.window.len()).sum::<usize>()
     }
+
+    fn forgotten(&self) -> Option<u64> {
+        Some(self.tracks.forgotten() + self.asked.forgotten())
+    }
 }
 
 impl Reasoning {

@@ -82,6 +82,11 @@ impl Detectors {
         self.running.iter_mut().for_each(|(_, detector)| detector.cpu(service, used, seconds));
     }
 
+    /// By detector, the keys it forgot since its tables were full.
+    pub fn forgotten(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.running.iter().filter_map(|(row, detector)| Some((row.name, detector.forgotten()?)))
+    }
+
     /// Every quota known.
     #[must_use]
     pub fn quota(&self) -> Vec<super::QuotaRow> {

@@ -114,6 +114,17 @@ impl Detector for Stale {
             + self.caches.len()
             + self.cliffs.len()
     }
+
+    fn forgotten(&self) -> Option<u64> {
+        Some(
+            self.results.forgotten()
+                + self.calls.forgotten()
+                + self.tools.forgotten()
+                + self.live.forgotten()
+                + self.caches.forgotten()
+                + self.cliffs.forgotten(),
+        )
+    }
 }
 
 impl Stale {

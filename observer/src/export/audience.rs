@@ -91,6 +91,9 @@ impl Metrics {
         let own = detect::DETECTORS.iter().flat_map(|row| row.metrics).filter_map(|name| metric_named(name));
         own.filter(|id| metric(*id).kind == Kind::Gauge).for_each(|id| store.clear(id));
         detectors.publish(now, &mut |sample| take(store, sample));
+        for (detector, keys) in detectors.forgotten() {
+            store.set_to(Id::DetectorForgotten, &[detector], keys as f64);
+        }
     }
 
     /// A call has been open for `seconds` by now: what is not counted yet is.

@@ -358,6 +358,8 @@ catalogue! {
         "Cases that a detector judged, whatever the verdict: its silence means something only where this grows.";
     DetectorWithheld = "llm_detector_withheld_total", Counter, NONE, &[closed("detector"), closed("reason")],
         "Cases that a detector could not judge, by reason.";
+    DetectorForgotten = "llm_detector_forgotten_total", Counter, NONE, &[closed("detector")],
+        "Names (of services, models, tools, conversations, keys …) and calls that a detector forgot, those of longest ago first, because a table of it was full.";
     Findings = "llm_findings_total", Counter, NONE, &[closed("detector"), closed("severity")],
         "Findings that were opened.";
     FindingsOpen = "llm_findings_open", Gauge, NONE, &[closed("detector"), closed("severity")],

@@ -15,6 +15,7 @@ mod clocks;
 mod failover;
 mod false_alarms;
 mod first_token;
+mod hostile;
 mod pressure;
 mod quota;
 mod reasoning;

@@ -720,6 +720,14 @@ impl Host {
         (self.seed >> 33) % below
     }
 
+    /// What came so far, in the order of time: for traffic that is too long to be held.
+    pub fn take(&mut self) -> Vec<Owned> {
+        self.calls.clear();
+        let mut records = std::mem::take(&mut self.records);
+        records.sort_by_key(Owned::at);
+        records
+    }
+
     /// Everything through the pipeline, in the order of time.
     pub fn run(mut self) -> Ran {
         let own = self.records.drain(..).map(|owned| (owned.at(), owned));

@@ -133,6 +133,10 @@ impl Detector for Chunks {
     fn held(&self) -> usize {
         self.live.len() + self.tracks.iter().map(|(_, track)| track.held()).sum::<usize>()
     }
+
+    fn forgotten(&self) -> Option<u64> {
+        Some(self.live.forgotten() + self.tracks.forgotten())
+    }
 }
 
 impl Chunks {

@@ -101,6 +101,10 @@ impl Detector for Failover {
             + self.talks.len()
             + self.outside.held()
     }
+
+    fn forgotten(&self) -> Option<u64> {
+        Some(self.places.forgotten() + self.open.forgotten() + self.talks.forgotten() + self.outside.forgotten())
+    }
 }
 
 impl Failover {

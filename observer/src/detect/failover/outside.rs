@@ -44,6 +44,10 @@ impl Outside {
         Outside { programs: Recent::new(limits::FAILOVER_PLACES) }
     }
 
+    pub fn forgotten(&self) -> u64 {
+        self.programs.forgotten()
+    }
+
     pub fn held(&self) -> usize {
         self.programs.iter().map(|(_, program)| program.attempts.len() + program.hosts.len()).sum()
     }

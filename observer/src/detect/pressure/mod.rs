@@ -113,6 +113,10 @@ impl Detector for Pressure {
         let each = |service: &Service| 1 + service.killed.len() + service.stale.len() + service.silences.held();
         self.services.iter().map(|(_, service)| each(service)).sum::<usize>() + self.pool.len()
     }
+
+    fn forgotten(&self) -> Option<u64> {
+        Some(self.services.forgotten() + self.pool.forgotten())
+    }
 }
 
 impl Pressure {

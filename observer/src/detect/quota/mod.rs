@@ -110,6 +110,10 @@ impl Detector for Quota {
     fn held(&self) -> usize {
         self.accounts.iter().map(|(_, a)| 1 + a.buckets.len() + a.clock.held() + a.refused.len()).sum()
     }
+
+    fn forgotten(&self) -> Option<u64> {
+        Some(self.accounts.forgotten())
+    }
 }
 
 impl Quota {

@@ -165,6 +165,10 @@ impl Detector for Retry {
     fn held(&self) -> usize {
         self.groups.len() + self.live.len() + self.services.len() + self.repaired.len()
     }
+
+    fn forgotten(&self) -> Option<u64> {
+        Some(self.groups.forgotten() + self.live.forgotten() + self.services.forgotten() + self.repaired.forgotten())
+    }
 }
 
 impl Retry {

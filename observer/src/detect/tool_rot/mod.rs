@@ -74,6 +74,10 @@ impl Detector for ToolRot {
         self.counted.len()
             + self.tools.iter().map(|(_, tool)| 1 + tool.calls.len() + tool.rejected.len()).sum::<usize>()
     }
+
+    fn forgotten(&self) -> Option<u64> {
+        Some(self.tools.forgotten() + self.counted.forgotten())
+    }
 }
 
 impl ToolRot {
