@@ -104,7 +104,8 @@ impl Daemon {
         child.wait().map(drop).context("cannot wait for the killed daemon")
     }
 
-    fn wait_for(&self, what: &str, patience: Duration, done: impl Fn(&Self) -> Result<bool>) -> Result<()> {
+    /// Waits until `done`; an error when the daemon ends or it takes too long.
+    pub fn wait_for(&self, what: &str, patience: Duration, done: impl Fn(&Self) -> Result<bool>) -> Result<()> {
         let deadline = Instant::now() + patience;
         loop {
             let now = done(self);

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use provider::log::Line;
@@ -58,6 +58,7 @@ fn check(errors: &mut Vec<String>) -> Result<String> {
     let seen = compare(&daemon, &provider, MODEL);
     gather("plain HTTP over IPv4", plain(&daemon, "127.0.0.1:0"));
     gather("plain HTTP over IPv6", plain(&daemon, "[::1]:0"));
+    gather("the wall clock", clock_set(&daemon, &provider));
     gather("probes", daemon.every_probe_is_well());
     gather("metrics", daemon.counts_a_complete_stream());
     gather("stop", daemon.stop(PATIENCE).and_then(|()| nothing_left(before)));
@@ -78,6 +79,37 @@ fn plain(daemon: &Daemon, listen: &str) -> Result<()> {
     let [stream] = found.as_slice() else { bail!("{} streams of {model}, not one", found.len()) };
     let port = stream.pointer("/remote/port").and_then(Value::as_u64);
     ensure!(port == Some(provider.address().port().into()), "the other end is {:?}", stream.get("remote"));
+    Ok(())
+}
+
+/// How far the wall clock is set, seconds.
+const STEP: u64 = 3_600;
+
+/// The wall clock is set while a call goes on, as only a machine of one's own allows: that is told, and the call takes no hour.
+fn clock_set(daemon: &Daemon, provider: &Provider) -> Result<()> {
+    let steps = |daemon: &Daemon| -> Result<Vec<Value>> {
+        let findings = daemon.inspect("findings")?;
+        Ok(findings.as_array().into_iter().flatten().filter(|one| one["kind"] == "host_step").cloned().collect())
+    };
+    ensure!(steps(daemon)?.is_empty(), "a step is told of a clock that nobody set: {:?}", steps(daemon)?);
+    let setting = thread::spawn(|| {
+        thread::sleep(Duration::from_millis(100));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() + STEP;
+        let status = Command::new("/bin/busybox").args(["date", "-s", &format!("@{now}")]).status()?;
+        anyhow::Ok(status.success())
+    });
+    exchange(provider)?;
+    ensure!(setting.join().is_ok_and(|set| set.unwrap_or(false)), "the clock cannot be set");
+    daemon.wait_for("the step as a finding", PATIENCE, |daemon| Ok(!steps(daemon)?.is_empty()))?;
+    let steps = steps(daemon)?;
+    let told = steps.first().and_then(|step| step.pointer("/inputs/step_seconds")?.as_f64());
+    // Less the part of the second that the command cuts off, and the time it takes.
+    let near = told.is_some_and(|told| (told - STEP as f64).abs() < 30.0);
+    ensure!(steps.len() == 1 && near, "{steps:?}");
+    let streams = daemon.inspect("streams")?;
+    let long = |stream: &&Value| stream["duration_seconds"].as_f64().is_none_or(|seconds| seconds > STEP as f64 / 2.0);
+    let bent = streams.as_array().into_iter().flatten().find(long);
+    ensure!(bent.is_none(), "the clock bent a duration: {bent:?}");
     Ok(())
 }
 
