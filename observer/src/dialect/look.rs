@@ -1,9 +1,11 @@
 //! Whether a request is what its path says, where the path is a word that ordinary applications use too (`/api/chat`): its
-//! body must look like the API's. Constant memory, in one pass, whatever comes first in the body.
+//! body must look like the API's. Constant memory, in one pass, whatever comes first in the body. Where that tells too little (an application's
+//! own chat has a model and messages as well), the answer must look like the API's too.
 
+use super::json::member;
 use super::json::scan::{Found, Scanner, Take, Want};
 use super::table::{Extra, Row};
-use crate::proto::RequestHead;
+use crate::proto::{RequestHead, ResponseHead};
 
 /// What a field says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +53,64 @@ struct Doubtful {
     wants: &'static [Want<Sign>],
     /// Name of the field that tells it.
     sign: &'static str,
+    /// Whether nobody else asks in this way, as the head shows. `None`: the body is proof enough.
+    sure: Option<fn(&RequestHead) -> bool>,
 }
 
 static DOUBTFUL: &[Doubtful] = &[
-    Doubtful { api: "ollama.chat", wants: OLLAMA_CHAT, sign: "model" },
-    Doubtful { api: "ollama.generate", wants: OLLAMA_GENERATE, sign: "model" },
-    Doubtful { api: "llama_cpp.completion", wants: LLAMA_CPP, sign: "prompt" },
-    Doubtful { api: "tgi.generate", wants: TGI, sign: "inputs" },
-    Doubtful { api: "sglang.generate", wants: SGLANG, sign: "text" },
+    Doubtful { api: "ollama.chat", wants: OLLAMA_CHAT, sign: "model", sure: Some(ollama) },
+    Doubtful { api: "ollama.generate", wants: OLLAMA_GENERATE, sign: "model", sure: Some(ollama) },
+    Doubtful { api: "llama_cpp.completion", wants: LLAMA_CPP, sign: "prompt", sure: None },
+    Doubtful { api: "tgi.generate", wants: TGI, sign: "inputs", sure: None },
+    Doubtful { api: "sglang.generate", wants: SGLANG, sign: "text", sure: None },
 ];
+
+/// At its own port or host, or of its own SDKs.
+fn ollama(head: &RequestHead) -> bool {
+    let host = head.host.as_deref().unwrap_or_default();
+    let agent = head.header("user-agent").unwrap_or_default();
+    host.ends_with(":11434") || host == "ollama.com" || host.ends_with(".ollama.com") || agent.starts_with(AGENT)
+}
+
+/// What the beginning of an answer says of a request that looks like the API's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is the API's.
+    Fits,
+    /// It is not.
+    Foreign,
+    /// Too little came.
+    Open,
+}
+
+/// By its head: the API answers in JSON, as a document or in lines.
+#[must_use]
+pub fn answer_head(head: &ResponseHead) -> Answer {
+    match head.content_type.as_deref() {
+        Some("application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/json") => Answer::Open,
+        // An empty body has no type, and behind a hole none may be known.
+        None => Answer::Open,
+        Some(_) => Answer::Foreign,
+    }
+}
+
+/// Longest beginning of an answer that is looked at: Ollama names the model and the time before all else.
+pub const ANSWER: usize = 512;
+
+/// By its first bytes. `whole`: nothing follows.
+#[must_use]
+pub fn answer_begins(bytes: &[u8], whole: bool) -> Answer {
+    let has = |name| member::text(bytes, name).is_some();
+    if (has("model") && has("created_at")) || has("error") {
+        return Answer::Fits;
+    }
+    match bytes.trim_ascii_start().first() {
+        None if whole => Answer::Fits, // what is not seen leaves the claim to the path
+        None => Answer::Open,
+        Some(b'{') if !whole && bytes.len() < ANSWER => Answer::Open,
+        Some(_) => Answer::Foreign,
+    }
+}
 
 fn doubtful(api: &str) -> Option<&'static Doubtful> {
     DOUBTFUL.iter().find(|doubtful| doubtful.api == api)
@@ -71,11 +122,22 @@ pub fn sign(api: &str) -> Option<&'static str> {
     doubtful(api).map(|doubtful| doubtful.sign)
 }
 
+/// A `user-agent` that puts a request of this API beyond doubt, where an answer is needed otherwise.
+#[must_use]
+pub fn agent(api: &str) -> Option<&'static str> {
+    doubtful(api)?.sure.map(|_| AGENT)
+}
+
+/// How the SDKs of Ollama begin to name themselves.
+const AGENT: &str = "ollama-";
+
 /// Looks at one request's body.
 pub struct Look {
     scanner: Box<Scanner<Sign>>,
     own: bool,
     foreign: bool,
+    /// The body is proof enough.
+    sure: bool,
 }
 
 impl Look {
@@ -87,12 +149,19 @@ impl Look {
         if head.header("content-encoding").is_some() || extras.iter().any(|extra| extra.fits(head)) {
             return None;
         }
-        Some(Look { scanner: Box::new(Scanner::new(doubtful.wants)), own: false, foreign: false })
+        let sure = doubtful.sure.is_none_or(|sure| sure(head));
+        Some(Look { scanner: Box::new(Scanner::new(doubtful.wants)), own: false, foreign: false, sure })
+    }
+
+    /// Whether a body that fits needs no answer that does.
+    #[must_use]
+    pub fn sure(&self) -> bool {
+        self.sure
     }
 
     /// A piece of the body.
     pub fn push(&mut self, bytes: &[u8]) {
-        let Look { scanner, own, foreign } = self;
+        let Look { scanner, own, foreign, .. } = self;
         scanner.push(bytes, &mut |sign, found| match sign {
             Sign::Own => *own |= matches!(found, Found::Text(_) | Found::Items(_) | Found::Close),
             Sign::Foreign => *foreign = true,
@@ -198,11 +267,65 @@ mod tests {
 
     #[test]
     fn every_sign_is_one() {
-        for Doubtful { api, wants, sign } in DOUBTFUL {
+        for Doubtful { api, wants, sign, .. } in DOUBTFUL {
             assert!(row(api).is_some(), "{api}");
-            let mut look = Look { scanner: Box::new(Scanner::new(wants)), own: false, foreign: false };
+            let mut look = Look { scanner: Box::new(Scanner::new(wants)), own: false, foreign: false, sure: true };
             look.push(format!("{{\"{sign}\":\"\"}}").as_bytes());
             assert!(look.fits(false), "{api}: {sign}");
+            let headers = agent(api).map(|agent| ("user-agent".to_owned(), agent.to_owned())).into_iter().collect();
+            let head = RequestHead { headers, ..RequestHead::default() };
+            assert!(Look::new(row(api).unwrap(), &head, &[]).unwrap().sure(), "{api}");
         }
+    }
+
+    #[test]
+    fn answers_of_the_api_and_near_misses() {
+        let head = |kind: &str| {
+            let content_type = (!kind.is_empty()).then(|| kind.to_owned());
+            answer_head(&ResponseHead { status: 200, content_type, ..ResponseHead::default() })
+        };
+        for kind in ["application/x-ndjson", "application/json", ""] {
+            assert_eq!(head(kind), Answer::Open, "{kind}");
+        }
+        for kind in ["text/event-stream", "text/plain", "text/html", "audio/mpeg", "text/x-component"] {
+            assert_eq!(head(kind), Answer::Foreign, "{kind}");
+        }
+        for (bytes, whole, expected) in [
+            (r#"{"model":"llama3.2","created_at":"2026-11-28T00:00:00Z","mess"#, false, Answer::Fits),
+            (r#"{"model":"llama3.2","created_at":"2026"#, false, Answer::Open),
+            (r#"{"model":"gpt-x","reply":"planted"}"#, true, Answer::Foreign),
+            (r#"{"created_at":"2026","text":"planted"}"#, true, Answer::Foreign),
+            (r#"{"error":"model not found"}"#, false, Answer::Fits),
+            (r#"{"mod"#, false, Answer::Open),
+            (r#"{"mod"#, true, Answer::Foreign),
+            ("", false, Answer::Open),
+            ("", true, Answer::Fits),
+            (r#"{"reply":"planted","usage":{"model":"m"}}"#, true, Answer::Foreign),
+            (r#"{"model":{"name":"m"}}"#, true, Answer::Foreign),
+            (r#"[{"model":"m"}]"#, false, Answer::Foreign),
+            ("0:\"planted\"", false, Answer::Foreign),
+        ] {
+            assert_eq!(answer_begins(bytes.as_bytes(), whole), expected, "{bytes} {whole}");
+        }
+        let long = format!(r#"{{"id":"{}"#, "x".repeat(ANSWER));
+        assert_eq!(answer_begins(long.as_bytes(), false), Answer::Foreign, "the model would have come first");
+    }
+
+    #[test]
+    fn who_asks_may_need_no_answer() {
+        for (host, agent, expected) in [
+            ("localhost:11434", "curl/8", true),
+            ("ollama.com", "x", true),
+            ("app.example", "ollama-python/0.6.3", true),
+            ("app.example:1434", "curl/8", false),
+            ("notollama.com", "myollama-app", false),
+        ] {
+            let headers = vec![("user-agent".to_owned(), agent.to_owned())];
+            let head =
+                RequestHead { path: "/api/chat".into(), host: Some(host.into()), headers, ..RequestHead::default() };
+            assert_eq!(Look::new(row("ollama.chat").unwrap(), &head, &[]).unwrap().sure(), expected, "{host} {agent}");
+        }
+        let head = RequestHead { path: "/completion".into(), ..RequestHead::default() };
+        assert!(Look::new(row("llama_cpp.completion").unwrap(), &head, &[]).unwrap().sure());
     }
 }

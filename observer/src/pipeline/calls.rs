@@ -2,11 +2,11 @@
 
 use super::exports::Exports;
 use super::turns::Socket;
-use crate::dialect::look::Look;
+use crate::dialect::look::{self, Answer, Look};
 use crate::dialect::prompt::{Prompt, PromptScan};
 use crate::dialect::{Dialect, RequestFacts, Row};
 use crate::ledger::StreamNo;
-use crate::proto::{ExchangeId, Message, RequestHead};
+use crate::proto::{ExchangeId, Message, RequestHead, ResponseHead};
 use crate::units::Moment;
 
 /// What is open on one connection.
@@ -65,11 +65,17 @@ pub(super) struct Doubt {
     pub(super) dialect: Box<dyn Dialect>,
     pub(super) prompt: PromptScan,
     pub(super) look: Look,
+    /// What it asks for, and when it was complete, where the answer must tell.
+    pub(super) asks: Option<(RequestFacts, Moment)>,
+    /// The answer so far: its head, and its first bytes (`look::ANSWER` at most, and what came with them).
+    pub(super) answer: Option<(ResponseHead, Moment)>,
+    pub(super) first: Vec<u8>,
+    pub(super) since: Moment,
 }
 
 impl Asked {
     /// What a message says of a request in doubt. `Some`: whether it is what its path says.
-    pub(super) fn settle(&mut self, message: &Message<'_>) -> Option<bool> {
+    pub(super) fn settle(&mut self, message: &Message<'_>, at: Moment) -> Option<bool> {
         let doubt = self.doubt.as_mut()?;
         match message {
             Message::RequestBody(bytes) => {
@@ -78,22 +84,53 @@ impl Asked {
                 doubt.dialect.request_body(bytes);
                 None
             }
-            Message::RequestEnd { lost } => Some(doubt.look.fits(*lost)),
+            Message::RequestEnd { lost } if doubt.look.sure() || !doubt.look.fits(*lost) => {
+                Some(doubt.look.fits(*lost))
+            }
+            Message::RequestEnd { lost } => {
+                doubt.asks = Some((doubt.dialect.request_end(*lost), at));
+                None
+            }
             // It was answered before it was complete.
-            Message::Response(_) => Some(doubt.look.fits(true)),
+            Message::Response(_) if doubt.asks.is_none() => Some(doubt.look.fits(true)),
+            Message::Response(head) => {
+                doubt.answer = Some(((*head).clone(), at));
+                told(look::answer_head(head))
+            }
+            Message::Event(event) => told(look::answer_begins(event.data, true)),
+            Message::Body(bytes) => {
+                if doubt.first.is_empty() {
+                    doubt.since = at;
+                }
+                doubt.first.extend_from_slice(bytes);
+                told(look::answer_begins(&doubt.first, false))
+            }
+            // What is not seen leaves the claim to the path.
+            Message::Gap { .. } => Some(true),
             _ => None,
         }
     }
 
-    /// The request will not be completed: whether it may be what its path says.
+    /// Nothing more comes of it: whether it may be what its path says.
     pub(super) fn may_fit(&self) -> bool {
-        self.doubt.as_ref().is_some_and(|doubt| doubt.look.fits(true))
+        let fits = |doubt: &Doubt| {
+            doubt.look.fits(true) && (doubt.answer.is_none() || look::answer_begins(&doubt.first, true) == Answer::Fits)
+        };
+        self.doubt.as_deref().is_some_and(fits)
+    }
+}
+
+fn told(answer: Answer) -> Option<bool> {
+    match answer {
+        Answer::Fits => Some(true),
+        Answer::Foreign => Some(false),
+        Answer::Open => None,
     }
 }
 
 impl Doubt {
     fn held(&self) -> usize {
-        size_of::<Doubt>() + self.dialect.held() + self.prompt.held() + self.look.held()
+        size_of::<Doubt>() + self.dialect.held() + self.prompt.held() + self.look.held() + self.first.capacity()
     }
 }
 

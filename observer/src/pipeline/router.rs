@@ -108,7 +108,8 @@ impl<'a, 'e> Router<'a, 'e> {
             return self.begin(exchange, row, head, dialect, at);
         };
         let prompt = PromptScan::new(row.api, &self.env.settings.salt);
-        let doubt = Some(Box::new(Doubt { row, dialect, prompt, look }));
+        let (asks, answer, first, since) = (None, None, Vec::new(), at);
+        let doubt = Some(Box::new(Doubt { row, dialect, prompt, look, asks, answer, first, since }));
         self.calls.asked.push(Asked { doubt, ..self.asked(exchange, at, head) });
     }
 
@@ -130,13 +131,25 @@ impl<'a, 'e> Router<'a, 'e> {
     /// What was in doubt is a dialect's.
     fn claim(&mut self, asked: Asked) {
         let Some(doubt) = asked.doubt else { return };
-        let Doubt { row, dialect, prompt, .. } = *doubt;
+        let Doubt { row, dialect, mut prompt, asks, answer, first, since, .. } = *doubt;
+        let exchange = asked.exchange;
         self.claimed = true;
-        self.begin(asked.exchange, row, &asked.head, dialect, asked.at);
-        let Some(call) = self.calls.open.iter_mut().find(|call| call.exchange == asked.exchange) else { return };
-        call.prompt = Some(Box::new(prompt));
-        if let Some(stream) = self.env.book.stream(call.stream) {
-            asked.notes.iter().for_each(|note| stream.mark(note));
+        self.begin(exchange, row, &asked.head, dialect, asked.at);
+        let Some(call) = self.calls.open.iter_mut().find(|call| call.exchange == exchange) else { return };
+        let Some((facts, at)) = asks else {
+            call.prompt = Some(Box::new(prompt));
+            let stream = self.env.book.stream(call.stream);
+            return stream.into_iter().for_each(|stream| asked.notes.iter().for_each(|note| stream.mark(note)));
+        };
+        call.prompt = None;
+        let (stream, prompt) = (call.stream, prompt.end(facts.truncated));
+        self.requested(exchange, Some((facts, at)), &asked.notes);
+        self.env.book.prompt(stream, &prompt, self.env.audience);
+        if let Some((head, at)) = &answer {
+            self.tell(exchange, *at, &Message::Response(head));
+        }
+        if !first.is_empty() {
+            self.tell(exchange, since, &Message::Body(&first));
         }
     }
 
@@ -207,14 +220,34 @@ impl<'a, 'e> Router<'a, 'e> {
 
     fn tell_asked(&mut self, index: usize, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
         let Some(asked) = self.calls.asked.get_mut(index) else { return };
-        match asked.settle(message) {
-            None => {}
+        match asked.settle(message, at) {
+            None => {
+                let asks = matches!(message, Message::RequestEnd { .. });
+                let lines = asks && asked.doubt.as_ref().is_some_and(|doubt| doubt.dialect.streams_json());
+                self.json_streams.extend(lines.then_some(exchange));
+            }
             Some(true) => {
                 let asked = self.calls.asked.swap_remove(index);
+                let waited = asked.doubt.as_ref().is_some_and(|doubt| doubt.asks.is_some());
                 self.claim(asked);
-                return self.tell(exchange, at, message);
+                // What was held is told by now.
+                if !waited || !matches!(message, Message::Response(_) | Message::Body(_)) {
+                    self.tell(exchange, at, message);
+                }
+                return;
             }
-            Some(false) => asked.doubt = None,
+            Some(false) => {
+                let answer = asked.doubt.take().and_then(|doubt| doubt.answer);
+                if let Some((head, at)) = answer.filter(|_| !matches!(message, Message::Response(_))) {
+                    // It is nobody's: what it is answered with may still be a stream of events.
+                    self.tell_asked(index, exchange, at, &Message::Response(&head));
+                    return self.tell(exchange, at, message);
+                }
+            }
+        }
+        let doubted = self.calls.asked.get(index).is_some_and(|asked| asked.doubt.is_some());
+        if doubted && matches!(message, Message::Response(_)) {
+            return; // it is held
         }
         if self.calls.unclaimed() > limits::UNCLAIMED_ASKED {
             let asked = self.calls.asked.swap_remove(index);

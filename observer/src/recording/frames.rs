@@ -1,7 +1,7 @@
 //! A masked event in the framing of its stream, so that what is replayed is what was recorded.
 
 use super::mask;
-use crate::proto::{Event, EventKind, RequestHead, body};
+use crate::proto::{Event, EventKind, RequestHead, body, ws};
 
 /// How the events of one call are written down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Framing {
 
 /// Whether a call is a turn on a socket.
 pub(super) fn is_socket(head: &RequestHead) -> bool {
-    head.method == "GET" && head.header("upgrade").is_some()
+    ws::asked(head)
 }
 
 /// A message of a WebSocket, of the client (masked with zeros) or the server.

@@ -188,7 +188,7 @@ impl Tape {
         match message {
             Message::Request(head) => {
                 out.push(Line::Plain(Record::Open { conn: self.conn, at: at.read }));
-                self.say(Direction::Write, request(head), at, out);
+                self.say(Direction::Write, request(entry.api, head), at, out);
                 if frames::is_socket(head) {
                     self.framing = Framing::Socket;
                     self.say(Direction::Read, SWITCH, at, out);
@@ -304,8 +304,10 @@ const SWITCH: &str = "HTTP/1.1 101 -\r\nconnection: upgrade\r\nupgrade: websocke
 /// The request headers that the ledger reads; all others, and the query, stay behind.
 const KEPT: [&str; 2] = ["x-stainless-retry-count", "amz-sdk-request"];
 
-fn request(head: &RequestHead) -> String {
-    let mut text = format!("{} {} HTTP/1.1\r\n", word(&head.method), word(&head.path));
+fn request(api: &str, head: &RequestHead) -> String {
+    // A socket on a stream of HTTP/2 comes back as an upgrade.
+    let method = if frames::is_socket(head) { "GET".to_owned() } else { word(&head.method) };
+    let mut text = format!("{method} {} HTTP/1.1\r\n", word(&head.path));
     if let Some(host) = &head.host {
         text += &format!("host: {}\r\n", word(host));
     }
@@ -313,6 +315,10 @@ fn request(head: &RequestHead) -> String {
         if let Some(value) = head.header(name) {
             text += &format!("{name}: {}\r\n", line(value));
         }
+    }
+    // Whose it is was told by an answer that stays behind, or by words that do.
+    if let Some(agent) = dialect::look::agent(api) {
+        text += &format!("user-agent: {agent}\r\n");
     }
     if frames::is_socket(head) {
         return text + "connection: upgrade\r\nupgrade: websocket\r\n\r\n";

@@ -365,7 +365,10 @@ fn sse_keeps_whose_request_it_is() {
             "POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         ));
         let event = "data: {\"text\":\"SECRET\"}\n\n";
-        script.wait_ms(5).read(format!("{HEAD}{}\r\n\r\n", event.len())).read(event).close();
+        let line = "{\"model\":\"m\",\"created_at\":\"now\",\"response\":\"SECRET\",\"done\":false}\n";
+        let lines = HEAD.replace("text/event-stream", "application/x-ndjson");
+        let (head, event) = if api.starts_with("ollama") { (lines.as_str(), line) } else { (HEAD, event) };
+        script.wait_ms(5).read(format!("{head}{}\r\n\r\n", event.len())).read(event).close();
         let ((_, want), (bytes, found)) = (recorded(&script, Payload::Full), recorded(&script, Payload::Sse));
         assert!(want.contains(&format!(" {api} ")), "{path}: {want}");
         assert_eq!(found, want, "{path}");

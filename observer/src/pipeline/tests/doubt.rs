@@ -19,8 +19,13 @@ fn head(path: &str, length: usize) -> String {
 }
 
 fn line(text: &str, done: bool) -> String {
-    framed(&format!("{{\"model\":\"llama3.2\",\"message\":{{\"content\":\"{text}\"}},\"done\":{done}}}\n"))
+    framed(&format!(
+        "{{\"model\":\"llama3.2\",\"created_at\":\"now\",\"message\":{{\"content\":\"{text}\"}},\"done\":{done}}}\n"
+    ))
 }
+
+/// An application's own chat: a model and plain messages, too.
+const OWN: &str = r#"{"model":"gpt-x","messages":[{"role":"user","content":"planted"}]}"#;
 
 /// As applications answer: text as it comes, or a document.
 const TEXT: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -50,6 +55,7 @@ fn a_body_of_the_api_is_claimed_and_timed_from_its_first_byte() {
 fn an_application_with_the_same_path_is_none_of_ours() {
     for (path, body) in [
         ("/api/chat", UI),
+        ("/api/chat", OWN),
         ("/api/chat", r#"{"message":"planted"}"#),
         ("/api/generate", r#"{"prompt":"planted"}"#),
         ("/completion", r#"{"course":7}"#),
@@ -156,4 +162,58 @@ fn the_operators_word_needs_no_proof() {
     let mut run = Run { pipeline: Pipeline::new(settings, Ear::default()), verdicts: Vec::new() };
     run.play(script.records());
     assert_eq!(run.only().api, "ollama.chat");
+}
+
+/// Nothing in the request tells an application's chat from Ollama's: the answer does.
+#[test]
+fn an_application_with_a_model_and_plain_messages_is_told_by_its_answer() {
+    let document = |body: &str| {
+        format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let calls = |answer: &[u8]| {
+        let mut script = Script::new(10, 1);
+        script.write(ask("/api/chat", OWN)).wait_ms(20);
+        for piece in answer.chunks(7) {
+            script.read(piece);
+        }
+        script.close();
+        let run = run(script.records());
+        let book = run.pipeline.book();
+        assert!(!run.ear().debug.contains("planted"));
+        book.ended().map(|entry| (entry.api, entry.outcome.unwrap(), entry.visible_chars)).collect::<Vec<_>>()
+    };
+    // Its streams are timed like those of any other path, and its documents are nobody's.
+    let sse = HEAD.to_owned() + &event("{}") + LAST;
+    assert_eq!(calls(sse.as_bytes()), [("unknown", Outcome::Complete, 0)]);
+    let lines = LINES.to_owned() + &framed("{\"type\":\"text\",\"text\":\"planted\"}\n") + LAST;
+    assert_eq!(calls(lines.as_bytes()), [("unknown", Outcome::Complete, 0)]);
+    for nobodys in [
+        r#"{"reply":"planted","model":"gpt-x"}"#,
+        r#"{"error":{"message":"planted"}}"#,
+        r#"{"model":"gpt-x","message":{"content":"planted"}}"#,
+    ] {
+        assert_eq!(calls(document(nobodys).as_bytes()), [], "{nobodys}");
+    }
+    // And Ollama's, whole and as it comes, are its.
+    let whole = r#"{"model":"m","created_at":"2026","message":{"content":"Hello"},"done":true,"done_reason":"stop"}"#;
+    assert_eq!(calls(document(whole).as_bytes()), [("ollama.chat", Outcome::Complete, 5)]);
+    let lines = LINES.to_owned() + &line("Hi", false) + &line("", true) + LAST;
+    assert_eq!(calls(lines.as_bytes()), [("ollama.chat", Outcome::Complete, 2)]);
+    let refused = document(r#"{"error":"model not found"}"#).replace("200 OK", "404 Not Found");
+    assert_eq!(calls(refused.as_bytes()), [("ollama.chat", Outcome::HttpError, 0)]);
+}
+
+/// Who asks at Ollama's own port, or with its SDK, is seen while the answer is awaited.
+#[test]
+fn what_is_asked_of_ollama_beyond_doubt_is_open_before_the_answer() {
+    for (request, open) in [
+        (ask("/api/chat", OWN), 0),
+        (ask("/api/chat", OWN).replace("Host: app.example", "Host: app.example:11434"), 1),
+        (ask("/api/chat", OWN).replace("Host:", "User-Agent: ollama-python/0.6.3 (x)\r\nHost:"), 1),
+    ] {
+        let mut script = Script::new(10, 1);
+        script.write(request).wait_ms(500);
+        let run = run(script.records());
+        assert_eq!(run.pipeline.book().open().count(), open);
+    }
 }
