@@ -180,6 +180,7 @@ fn entry<'a>(happening: &Happening<'a>) -> Option<&'a Entry> {
         | Happening::Acted { .. }
         | Happening::Exported { .. }
         | Happening::Unexported { .. }
+        | Happening::SentOn { .. }
         | Happening::Odd(_) => None,
     }
 }
@@ -198,7 +199,10 @@ fn stamp(happening: &Happening<'_>) -> Option<Ns> {
         | Happening::Read { entry, .. }
         | Happening::Record { entry, .. }
         | Happening::Stall { entry, .. } => Some(entry.last_activity),
-        Happening::Acted { at, .. } | Happening::Exported { at, .. } | Happening::Unexported { at, .. } => Some(*at),
+        Happening::Acted { at, .. }
+        | Happening::Exported { at, .. }
+        | Happening::Unexported { at, .. }
+        | Happening::SentOn { at, .. } => Some(*at),
         Happening::Lost { .. } | Happening::Link { .. } | Happening::Odd(_) => None,
     }
 }

@@ -254,7 +254,8 @@ impl Audience for Metrics {
             | Happening::Responded(_)
             | Happening::Acted { .. }
             | Happening::Exported { .. }
-            | Happening::Unexported { .. } => {}
+            | Happening::Unexported { .. }
+            | Happening::SentOn { .. } => {}
             Happening::Requested(entry) => self.requested(entry),
             Happening::First { entry, milestone, seconds } => self.first(entry, milestone, seconds),
             Happening::Chunk { entry, gap, arrival_gap, chars } => self.chunk(entry, gap, arrival_gap, chars),

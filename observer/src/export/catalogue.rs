@@ -275,7 +275,7 @@ catalogue! {
     ClaimsAfterError = "llm_verification_claim_after_error_total", Counter, STREAM, &[open("rule")],
         "Such answers although the last result of a tool was an error.";
     VoiceStage = "llm_voice_stage_seconds", Histogram(FIRST), STREAM, &[closed("stage")],
-        "Stages of a spoken turn on this host: stt_final_to_llm_request, llm_request_to_first_visible, first_visible_to_first_sentence, first_sentence_to_tts_request, tts_request_to_first_audio.";
+        "Stages of a spoken turn on this host: stt_final_to_llm_request, llm_request_to_first_visible, first_visible_to_first_sentence, first_sentence_to_tts_request, tts_request_to_first_audio, first_audio_to_media_out (where the sound goes on over a WebSocket that the program opened).";
     VoiceTtfa = "llm_voice_ttfa_host_seconds", Histogram(FIRST), STREAM, NONE,
         "From the request to the model to the first bytes of audio of the speech that reads its answer.";
     DetectReasoningTokens = "llm_reasoning_tokens_total", Counter, STREAM, &[closed("mode")],

@@ -81,6 +81,8 @@ pub struct Book {
     overflow: u64,
     conversations: Conversations,
     callers: Callers,
+    /// Those that have speech made.
+    speakers: Callers,
 }
 
 impl Book {
@@ -97,6 +99,7 @@ impl Book {
             overflow: 0,
             conversations: Conversations::default(),
             callers: Callers::default(),
+            speakers: Callers::default(),
         }
     }
 
@@ -133,6 +136,12 @@ impl Book {
         self.callers.knows(tgid)
     }
 
+    /// The process has had speech made.
+    #[must_use]
+    pub fn has_speech_made(&self, tgid: u32) -> bool {
+        self.speakers.knows(tgid)
+    }
+
     /// Calls not opened because `limits::OPEN_STREAMS` were open.
     #[must_use]
     pub fn overflow(&self) -> u64 {
@@ -147,6 +156,9 @@ impl Book {
         }
         if !opening.shape {
             self.callers.called(opening.conn.tgid);
+            if opening.row.operation == "speech" {
+                self.speakers.called(opening.conn.tgid);
+            }
         }
         let stream = Stream::new(entry(opening), opening.salt);
         audience.hear(Happening::Opened(&stream.entry));

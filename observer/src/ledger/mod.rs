@@ -233,6 +233,8 @@ pub enum Happening<'a> {
     Exported { identity: &'a Identity, span: &'a Span, salt: &'a Salt, at: Ns },
     /// It told of spans, and not all of them could be read: why.
     Unexported { identity: &'a Identity, why: &'static str, at: Ns },
+    /// A process that has speech made sent a message on, over a WebSocket of its own: its size, and when it began.
+    SentOn { identity: &'a Identity, bytes: usize, at: Ns },
     /// A parser met something odd.
     Odd(Note),
 }

@@ -1,6 +1,7 @@
 //! What is open on one connection: calls, requests that may yet be one, and sockets with calls of their own.
 
 use super::exports::Exports;
+use super::media::Media;
 use super::turns::Socket;
 use crate::dialect::look::{self, Answer, Look};
 use crate::dialect::prompt::{Prompt, PromptScan};
@@ -16,6 +17,7 @@ pub(super) struct Calls {
     pub(super) asked: Vec<Asked>,
     pub(super) sockets: Vec<Socket>,
     pub(super) exports: Exports,
+    pub(super) media: Media,
     /// What is odd about the connection and concerns every call on it: `limits::NOTES` at most.
     marks: Vec<&'static str>,
 }

@@ -11,6 +11,7 @@ mod calls;
 mod counters;
 mod early;
 mod exports;
+mod media;
 mod router;
 mod session;
 mod shape;

@@ -28,8 +28,8 @@ pub(super) struct Router<'a, 'e> {
     pub(super) strangers: u32,
     /// A stream of events came that no dialect claims.
     pub(super) unknown: bool,
-    /// A process that calls models exports spans.
-    pub(super) exported: bool,
+    /// A process exports spans, or sends sound on: the connection goes on coming up.
+    pub(super) kept: bool,
     /// The dialect of an answer that was running when the connection was joined: the next request is its.
     pub(super) joined: Option<&'static Row>,
     /// Requests whose answer is a stream of JSON texts, if it is JSON.
@@ -58,7 +58,7 @@ impl<'a, 'e> Router<'a, 'e> {
             unclaimed,
             strangers: 0,
             unknown: false,
-            exported: false,
+            kept: false,
             joined: None,
             json_streams,
             base,
@@ -95,6 +95,8 @@ impl<'a, 'e> Router<'a, 'e> {
             self.calls.sockets.push(Socket::new(exchange, row, head, at));
         } else if spans::is_export(head) {
             self.export(exchange, head);
+        } else if self.calls.media.take(exchange, head, self.env) {
+            self.kept = true;
         } else {
             self.ask(exchange, at, head);
         }
@@ -116,7 +118,7 @@ impl<'a, 'e> Router<'a, 'e> {
     /// It tells of spans: of interest if its process calls models, and no stranger if not.
     fn export(&mut self, exchange: ExchangeId, head: &RequestHead) {
         if self.calls.exports.take(exchange, head, self.env) {
-            self.exported = true;
+            self.kept = true;
         } else {
             self.pass(exchange, false);
         }
@@ -184,8 +186,10 @@ impl<'a, 'e> Router<'a, 'e> {
             self.tell_socket(at_, exchange, at, message);
         } else if let Some(at_) = self.calls.asked.iter().position(|asked| asked.exchange == exchange) {
             self.tell_asked(at_, exchange, at, message);
-        } else if self.calls.exports.tell(exchange, at.read, message, self.env) {
-            self.exported = true;
+        } else if self.calls.exports.tell(exchange, at.read, message, self.env)
+            || self.calls.media.tell(exchange, message, self.env)
+        {
+            self.kept = true;
         } else if let Message::Note(note) = message {
             self.env.audience.hear(Happening::Odd(*note));
             if exchange == ExchangeId::CONNECTION && self.calls.mark(note.reason) {
@@ -308,8 +312,8 @@ impl<'a, 'e> Router<'a, 'e> {
     }
 
     fn end(&mut self, exchange: ExchangeId, at: Moment, how: End) {
-        if self.calls.exports.end(exchange) {
-            self.exported = true;
+        if self.calls.exports.end(exchange) || self.calls.media.end(exchange) {
+            self.kept = true;
             return;
         }
         let Calls { open, asked, sockets, .. } = &mut *self.calls;

@@ -19,7 +19,8 @@
 //! shown as a call of an unknown API. That does not make the connection a tracked one: everything goes on coming up while it
 //! lasts, then the next request is judged anew.
 //!
-//! Spans that a process exports which calls models are read, and their connection goes on coming up (`exports`).
+//! Spans that a process exports which calls models are read, and their connection goes on coming up (`exports`); so does a WebSocket on which
+//! a process may send the speech on that it has had made (`media`).
 //!
 //! Where bytes are missing before the first request, what is read may be the answer to one that was not seen: an event stream
 //! of a dialect that its own words give away is shown from there on, as joined in the middle.
@@ -311,7 +312,7 @@ impl Session {
             parser.push(direction, Chunk::Gap { bytes: None, cause: LossCause::LateAttach }, at, &mut router);
         }
         parser.push(direction, chunk, at, &mut router);
-        let Router { claimed, unclaimed, strangers, unknown, exported, json_streams, .. } = router;
+        let Router { claimed, unclaimed, strangers, unknown, kept, json_streams, .. } = router;
         json_streams.iter().for_each(|&exchange| parser.expect_json_stream(exchange));
         unclaimed.iter().for_each(|&exchange| parser.ignore(exchange));
         let dead = parser.dead();
@@ -319,7 +320,7 @@ impl Session {
             self.spoken = self.spoken.saturating_add(bytes.len() as u64);
             self.waited = if self.calls.asked.is_empty() { 0 } else { self.waited.saturating_add(bytes.len() as u64) };
         }
-        self.judge(&Heard { claimed, unknown, exported, unclaimed: !unclaimed.is_empty(), strangers }, env);
+        self.judge(&Heard { claimed, unknown, kept, unclaimed: !unclaimed.is_empty(), strangers }, env);
         if dead {
             self.bury(env);
         }
@@ -331,11 +332,11 @@ impl Session {
             self.strangers = 0;
             return self.decide(Verdict::Track, env);
         }
-        let exports = heard.exported || !self.calls.exports.is_empty();
-        if heard.unknown || exports {
+        let kept = heard.kept || !self.calls.exports.is_empty() || !self.calls.media.is_empty();
+        if heard.unknown || kept {
             (self.strangers, self.spoken) = (0, 0);
         }
-        let wanted = exports || !self.calls.is_empty() || !self.calls.asked.is_empty();
+        let wanted = kept || !self.calls.is_empty() || !self.calls.asked.is_empty();
         if wanted && self.verdict == Verdict::Heads {
             self.decide(Verdict::Unknown, env);
         }
@@ -418,8 +419,8 @@ struct Heard {
     claimed: bool,
     /// A stream of events began that none claims.
     unknown: bool,
-    /// A process that calls models exports spans.
-    exported: bool,
+    /// A process exports spans, or sends sound on.
+    kept: bool,
     /// Something else was asked, and is of no interest.
     unclaimed: bool,
     /// So many requests went where no model calls go.

@@ -13,6 +13,7 @@ mod exports;
 mod http2;
 mod joined;
 mod lost_ends;
+mod media;
 mod pressure;
 mod shape;
 mod sockets;
@@ -56,6 +57,7 @@ impl Audience for Ear {
             Happening::Opened(_) => self.said.push("opened".into()),
             Happening::Prompt { .. } | Happening::Said { .. } | Happening::Responded(_) | Happening::Acted { .. } => {}
             Happening::Exported { span, .. } => self.spans.push(*span),
+            Happening::SentOn { bytes, at, .. } => self.said.push(format!("sent on {bytes} {}", at.0 / 1_000_000)),
             Happening::Unexported { why, .. } => self.said.push(why.into()),
             Happening::Requested(_) => self.said.push("requested".into()),
             Happening::First { milestone, .. } => self.said.push(milestone.name().into()),

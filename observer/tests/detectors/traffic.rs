@@ -12,6 +12,7 @@ use observer::pipeline::{Pipeline, Settings};
 use observer::record::{Confidence, JoinMethod, Joined, Record, SockOpen};
 use observer::units::{Direction, Ns};
 
+mod media;
 pub mod spans;
 
 /// Wall time of the boot: 2026-03-01T00:00:00Z.

@@ -50,6 +50,49 @@ pub const CASES: &[Case] = &[
             host.call(at + 900, &speech(150).service("shop", 101));
         }
     }),
+    Case {
+        check: |ran| {
+            let stage = [("stage", "first_audio_to_media_out")];
+            assert_eq!(ran.number("llm_voice_stage_seconds", &stage), 29.0, "the first turn opens the way");
+            let mean = ran.sum("llm_voice_stage_seconds", &stage) / 29.0;
+            assert!((mean - 0.35).abs() < 0.003, "{mean}");
+            let verdict = &ran.finding().verdict;
+            assert_eq!(verdict, "the first audio of the voice waits 0.35 s in this process before it is sent on");
+        },
+        ..case("the sound waits 350 ms before it is sent on", Expected::Findings(&["slow_media_out"]), |host| {
+            sent_on(host, 30, &[350, 370, 390]);
+        })
+    },
+    Case {
+        check: |ran| {
+            let stage = [("stage", "first_audio_to_media_out")];
+            let mean = ran.sum("llm_voice_stage_seconds", &stage) / ran.number("llm_voice_stage_seconds", &stage);
+            assert!((mean - 0.15).abs() < 0.003, "{mean}");
+        },
+        ..case("the sound is sent on within 150 ms", Expected::Quiet, |host| sent_on(host, 30, &[150, 170, 190]))
+    },
+    Case {
+        check: |ran| {
+            assert_eq!(
+                ran.number("llm_detector_withheld_total", &[("detector", "voice"), ("reason", "media_flows")]),
+                28.0
+            );
+            assert!(ran.number("llm_voice_stage_seconds", &[("stage", "first_audio_to_media_out")]) <= 1.0);
+        },
+        ..case("sound flows all the time, silence included", Expected::Quiet, |host| {
+            let always: Vec<u64> = (0..3_000).map(|n| n * 20).collect();
+            sent_on(host, 30, &always);
+        })
+    },
+    Case {
+        check: |ran| {
+            assert_eq!(
+                ran.number("llm_detector_withheld_total", &[("detector", "voice"), ("reason", "media_unseen")]),
+                29.0
+            );
+        },
+        ..case("the sound leaves by a way that is not seen", Expected::Quiet, |host| turns(host, 10, 150))
+    },
 ];
 
 /// First word after 300 ms, first sentence 200 ms later, then more.
@@ -73,4 +116,14 @@ fn turns(host: &mut Host, wait_ms: u64, tts_ms: u64) {
         host.call(at, &answer(n));
         host.call(at + 500 + wait_ms, &speech(tts_ms));
     }
+}
+
+/// Turns whose sound the process sends on so many milliseconds after it came, each time in such messages. It opens its socket when it has had speech
+/// made, and keeps it.
+fn sent_on(host: &mut Host, count: u64, after_ms: &[u64]) {
+    turns(host, 10, 150);
+    let first = MINUTE + 500 + 10 + 150;
+    let sound: Vec<(u64, usize)> =
+        (1..count).flat_map(|n| after_ms.iter().map(move |after| (first + n * MINUTE + after, 400))).collect();
+    host.media(MINUTE + 5_000, &answer(0), &sound);
 }

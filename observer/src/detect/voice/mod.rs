@@ -3,8 +3,11 @@
 //!
 //! `observer/docs/detectors/voice.md` has the rules for operators.
 
+mod media;
+
 use std::collections::VecDeque;
 
+use self::media::Media;
 use super::config::{Section, thresholds, within};
 use super::{Detector, Out, Recent, Report, Severity, Subject, number};
 use crate::ledger::{Entry, Happening, Milestone, Outcome};
@@ -19,6 +22,8 @@ thresholds! {
         /// Turns that a verdict rests on, and the share of them over the budget.
         turns: u32 = 20, within(5..=200);
         over_share: f64 = 0.5, within(0.05..=1.0);
+        /// Time from the first audio of the voice to its way on, seconds, that users put up with.
+        media_seconds: f64 = 0.2, within(0.02..=60.0);
         /// Calls that are further apart do not belong to one turn.
         chain_seconds: f64 = 10.0, within(0.5..=120.0);
         quiet_minutes: f64 = 60.0, within(1.0..=100_000.0);
@@ -60,10 +65,16 @@ pub struct Voice {
     config: Section<Config>,
     turns: Recent<u32, Turn>,
     services: Recent<Box<str>, Service>,
+    media: Media,
 }
 
 pub fn new(config: Section<Config>) -> Voice {
-    Voice { config, turns: Recent::new(limits::TOOLS), services: Recent::new(limits::PRESSURE_SERVICES) }
+    Voice {
+        config,
+        turns: Recent::new(limits::TOOLS),
+        services: Recent::new(limits::PRESSURE_SERVICES),
+        media: Media::default(),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,6 +97,11 @@ fn part(entry: &Entry) -> Option<Part> {
 
 impl Detector for Voice {
     fn hear(&mut self, happening: &Happening<'_>, out: &mut Out<'_>) {
+        if let Happening::SentOn { identity, bytes, at } = happening
+            && let Some(config) = self.config.on(&identity.service)
+        {
+            return self.media.sent(identity, *bytes, *at, config, out);
+        }
         let (Happening::Opened(entry)
         | Happening::First { entry, .. }
         | Happening::Responded(entry)
@@ -114,8 +130,14 @@ impl Detector for Voice {
         }
     }
 
+    fn tick(&mut self, out: &mut Out<'_>) {
+        self.media.tick(self.config.base(), out);
+    }
+
     fn held(&self) -> usize {
-        self.turns.len() + self.services.iter().map(|(_, service)| service.turns.len()).sum::<usize>()
+        self.media.held()
+            + self.turns.len()
+            + self.services.iter().map(|(_, service)| service.turns.len()).sum::<usize>()
     }
 }
 
@@ -163,6 +185,7 @@ impl Voice {
             }
         }
         out.observe("llm_voice_ttfa_host_seconds", &subject, &[], request + audio);
+        self.media.audio(entry.identity.pid, entry.last_activity, subject.clone(), id.clone(), out);
         let service = self.services.touch(subject.service.clone(), Service::default);
         service.subject = subject;
         service.take((request + audio, stages, id), config, out);
