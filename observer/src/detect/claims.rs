@@ -107,8 +107,8 @@ impl Detector for Claims {
         self.live.len() + claims + self.turns.len() + self.activity.held()
     }
 
-    fn forgotten(&self) -> Option<u64> {
-        Some(self.live.forgotten() + self.seen.forgotten() + self.turns.forgotten() + self.activity.forgotten())
+    fn forgotten(&self) -> u64 {
+        self.live.forgotten() + self.seen.forgotten() + self.turns.forgotten() + self.activity.forgotten()
     }
 }
 

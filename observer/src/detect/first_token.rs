@@ -134,8 +134,8 @@ impl Detector for FirstToken {
         self.silent.len() + self.tracks.iter().map(|(_, track)| 1 + track.window.len()).sum::<usize>()
     }
 
-    fn forgotten(&self) -> Option<u64> {
-        Some(self.tracks.forgotten() + self.silent.forgotten())
+    fn forgotten(&self) -> u64 {
+        self.tracks.forgotten() + self.silent.forgotten()
     }
 }
 

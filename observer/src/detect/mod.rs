@@ -68,8 +68,6 @@ pub trait Detector: Send {
     fn restore(&mut self, _saved: serde_json::Value, _now: Now) {}
     /// Things held now, to hold the caps to their word.
     fn held(&self) -> usize;
-    /// Keys that were forgotten, since its tables were full; `None`: nobody counts them.
-    fn forgotten(&self) -> Option<u64> {
-        None
-    }
+    /// Keys that were forgotten, since its tables were full.
+    fn forgotten(&self) -> u64;
 }

@@ -103,8 +103,8 @@ impl Detector for Reasoning {
         self.asked.len() + self.tracks.iter().map(|(_, track)| 1 + track.window.len()).sum::<usize>()
     }
 
-    fn forgotten(&self) -> Option<u64> {
-        Some(self.tracks.forgotten() + self.asked.forgotten())
+    fn forgotten(&self) -> u64 {
+        self.tracks.forgotten() + self.asked.forgotten()
     }
 }
 

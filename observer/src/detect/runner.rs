@@ -84,7 +84,7 @@ impl Detectors {
 
     /// By detector, the keys it forgot since its tables were full.
     pub fn forgotten(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.running.iter().filter_map(|(row, detector)| Some((row.name, detector.forgotten()?)))
+        self.running.iter().map(|(row, detector)| (row.name, detector.forgotten()))
     }
 
     /// Every quota known.

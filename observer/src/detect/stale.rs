@@ -115,15 +115,13 @@ impl Detector for Stale {
             + self.cliffs.len()
     }
 
-    fn forgotten(&self) -> Option<u64> {
-        Some(
-            self.results.forgotten()
-                + self.calls.forgotten()
-                + self.tools.forgotten()
-                + self.live.forgotten()
-                + self.caches.forgotten()
-                + self.cliffs.forgotten(),
-        )
+    fn forgotten(&self) -> u64 {
+        self.results.forgotten()
+            + self.calls.forgotten()
+            + self.tools.forgotten()
+            + self.live.forgotten()
+            + self.caches.forgotten()
+            + self.cliffs.forgotten()
     }
 }
 

@@ -172,7 +172,12 @@ pub fn fuzz(data: &[u8]) {
         (spans, reader.and_then(|reader| reader.end(false)))
     };
     let whole = read(&mut std::iter::once(body));
-    assert_eq!(whole, read(&mut body.chunks(1 + usize::from(first / 3))), "the cut changed what was found");
+    let cut = read(&mut body.chunks(1 + usize::from(first / 3)));
+    // Of a compressed message that breaks off, how much comes out before the break depends on the cut.
+    let broken = first % 3 == 2 && whole.1.is_some();
+    let common = if broken { whole.0.len().min(cut.0.len()) } else { usize::MAX };
+    let found = |spans: &[Span]| spans.iter().take(common).copied().collect::<Vec<_>>();
+    assert_eq!((found(&whole.0), whole.1), (found(&cut.0), cut.1), "the cut changed what was found");
 }
 
 #[cfg(test)]

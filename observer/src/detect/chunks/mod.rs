@@ -134,8 +134,8 @@ impl Detector for Chunks {
         self.live.len() + self.tracks.iter().map(|(_, track)| track.held()).sum::<usize>()
     }
 
-    fn forgotten(&self) -> Option<u64> {
-        Some(self.live.forgotten() + self.tracks.forgotten())
+    fn forgotten(&self) -> u64 {
+        self.live.forgotten() + self.tracks.forgotten()
     }
 }
 

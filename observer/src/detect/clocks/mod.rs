@@ -122,6 +122,10 @@ impl Detector for Clocks {
     fn held(&self) -> usize {
         self.peers.iter().map(|(_, peer)| 1 + peer.bounds.len()).sum::<usize>() + self.spans.held()
     }
+
+    fn forgotten(&self) -> u64 {
+        self.peers.forgotten() + self.spans.forgotten()
+    }
 }
 
 impl Clocks {

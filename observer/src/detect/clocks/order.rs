@@ -107,6 +107,10 @@ impl Order {
         });
     }
 
+    pub(super) fn forgotten(&self) -> u64 {
+        self.starts.forgotten() + self.children.forgotten() + self.cases.forgotten()
+    }
+
     pub(super) fn held(&self) -> usize {
         self.starts.len() + self.children.len() + self.cases.iter().map(|(_, cases)| cases.len()).sum::<usize>()
     }

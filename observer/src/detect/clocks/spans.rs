@@ -145,6 +145,10 @@ impl Spans {
         self.processes.iter().map(|(_, process)| each(process)).sum::<usize>() + self.order.held()
     }
 
+    pub(super) fn forgotten(&self) -> u64 {
+        self.processes.forgotten() + self.order.forgotten()
+    }
+
     fn process(&mut self, identity: &Identity) -> &mut Process {
         let process = self.processes.touch(identity.pid, Process::default);
         let subject = Subject::of_service(identity);

@@ -102,8 +102,8 @@ impl Detector for Failover {
             + self.outside.held()
     }
 
-    fn forgotten(&self) -> Option<u64> {
-        Some(self.places.forgotten() + self.open.forgotten() + self.talks.forgotten() + self.outside.forgotten())
+    fn forgotten(&self) -> u64 {
+        self.places.forgotten() + self.open.forgotten() + self.talks.forgotten() + self.outside.forgotten()
     }
 }
 

@@ -114,8 +114,8 @@ impl Detector for Pressure {
         self.services.iter().map(|(_, service)| each(service)).sum::<usize>() + self.pool.len()
     }
 
-    fn forgotten(&self) -> Option<u64> {
-        Some(self.services.forgotten() + self.pool.forgotten())
+    fn forgotten(&self) -> u64 {
+        self.services.forgotten() + self.pool.forgotten()
     }
 }
 

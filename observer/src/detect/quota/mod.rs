@@ -111,8 +111,8 @@ impl Detector for Quota {
         self.accounts.iter().map(|(_, a)| 1 + a.buckets.len() + a.clock.held() + a.refused.len()).sum()
     }
 
-    fn forgotten(&self) -> Option<u64> {
-        Some(self.accounts.forgotten())
+    fn forgotten(&self) -> u64 {
+        self.accounts.forgotten()
     }
 }
 

@@ -166,8 +166,8 @@ impl Detector for Retry {
         self.groups.len() + self.live.len() + self.services.len() + self.repaired.len()
     }
 
-    fn forgotten(&self) -> Option<u64> {
-        Some(self.groups.forgotten() + self.live.forgotten() + self.services.forgotten() + self.repaired.forgotten())
+    fn forgotten(&self) -> u64 {
+        self.groups.forgotten() + self.live.forgotten() + self.services.forgotten() + self.repaired.forgotten()
     }
 }
 

@@ -75,8 +75,8 @@ impl Detector for ToolRot {
             + self.tools.iter().map(|(_, tool)| 1 + tool.calls.len() + tool.rejected.len()).sum::<usize>()
     }
 
-    fn forgotten(&self) -> Option<u64> {
-        Some(self.tools.forgotten() + self.counted.forgotten())
+    fn forgotten(&self) -> u64 {
+        self.tools.forgotten() + self.counted.forgotten()
     }
 }
 

@@ -95,6 +95,10 @@ impl Media {
         }
     }
 
+    pub(super) fn forgotten(&self) -> u64 {
+        self.processes.forgotten() + self.services.forgotten()
+    }
+
     pub(super) fn held(&self) -> usize {
         self.processes.len() + self.services.iter().map(|(_, service)| service.turns.len()).sum::<usize>()
     }

@@ -134,6 +134,10 @@ impl Detector for Voice {
         self.media.tick(self.config.base(), out);
     }
 
+    fn forgotten(&self) -> u64 {
+        self.media.forgotten() + self.turns.forgotten() + self.services.forgotten()
+    }
+
     fn held(&self) -> usize {
         self.media.held()
             + self.turns.len()
