@@ -82,24 +82,25 @@ impl Drop for Far {
     }
 }
 
-/// A proxy that connects clients to this host; it ends with its owner.
-pub struct Proxy {
+/// A program that listens on this host (`proxy.py`, `sink.py`); it ends with its owner.
+pub struct Listener {
     pub port: u16,
     _program: Stopped,
 }
 
-impl Proxy {
-    /// Starts `proxy.py`.
+impl Listener {
+    /// Starts one of `tests/programs`.
     ///
     /// # Errors
     /// If it does not start.
-    pub fn start(rig: &Rig) -> Result<Self> {
+    pub fn start(rig: &Rig, name: &str) -> Result<Self> {
         let mut command = Command::new(rig.clients.python());
-        command.arg(places::programs().join("proxy.py")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(places::programs().join(name)).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut program = Stopped(command.spawn()?);
         let mut line = String::new();
         BufReader::new(program.0.stdout.as_mut().context("no standard output")?).read_line(&mut line)?;
-        Ok(Proxy { port: line.trim().parse().context("proxy.py did not say its port")?, _program: program })
+        let port = line.trim().parse().with_context(|| format!("{name} did not say its port"))?;
+        Ok(Listener { port, _program: program })
     }
 }
 

@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use kernel_tests::cases::Expected;
+use kernel_tests::far::Listener;
 use kernel_tests::raw::Raw;
 use kernel_tests::rig::Rig;
 use kernel_tests::{places, skipped};
@@ -197,10 +198,12 @@ fn sound_that_is_late_in_most_turns_is_told_with_the_stage_it_waits_for() {
     assert_eq!(rig.withheld(VOICE, "no_turn").unwrap(), 1.0);
     rig.case(VOICE, "sound without a model's text", Expected::Withheld("no_turn")).unwrap();
     (0..5).for_each(|_| turn(&rig, "voice"));
-    assert_eq!(rig.judged_when(VOICE, 6.0).unwrap().evaluated, 5.0);
+    // That nobody sends the sound on is withheld besides, once a turn.
+    let evaluated = |cases| rig.number_is("llm_detector_evaluated_total", &["detector=\"voice\""], cases);
+    evaluated(5.0).unwrap();
     // Two of five are not most of them, the third is.
     (0..2).for_each(|_| turn(&rig, "slow-voice"));
-    assert_eq!(rig.judged_when(VOICE, 8.0).unwrap().evaluated, 7.0);
+    evaluated(7.0).unwrap();
     rig.case(VOICE, "two of five turns over the budget", Expected::Quiet).unwrap();
     turn(&rig, "slow-voice");
     rig.case(VOICE, "three of five turns over the budget", Expected::Findings(&["slow_first_audio"])).unwrap();
@@ -208,6 +211,42 @@ fn sound_that_is_late_in_most_turns_is_told_with_the_stage_it_waits_for() {
     assert_eq!((&finding["severity"], &finding["inputs"]["share_over_budget"]), (&json!("warning"), &json!(0.6)));
     assert!(finding["inputs"]["tts_request_to_first_audio"].as_f64().unwrap() >= 3.2, "{finding}");
     assert!(finding["verdict"].as_str().unwrap().ends_with("are tts request to first audio"), "{finding}");
+}
+
+/// A voice agent of its own process: a turn for each of these acts.
+fn voice(rig: &Rig, sink: &Listener, acts: &[&str]) {
+    let mut python = Command::new(rig.clients.python());
+    python.arg(places::programs().join("voice.py")).args(["scenario:said", "scenario:voice"]);
+    python.arg(sink.port.to_string()).args(acts);
+    python.env("BASE_URL", rig.provider.url()).env("SSL_CERT_FILE", rig.provider.ca().unwrap());
+    assert!(python.status().unwrap().success());
+}
+
+#[test]
+fn sound_that_waits_in_the_process_before_it_is_sent_on_is_told() {
+    if skipped() {
+        return;
+    }
+    // A second is far above what a busy host takes, two seconds is what the late program takes.
+    let rig = Rig::tuned("detect: {voice: {budget_seconds: 60, media_seconds: 1, turns: 5}}\n").unwrap();
+    rig.provider.register("said", Scenario::always(Reply::of(answer(vec![deltas(12, 12, 5_000)], "stop"))));
+    let sound = answer(vec![Step::new(5_000, Say::Audio(2_400)).times(4)], "stop");
+    rig.provider.register("voice", Scenario::always(Reply::of(sound)));
+    let sink = Listener::start(&rig, "sink.py").unwrap();
+    let stage = ["stage=\"first_audio_to_media_out\""];
+    let stage = |count| rig.number_is("llm_voice_stage_seconds_count", &stage, count);
+    voice(&rig, &sink, &["unsent", "unsent"]);
+    rig.case(VOICE, "sound that is not sent on", Expected::Withheld("media_unseen")).unwrap();
+    voice(&rig, &sink, &["unsent", "prompt", "prompt", "prompt", "late", "late"]);
+    stage(5.0).unwrap();
+    rig.case(VOICE, "the sound of two of five turns waits in the process", Expected::Quiet).unwrap();
+    voice(&rig, &sink, &["unsent", "late"]);
+    stage(6.0).unwrap();
+    let case = "the sound of three of five turns waits in the process";
+    rig.case(VOICE, case, Expected::Findings(&["slow_media_out"])).unwrap();
+    let finding = rig.finding_when(VOICE, |finding| finding["kind"] == "slow_media_out").unwrap();
+    assert_eq!(finding["inputs"]["share_over_budget"], json!(0.6), "{finding}");
+    assert!(finding["inputs"]["first_audio_to_media_out"].as_f64().unwrap() >= 1.9, "{finding}");
 }
 
 /// A small ring: a question many times as large does not fit while the daemon is stopped.

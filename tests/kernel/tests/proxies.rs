@@ -1,6 +1,6 @@
 //! Clients that must go through a proxy, as in most companies: unmodified SDKs and curl that find it in their environment.
 
-use kernel_tests::far::Proxy;
+use kernel_tests::far::Listener;
 use kernel_tests::rig::Rig;
 use kernel_tests::skipped;
 use provider::script::{Reply, Scenario, answer, deltas};
@@ -21,7 +21,7 @@ fn calls_through_a_proxy_have_both_timelines() {
         return;
     }
     let rig = Rig::new().unwrap();
-    let proxy = Proxy::start(&rig).unwrap();
+    let proxy = Listener::start(&rig, "proxy.py").unwrap();
     rig.provider.register("proxied", Scenario::always(Reply::of(answer(vec![deltas(40, 12, 20_000)], "stop"))));
     for (client, variable, scheme) in CLIENTS {
         let models: Vec<String> = (0..2).map(|n| format!("{}proxied#{client}-{n}", provider::PREFIX)).collect();

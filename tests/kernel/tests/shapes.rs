@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kernel_tests::cases::Expected;
-use kernel_tests::far::Proxy;
+use kernel_tests::far::Listener;
 use kernel_tests::rig::Rig;
 use kernel_tests::{places, skipped, wait_for};
 use provider::Options;
@@ -104,7 +104,7 @@ fn a_program_that_uses_two_hosts_by_turns_does_not() {
 #[test]
 fn java_behind_a_proxy_is_seen_by_the_names_it_asks_for() {
     let Some(rig) = rig() else { return };
-    let proxy = Proxy::start(&rig).unwrap();
+    let proxy = Listener::start(&rig, "proxy.py").unwrap();
     let options = ["-Dhttps.proxyHost=127.0.0.1".to_owned(), format!("-Dhttps.proxyPort={}", proxy.port)];
     let shapes = shapes_with(&rig, &[(model("steady", 0), HOSTS[0]), (model("steady", 1), HOSTS[1])], &options);
     for host in HOSTS {
