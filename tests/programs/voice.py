@@ -21,7 +21,7 @@ BETWEEN_TURNS = 0.5
 
 
 def speak(client, text, sound):
-    """The first of the speech, and when it was there all of it is awaited."""
+    """The text's answer is read to its end; the speech of it is the caller's to read."""
     messages = [{"role": "user", "content": "Say it."}]
     with client.chat.completions.create(model=text, messages=messages, stream=True) as answer:
         said = "".join(chunk.choices[0].delta.content or "" for chunk in answer if chunk.choices)

@@ -183,20 +183,19 @@ impl Book {
 
     /// The peer of a connection became known: also for its calls that were over before.
     pub fn remote(&mut self, conn: &ConnKey, peer: SocketAddr) {
-        let open = self.open.values_mut().map(|stream| &mut stream.entry);
-        let ended = self.ended.iter_mut().map(|(entry, _)| entry);
-        for entry in open.chain(ended).filter(|entry| entry.conn == *conn) {
-            entry.remote.get_or_insert(peer);
-        }
+        self.entries_of(conn).for_each(|entry| _ = entry.remote.get_or_insert(peer));
     }
 
     /// Something about a connection became known: its calls are marked, also those that were over before.
     pub fn note(&mut self, conn: &ConnKey, name: &'static str) {
+        self.entries_of(conn).for_each(|entry| entry.note(name));
+    }
+
+    /// Calls of a connection, open and ended.
+    fn entries_of(&mut self, conn: &ConnKey) -> impl Iterator<Item = &mut Entry> {
         let open = self.open.values_mut().map(|stream| &mut stream.entry);
         let ended = self.ended.iter_mut().map(|(entry, _)| entry);
-        for entry in open.chain(ended).filter(|entry| entry.conn == *conn) {
-            entry.note(name);
-        }
+        open.chain(ended).filter(move |entry| entry.conn == *conn)
     }
 
     /// The protocol says that the call is over. A second end is ignored.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::detect::Out;
 use crate::units::Ns;
 
 /// Bounds that are intersected: the newest. A clock drifts by 50 ppm, 30 ms in ten minutes.
@@ -19,6 +20,18 @@ pub(super) struct Bounds {
     /// (when, at least, at most): that clock minus ours, seconds.
     list: VecDeque<(Ns, f64, f64)>,
     streams: VecDeque<String>,
+    /// A finding says that the clock is off.
+    off: bool,
+}
+
+/// The middle of what bounds allow, and how far from it the truth may lie, seconds.
+pub(super) fn centre((low, high): (f64, f64)) -> (f64, f64) {
+    (f64::midpoint(low, high), (high - low) / 2.0)
+}
+
+/// How far a clock is off at least.
+pub(super) fn least((low, high): (f64, f64)) -> f64 {
+    low.max(-high).max(0.0)
 }
 
 impl Bounds {
@@ -45,6 +58,17 @@ impl Bounds {
             (low.max(*least), high.min(*most))
         });
         (both.0.is_finite() && both.0 <= both.1).then_some(both)
+    }
+
+    /// The clock is off if at least `enough` bounds leave nothing within `threshold` seconds of ours: `centre` of what they allow. Once it
+    /// is not any more, the finding of that key is over; as long as too few bounds tell, nothing changes.
+    pub(super) fn judge(&mut self, enough: u32, threshold: f64, key: &str, out: &mut Out<'_>) -> Option<(f64, f64)> {
+        let bound = self.within(out.now().at).filter(|_| self.len() >= enough as usize)?;
+        let off = least(bound) > threshold;
+        if std::mem::replace(&mut self.off, off) && !off {
+            out.over(key);
+        }
+        off.then(|| centre(bound))
     }
 
     pub(super) fn clear(&mut self) {

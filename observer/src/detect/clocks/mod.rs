@@ -8,7 +8,7 @@ mod bounds;
 mod order;
 mod spans;
 
-use self::bounds::Bounds;
+use self::bounds::{Bounds, centre};
 use self::spans::Spans;
 use super::config::{Section, thresholds, within};
 use super::quota::http_date;
@@ -45,7 +45,6 @@ struct Peer {
     subject: Subject,
     /// `date` minus our wall clock.
     bounds: Bounds,
-    off: bool,
 }
 
 pub struct Clocks {
@@ -112,9 +111,9 @@ impl Detector for Clocks {
 
     fn publish(&mut self, out: &mut Out<'_>) {
         for (peer, state) in self.peers.iter() {
-            let Some((low, high)) = state.bounds.within(out.now().at) else { continue };
-            out.bare("llm_clock_offset_seconds", &[peer], Change::Set(f64::midpoint(low, high)));
-            out.bare("llm_clock_offset_uncertainty_seconds", &[peer], Change::Set((high - low) / 2.0));
+            let Some((middle, half)) = state.bounds.within(out.now().at).map(centre) else { continue };
+            out.bare("llm_clock_offset_seconds", &[peer], Change::Set(middle));
+            out.bare("llm_clock_offset_uncertainty_seconds", &[peer], Change::Set(half));
         }
         self.spans.publish(out);
     }
@@ -140,7 +139,7 @@ impl Clocks {
             return out.withheld("no_wall_clock");
         };
         let subject = Subject::of(entry);
-        let peer = self.peers.touch(subject.server.clone(), || Peer { subject, bounds: Bounds::default(), off: false });
+        let peer = self.peers.touch(subject.server.clone(), || Peer { subject, bounds: Bounds::default() });
         out.evaluated();
         // The server's clock stood between date and date + 1 when ours stood between sent and answered.
         peer.bounds.take((entry.last_activity, date - answered, date + 1.0 - sent), &entry.id);
@@ -153,26 +152,14 @@ impl Clocks {
 
 impl Peer {
     fn judge(&mut self, config: &Config, out: &mut Out<'_>) {
-        let now = out.now().at;
-        let Some((low, high)) = self.bounds.within(now).filter(|_| self.bounds.len() >= config.responses as usize)
-        else {
-            return;
-        };
         let key = format!("offset|{}", self.subject.server);
-        let off = low > config.offset_seconds || high < -config.offset_seconds;
-        if !off {
-            if std::mem::replace(&mut self.off, false) {
-                out.over(&key);
-            }
-            return;
-        }
-        self.off = true;
-        let (middle, half) = (f64::midpoint(low, high), (high - low) / 2.0);
+        let judged = self.bounds.judge(config.responses, config.offset_seconds, &key, out);
+        let Some((middle, half)) = judged else { return };
         out.report(Report {
             key: &key,
             kind: "peer_offset",
             severity: Severity::Info,
-            since: self.bounds.since().unwrap_or(now),
+            since: self.bounds.since().unwrap_or(out.now().at),
             subject: &self.subject,
             verdict: format!(
                 "the clock of {} (or of the edge before it) is {middle:+.1} s (±{half:.1}) from this host's: spans that mix both are drawn in a wrong order",

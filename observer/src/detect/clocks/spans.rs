@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, centre, least};
 use super::order::Order;
 use super::{Config, quiet};
 use crate::detect::{Change, Out, Recent, Report, Severity, Subject, number};
@@ -30,7 +30,6 @@ struct Process {
     calls: VecDeque<Call>,
     waiting: VecDeque<Waiting>,
     bounds: Bounds,
-    off: bool,
 }
 
 /// A call that has ended.
@@ -134,9 +133,10 @@ impl Spans {
                 None => worst.push((&process.subject.service, bound)),
             }
         }
-        for (service, (low, high)) in worst {
-            out.bare("llm_span_skew_seconds", &[service], Change::Set(f64::midpoint(low, high)));
-            out.bare("llm_span_skew_uncertainty_seconds", &[service], Change::Set((high - low) / 2.0));
+        for (service, bound) in worst {
+            let (middle, half) = centre(bound);
+            out.bare("llm_span_skew_seconds", &[service], Change::Set(middle));
+            out.bare("llm_span_skew_uncertainty_seconds", &[service], Change::Set(half));
         }
     }
 
@@ -158,11 +158,6 @@ impl Spans {
         }
         process
     }
-}
-
-/// How far a clock is off at least.
-fn least((low, high): (f64, f64)) -> f64 {
-    low.max(-high).max(0.0)
 }
 
 impl Call {
@@ -267,24 +262,14 @@ impl Process {
     }
 
     fn judge(&mut self, joined_by: &'static str, config: &Config, out: &mut Out<'_>) {
-        let now = out.now().at;
-        let Some((low, high)) = self.bounds.within(now).filter(|_| self.bounds.len() >= config.spans as usize) else {
-            return;
-        };
         let key = format!("skew|{}", self.subject.service);
-        if least((low, high)) <= config.span_skew_seconds {
-            if std::mem::replace(&mut self.off, false) {
-                out.over(&key);
-            }
-            return;
-        }
-        self.off = true;
-        let (middle, half) = (f64::midpoint(low, high), (high - low) / 2.0);
+        let judged = self.bounds.judge(config.spans, config.span_skew_seconds, &key, out);
+        let Some((middle, half)) = judged else { return };
         out.report(Report {
             key: &key,
             kind: "span_skew",
             severity: Severity::Warning,
-            since: self.bounds.since().unwrap_or(now),
+            since: self.bounds.since().unwrap_or(out.now().at),
             subject: &self.subject,
             verdict: format!(
                 "spans that {} exports are stamped {middle:+.3} s (±{half:.3}) from this host's clock: their calls were on the wire at other times",
