@@ -14,6 +14,10 @@ use provider::script::{Reply, Scenario, answer, deltas};
 use provider::{Options, Provider};
 use rustix::process::{Pid, Signal, kill_process};
 
+/// Between the first delta, which shows that a stream is there, and all that is lost: a busy host is given the time to start the
+/// other stream's client and to stop the daemon.
+const BEFORE_THE_LOSS_US: u64 = 5_000_000;
+
 /// The kernel's tables are looked up within five seconds of a loss, and told of a second later; a busy host is given its time.
 const AUDITED: Duration = Duration::from_secs(20);
 
@@ -26,7 +30,8 @@ fn an_end_that_was_lost_is_known_while_the_connection_is_kept() {
     let provider = Provider::start(&Options { plain: true, ..Options::in_memory(dir.path().to_owned()) }).unwrap();
     let tls = Provider::start(&Options::in_memory(dir.path().to_owned())).unwrap();
     for provider in [&provider, &tls] {
-        provider.register("much", Scenario::always(Reply::of(answer(vec![deltas(1_000, 200, 1_000)], "stop"))));
+        let said = vec![deltas(1, 200, 0), deltas(1, 200, BEFORE_THE_LOSS_US), deltas(1_000, 200, 1_000)];
+        provider.register("much", Scenario::always(Reply::of(answer(said, "stop"))));
     }
     let config = dir.path().join("config.yml");
     fs::write(&config, "kernel: {ring_bytes: 131072}\n").unwrap();
@@ -34,15 +39,15 @@ fn an_end_that_was_lost_is_known_while_the_connection_is_kept() {
 
     let (plain_model, tls_model) = ("scenario:much#plain", "scenario:much#tls");
     let mut plain = Raw::connect(provider.address()).unwrap();
-    plain.write(plain_model, 10).unwrap();
     let mut client = Command::new(Clients::set_up().unwrap().python());
     client.arg(places::programs().join("timelines.py")).args(["sync", tls_model]).env("HOLD", "1");
     client.env("BASE_URL", tls.url()).env("SSL_CERT_FILE", tls.ca().unwrap());
     let held = std::thread::scope(|scope| {
         // It says its line when it has the whole answer.
         let held = scope.spawn(|| Helper::start(&mut client).unwrap().0);
-        let begun = || both(&daemon).iter().all(|one| one.as_ref().is_some_and(|one| one.chunks > 0)).then_some(());
-        wait_for("both streams", AUDITED, begun).unwrap();
+        wait_for("the stream over TLS", AUDITED, || begun(&both(&daemon)[1])).unwrap();
+        plain.write(plain_model, 10).unwrap();
+        wait_for("the plain stream", AUDITED, || begun(&both(&daemon)[0])).unwrap();
         let pid = Pid::from_raw(i32::try_from(daemon.pid()).unwrap()).unwrap();
         kill_process(pid, Signal::STOP).unwrap();
         plain.read().unwrap();
@@ -66,6 +71,10 @@ fn both(daemon: &Daemon) -> [Option<Ledger>; 2] {
         let model = format!("scenario:much#{tag}");
         streams.iter().find(|one| one.request_model.as_deref() == Some(&model)).cloned()
     })
+}
+
+fn begun(one: &Option<Ledger>) -> Option<()> {
+    one.as_ref().is_some_and(|one| one.chunks > 0).then_some(())
 }
 
 fn lost(one: &Ledger) -> bool {
