@@ -14,16 +14,16 @@ const ACTS: usize = 8;
 #[derive(Debug)]
 pub struct Activity {
     acts: Recent<u32, VecDeque<(Ns, Option<SocketAddr>)>>,
-    /// Where model calls go: to connect there is none.
-    models: Recent<SocketAddr, ()>,
+    /// Where model calls and exported spans go: to connect there is none.
+    talk: Recent<SocketAddr, ()>,
     /// Some of it was not seen, last at this time.
     missed: Option<Ns>,
 }
 
 impl Default for Activity {
     fn default() -> Self {
-        let models = Recent::new(limits::MODEL_ADDRESSES);
-        Activity { acts: Recent::new(limits::ACTING_PROCESSES), models, missed: None }
+        let talk = Recent::new(limits::MODEL_ADDRESSES);
+        Activity { acts: Recent::new(limits::ACTING_PROCESSES), talk, missed: None }
     }
 }
 
@@ -42,24 +42,24 @@ impl Activity {
         }
     }
 
-    /// A model call went there.
-    pub fn model_at(&mut self, peer: SocketAddr) {
-        self.models.touch(peer, || ());
+    /// A model call went there, or spans that tell of such calls.
+    pub fn talked(&mut self, peer: SocketAddr) {
+        self.talk.touch(peer, || ());
     }
 
     /// Whether a process did anything since; `None` if that cannot be told.
     pub fn since(&self, tgid: u32, since: Ns) -> Option<bool> {
-        let model = |peer: &Option<SocketAddr>| peer.is_some_and(|peer| self.models.get(&peer).is_some());
+        let talk = |peer: &Option<SocketAddr>| peer.is_some_and(|peer| self.talk.get(&peer).is_some());
         let acts = self.acts.get(&tgid).into_iter().flatten();
-        let any = acts.filter(|(_, peer)| !model(peer)).any(|(at, _)| *at >= since);
+        let any = acts.filter(|(_, peer)| !talk(peer)).any(|(at, _)| *at >= since);
         (any || self.missed.is_none_or(|at| at < since)).then_some(any)
     }
 
     pub fn forgotten(&self) -> u64 {
-        self.acts.forgotten() + self.models.forgotten()
+        self.acts.forgotten() + self.talk.forgotten()
     }
 
     pub fn held(&self) -> usize {
-        self.acts.iter().map(|(_, acts)| acts.len()).sum::<usize>() + self.models.len()
+        self.acts.iter().map(|(_, acts)| acts.len()).sum::<usize>() + self.talk.len()
     }
 }

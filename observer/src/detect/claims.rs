@@ -93,11 +93,10 @@ impl Detector for Claims {
             Happening::Said { entry, text } => self.said(entry, text.0),
             Happening::Acted { tgid, peer, at } => self.activity.acted(*tgid, *peer, *at),
             Happening::Closed(entry) => {
-                if let Some(peer) = entry.remote {
-                    self.activity.model_at(peer);
-                }
+                entry.remote.into_iter().for_each(|peer| self.activity.talked(peer));
                 self.closed(entry, out);
             }
+            Happening::Exported { peer, .. } => peer.into_iter().for_each(|peer| self.activity.talked(*peer)),
             _ => {}
         }
     }

@@ -229,8 +229,8 @@ pub enum Happening<'a> {
     /// A process did something besides its model calls, which may be what an answer claims was done: it connected to `peer`, or a
     /// program was started in the tree below it. No process: some of that was not seen.
     Acted { tgid: Option<u32>, peer: Option<SocketAddr>, at: Ns },
-    /// A process that calls models told of a span of its own.
-    Exported { identity: &'a Identity, span: &'a Span, salt: &'a Salt, at: Ns },
+    /// A process that calls models told `peer` of a span of its own.
+    Exported { identity: &'a Identity, span: &'a Span, salt: &'a Salt, peer: Option<SocketAddr>, at: Ns },
     /// It told of spans, and not all of them could be read: why.
     Unexported { identity: &'a Identity, why: &'static str, at: Ns },
     /// A process that has speech made sent a message on, over a WebSocket of its own: its size, and when it began.

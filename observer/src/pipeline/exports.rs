@@ -37,8 +37,8 @@ impl Exports {
         let Some(export) = self.open.iter_mut().find(|export| export.exchange == exchange) else { return false };
         match message {
             Message::RequestBody(bytes) => {
-                let (identity, salt) = (env.identity, &env.settings.salt);
-                let mut out = |span: &_| env.audience.hear(Happening::Exported { identity, span, salt, at });
+                let (identity, salt, peer) = (env.identity, &env.settings.salt, env.remote);
+                let mut out = |span: &_| env.audience.hear(Happening::Exported { identity, span, salt, peer, at });
                 export.reader.iter_mut().for_each(|reader| reader.push(bytes, &mut out));
             }
             Message::RequestEnd { lost } => {

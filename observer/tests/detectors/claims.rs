@@ -1,5 +1,8 @@
 //! Detector 10.
 
+use observer::spans::testing::Told;
+
+use super::traffic::spans::unix;
 use super::traffic::{Act, Call, Host, MINUTE, SECOND, Step};
 use super::{Case, Expected};
 
@@ -54,6 +57,20 @@ pub const CASES: &[Case] = &[
     Case {
         check: |ran| assert_eq!(ran.number("llm_verification_claims_total", &[("evidence", "none")]), 60.0),
         ..case(
+            "the process exports the spans of its calls, over a new connection each time",
+            Expected::Findings(&["no_evidence"]),
+            |host| {
+                for n in 0..60 {
+                    let (call, at) = (claiming(n), (1 + n) * MINUTE);
+                    host.call(at, &call);
+                    host.export_to("192.0.2.99:4318", at + 10, &call, &[span(n, at)]);
+                }
+            },
+        )
+    },
+    Case {
+        check: |ran| assert_eq!(ran.number("llm_verification_claims_total", &[("evidence", "none")]), 60.0),
+        ..case(
             "programs of another process, and one before each question",
             Expected::Findings(&["no_evidence"]),
             |host| {
@@ -78,6 +95,12 @@ pub const CASES: &[Case] = &[
         }
     }),
 ];
+
+/// A span of the process, of the call or not.
+fn span(n: u64, at_ms: u64) -> Told {
+    let (start, end) = (unix(at_ms.cast_signed()), unix(at_ms.cast_signed() + 8));
+    Told { trace: u8::try_from(n + 1).unwrap(), id: 1, kind: 3, start, end, ..Told::default() }
+}
 
 /// Claims without a tool, and in the middle of each answer something else that a process did.
 fn acting(host: &mut Host, count: u64, pid: u32, act: Act) {

@@ -1,9 +1,9 @@
 //! Spans that a process exports.
 
-use observer::conn::testing::Script;
+use observer::conn::testing::{Cable, Owned, Script};
 use observer::spans::testing::{Told, json, protobuf};
 
-use super::{BOOT, Call, Host};
+use super::{BOOT, Call, Host, Ns, Record, SockOpen};
 
 /// Nanoseconds since the epoch of a millisecond after the boot.
 pub fn unix(at_ms: i64) -> u64 {
@@ -24,6 +24,25 @@ impl Host {
     /// The same, and so many bytes in the middle are lost.
     pub fn export_losing(&mut self, at_ms: u64, like: &Call, spans: &[Told], lost: usize) {
         self.post(at_ms, like, "application/x-protobuf", &protobuf(spans), lost);
+    }
+
+    /// The same, in plain text over a new socket to such an address, whose place is seen.
+    pub fn export_to(&mut self, peer: &str, at_ms: u64, like: &Call, spans: &[Told]) {
+        self.next += 16;
+        let body = protobuf(spans);
+        let mut cable = Cable::new(like.pid, self.next, peer.parse().unwrap());
+        cable.at(Ns(at_ms * 1_000_000)).write(format!(
+            "POST /v1/traces HTTP/1.1\r\nHost: collector:4318\r\nContent-Type: application/x-protobuf\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        ));
+        cable.write(&body).wait_ms(3).read("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").close();
+        self.records.extend(cable.records().iter().map(|owned| match owned.record {
+            // A cable is plugged in at the beginning of time.
+            Record::SockOpen(open) => {
+                Owned { record: Record::SockOpen(SockOpen { at: Ns(at_ms * 1_000_000), ..open }), bytes: Vec::new() }
+            }
+            _ => owned.clone(),
+        }));
     }
 
     fn post(&mut self, at_ms: u64, like: &Call, kind: &str, body: &[u8], lost: usize) {
