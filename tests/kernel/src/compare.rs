@@ -14,12 +14,22 @@ use crate::truth::Exchange;
 pub struct Report {
     /// Facts that differ; each line names the stream.
     pub mismatches: Vec<String>,
-    /// Errors of milestones, seconds (ledger minus provider).
-    pub milestones: Vec<(String, f64)>,
+    pub milestones: Vec<Milestone>,
     /// Errors of gaps between chunks, seconds.
     pub gaps: Vec<f64>,
     /// Streams compared.
     pub streams: usize,
+}
+
+/// A milestone that both know.
+#[derive(Clone, Debug)]
+pub struct Milestone {
+    /// The model and the milestone's name.
+    pub what: String,
+    /// Seconds, ledger minus provider.
+    pub error: f64,
+    /// How much of it the client left the bytes in its socket, by the ledger's own timeline: the ledger rightly counts it.
+    pub lag: f64,
 }
 
 impl Report {
@@ -77,7 +87,10 @@ impl Report {
     fn firsts(&mut self, model: &str, ledger: &Ledger, truth: &Exchange) {
         for ((name, seen), (_, real)) in ledger.first_seconds.named().into_iter().zip(truth.firsts().named()) {
             match (seen, real) {
-                (Some(seen), Some(real)) => self.milestones.push((format!("{model} {name}"), seen - real)),
+                (Some(seen), Some(real)) => {
+                    let what = format!("{model} {name}");
+                    self.milestones.push(Milestone { what, error: seen - real, lag: ledger.lag_at(seen) });
+                }
                 (None, None) => {}
                 other => self.mismatches.push(format!("{model}: milestone {name}: {other:?} (ledger, provider)")),
             }
@@ -101,11 +114,19 @@ impl Report {
         }
     }
 
-    /// Milestones further off than `bound` seconds.
+    /// Milestones further off than `bound` seconds, and not because the client read late.
     #[must_use]
     pub fn late(&self, bound: f64) -> Vec<String> {
-        let late = self.milestones.iter().filter(|(_, error)| error.abs() > bound);
-        late.map(|(what, error)| format!("{what}: off by {:.2} ms", error * 1e3)).collect()
+        let late = self.milestones.iter().filter(|one| (one.error - one.lag).abs() > bound);
+        late.map(|Milestone { what, error, lag }| {
+            format!("{what}: off by {:.2} ms, of it {:.2} by the client", error * 1e3, lag * 1e3)
+        })
+        .collect()
+    }
+
+    /// Errors of milestones, seconds.
+    pub fn errors(&self) -> impl Iterator<Item = f64> + '_ {
+        self.milestones.iter().map(|one| one.error)
     }
 }
 

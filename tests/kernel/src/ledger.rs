@@ -124,6 +124,20 @@ pub struct Point {
     pub seconds: f64,
     pub kind: String,
     pub chars: u32,
+    /// From arrival to read.
+    pub lag_seconds: Option<f64>,
+}
+
+/// Further than this from a milestone, a point of the timeline was not read with it, seconds.
+const READ_TOGETHER: f64 = 0.001;
+
+impl Ledger {
+    /// How long the bytes lay in the socket that were read at a milestone; 0 where that is not known.
+    #[must_use]
+    pub fn lag_at(&self, milestone: f64) -> f64 {
+        let together = self.timeline.iter().find(|point| (point.seconds - milestone).abs() < READ_TOGETHER);
+        together.and_then(|point| point.lag_seconds).unwrap_or(0.0)
+    }
 }
 
 /// One row of `inspect processes`.

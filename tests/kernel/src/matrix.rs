@@ -6,8 +6,8 @@ use crate::clients::{Client, Kind};
 use crate::compare::{Quantiles, Report};
 use crate::rig::Rig;
 
-/// An error of a milestone that is called late, seconds. The client's and the provider's stamps differ by two loopback hops
-/// and by how long a busy client (or a busy host) leaves bytes in its socket, which the ledger rightly counts.
+/// An error of a milestone that is called late, seconds, without what the client left its bytes in the socket. The client's and the
+/// provider's stamps differ by two loopback hops, and on a busy host by when each of the two was let run.
 const LATE: f64 = 0.050;
 /// Largest share of late milestones.
 const LATE_SHARE: f64 = 0.05;
@@ -65,7 +65,7 @@ pub fn report(rig: &Rig, models: &[String]) -> Result<Report> {
 /// # Panics
 /// That is how a test fails.
 pub fn judge(rig: &Rig, report: &Report) {
-    let milestones = Quantiles::of_errors(report.milestones.iter().map(|(_, error)| *error));
+    let milestones = Quantiles::of_errors(report.errors());
     let gaps = Quantiles::of_errors(report.gaps.iter().copied());
     println!("{} streams; error of milestones: {milestones}; of gaps: {gaps}", report.streams);
     let wrong = &report.mismatches;

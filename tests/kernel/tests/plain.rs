@@ -128,7 +128,7 @@ fn judge(rig: &Rig, models: &[String]) -> Vec<Ledger> {
         wrong.join("\n"),
         rig.daemon.log()
     );
-    let milestones = Quantiles::of_errors(report.milestones.iter().map(|(_, error)| *error));
+    let milestones = Quantiles::of_errors(report.errors());
     let gaps = Quantiles::of_errors(report.gaps.iter().copied());
     println!("{} streams; error of milestones: {milestones}; of gaps: {gaps}", report.streams);
     let late = report.late(LATE);

@@ -194,7 +194,7 @@ fn compare(exchanges: &[(String, Vec<Exchange>)], ledgers: &BTreeMap<String, Vec
         }
     }
     println!("\neach pair: ledger / provider");
-    println!("error of milestones: {}", Quantiles::of_errors(report.milestones.iter().map(|(_, error)| *error)));
+    println!("error of milestones: {}", Quantiles::of_errors(report.errors()));
     println!("error of gaps:       {}", Quantiles::of_errors(report.gaps.iter().copied()));
     if !report.mismatches.is_empty() {
         bail!("ledger and provider differ:\n{}", report.mismatches.join("\n"));

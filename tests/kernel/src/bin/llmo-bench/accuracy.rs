@@ -69,5 +69,5 @@ fn report(rig: &Rig, models: &[String]) -> Result<Report> {
 }
 
 fn first_visible(report: &Report) -> impl Iterator<Item = f64> {
-    report.milestones.iter().filter(|(what, _)| what.ends_with(" visible")).map(|(_, error)| *error)
+    report.milestones.iter().filter(|one| one.what.ends_with(" visible")).map(|one| one.error)
 }
