@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::json::scan::{Found, Scanner, Take, Want};
+use super::json::scan::Scanner;
+use super::json::want::{Found, Take, Want};
 use super::{DeltaKind, Mark, Named, ServerTimes, Usage, Utterance, error};
 use crate::proto::ResponseHead;
 use crate::proto::body::is_media;

@@ -3,7 +3,8 @@
 //! own chat has a model and messages as well), the answer must look like the API's too.
 
 use super::json::member;
-use super::json::scan::{Found, Scanner, Take, Want};
+use super::json::scan::Scanner;
+use super::json::want::{Found, Take, Want};
 use super::table::{Extra, Row};
 use crate::proto::{RequestHead, ResponseHead};
 

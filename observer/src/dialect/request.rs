@@ -4,7 +4,8 @@
 mod multipart;
 
 use self::multipart::Form;
-use super::json::scan::{Found, Scanner, Take, Want};
+use super::json::scan::Scanner;
+use super::json::want::{Found, Take, Want};
 use super::path::{self, Preset};
 use super::{RequestFacts, cap};
 use crate::proto::RequestHead;

@@ -3,7 +3,7 @@
 
 use super::Span;
 use super::protobuf::{Take as Want, Visitor};
-use crate::dialect::json::scan::{self, Found, Take};
+use crate::dialect::json::want::{self, Found, Take};
 use crate::limits;
 use crate::proto::Salt;
 
@@ -201,7 +201,7 @@ pub(super) enum Field {
 
 macro_rules! wants {
     ($($what:ident: $take:ident [$($more:literal),*];)*) => {
-        &[$(scan::Want {
+        &[$(want::Want {
             path: &["resourceSpans", "[]", "scopeSpans", "[]", "spans", "[]" $(, $more)*],
             take: Take::$take,
             what: Field::$what,
@@ -209,7 +209,7 @@ macro_rules! wants {
     };
 }
 
-pub(super) static JSON: &[scan::Want<Field>] = wants! {
+pub(super) static JSON: &[want::Want<Field>] = wants! {
     Trace: Value ["traceId"];
     Id: Value ["spanId"];
     Parent: Value ["parentSpanId"];

@@ -11,7 +11,8 @@ use self::types::{Item, Response, StreamEvent};
 use super::answer::{Part, Parts, Tokens, at};
 use super::exchange::{Exchange, Named, Speech};
 use super::json::loose;
-use super::json::scan::{Found, Scanner};
+use super::json::scan::Scanner;
+use super::json::want::Found;
 use super::{DeltaKind, Mark, Row, Usage, Utterance, cap, error, path_ends, provider};
 
 pub(super) static ROW: Row = Row {

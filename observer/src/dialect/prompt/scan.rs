@@ -1,7 +1,8 @@
 //! Puts a prompt together from what the scanner finds, in whatever order the members come.
 
 use super::super::json::mix;
-use super::super::json::scan::{Found, Scanner};
+use super::super::json::scan::Scanner;
+use super::super::json::want::Found;
 use super::tables::{Ask, table};
 use super::{Hidden, Prompt, Role, ToolCall, ToolDefinition, ToolResult, Trouble};
 use crate::limits;

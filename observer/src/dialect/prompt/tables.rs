@@ -1,6 +1,6 @@
 //! Where each API puts what.
 
-use super::super::json::scan::{Take, Want};
+use super::super::json::want::{Take, Want};
 
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
