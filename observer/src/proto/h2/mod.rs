@@ -3,9 +3,12 @@
 //!
 //! What is lost stays with those it may concern. Inside a payload, a hole is counted down and belongs to its stream. A
 //! hole that swallows the head of a frame may have hit any stream: each is told of a gap, header blocks may be missing,
-//! so the dynamic table starts anew, and frames are looked for again where nothing else can be meant (`frame`).
+//! so the dynamic table starts anew, and frames are looked for again where nothing else can be meant (`framer::hunt`).
 
+mod block;
+mod codes;
 mod frame;
+mod framer;
 mod fuzz;
 mod head;
 mod hpack;
@@ -17,8 +20,11 @@ mod window;
 
 pub use fuzz::{fuzz, fuzz_hpack};
 
-use frame::{Frame, Framer, Hole, Step};
-use head::{Field, Fields};
+use block::Block;
+use codes::{code, goaway, reset};
+use frame::Frame;
+use framer::{Framer, Hole, Step};
+use head::Field;
 use hpack::Decoder;
 use streams::{Out, Streams};
 
@@ -60,14 +66,6 @@ struct Half {
     cause: Option<LossCause>,
     /// That the table is not whole was said.
     told: bool,
-}
-
-/// A header block: a HEADERS or PUSH_PROMISE frame and its continuations.
-struct Block {
-    first: Frame,
-    bytes: Vec<u8>,
-    /// Part of it is missing.
-    torn: bool,
 }
 
 impl Protocol for Http2 {
@@ -265,99 +263,6 @@ impl Http2 {
         }
     }
 
-    fn begin_block(
-        &mut self,
-        direction: Direction,
-        frame: Frame,
-        payload: &[u8],
-        torn: bool,
-        at: Moment,
-        sink: &mut dyn Sink,
-    ) {
-        let before = match frame.kind {
-            frame::PUSH_PROMISE => 4,
-            _ if frame.has(frame::HAS_PRIORITY) => 5,
-            _ => 0,
-        };
-        let fragment = payload.get(before..);
-        let torn = torn || fragment.is_none();
-        self.half(direction).block = Some(Block { first: frame, bytes: fragment.unwrap_or_default().to_vec(), torn });
-        if frame.has(frame::END_HEADERS) {
-            self.end_block(direction, false, at, sink);
-        }
-    }
-
-    fn go_on(
-        &mut self,
-        direction: Direction,
-        frame: Frame,
-        payload: &[u8],
-        torn: bool,
-        at: Moment,
-        sink: &mut dyn Sink,
-    ) {
-        let half = self.half(direction);
-        let Some(block) = half.block.as_mut().filter(|block| block.first.stream == frame.stream) else {
-            return self.half(direction).lose_table(at, sink);
-        };
-        block.torn |= torn || block.bytes.len() + payload.len() > HTTP2_BLOCK;
-        if !block.torn {
-            block.bytes.extend_from_slice(payload);
-        }
-        if frame.has(frame::END_HEADERS) {
-            self.end_block(direction, false, at, sink);
-        }
-    }
-
-    /// A header block is complete, or will never be.
-    fn end_block(&mut self, direction: Direction, cut: bool, at: Moment, sink: &mut dyn Sink) {
-        let salt = self.salt.clone();
-        let half = self.half(direction);
-        let Some(Block { first, bytes, torn }) = half.block.take() else { return };
-        let mut fields = Fields::default();
-        if torn || cut {
-            half.lose_table(at, sink);
-        } else if let Err(reason) =
-            half.table.block(&bytes, &|name, value| head::field(direction, name, value, &salt), &mut |f| fields.add(f))
-        {
-            note(at, reason, sink);
-            fields.unknown = true;
-        }
-        if half.table.desynced() {
-            half.tell(at, sink);
-        }
-        if first.kind == frame::PUSH_PROMISE {
-            return; // it belongs to a stream that we do not follow, but its fields are in the table now
-        }
-        let out = &mut Out { id: first.stream, at, sink };
-        match direction {
-            Direction::Write => self.request(fields, first, torn || cut, out),
-            Direction::Read if torn || cut => self.streams.lost_block(out),
-            Direction::Read => self.streams.response(fields, first.began, out),
-        }
-        if first.has(frame::END_STREAM) {
-            self.streams.end_of(direction, out);
-        }
-    }
-
-    /// A block of the client: a request's head, or trailers.
-    fn request(&mut self, fields: Fields, first: Frame, lost: bool, out: &mut Out<'_>) {
-        if !self.streams.is_new(first.stream) {
-            return;
-        }
-        self.streams.seen(first.stream);
-        match (&fields.method, lost) {
-            (Some(_), false) => self.streams.request(fields, first.began, out),
-            // Trailers of a request from before our time, it seems.
-            (None, false) if !fields.unknown => {}
-            _ => {
-                let cause = self.requests.cause.unwrap_or(LossCause::LateAttach);
-                self.streams.unheard(first.stream, cause);
-                note(out.at, "lost_request_head", out.sink);
-            }
-        }
-    }
-
     fn gap(&mut self, direction: Direction, bytes: Option<u64>, cause: LossCause, at: Moment, sink: &mut dyn Sink) {
         let half = self.half(direction);
         match half.framer.gap(bytes) {
@@ -417,7 +322,7 @@ impl Half {
     }
 
     fn held(&self) -> usize {
-        let block = self.block.as_ref().map_or(0, |block| block.bytes.capacity());
+        let block = self.block.as_ref().map_or(0, Block::held);
         self.table.held() + self.payload.capacity() + block
     }
 }
@@ -435,35 +340,6 @@ fn expects(streams: &Streams, direction: Direction, frame: &Frame) -> bool {
         frame::HEADERS => streams.is_open(frame.stream) || streams.may_adopt(frame.stream),
         _ => begun && frame.stream & 1 == 1,
     }
-}
-
-/// The error code of an RST_STREAM or GOAWAY, at the beginning of some bytes.
-fn code(bytes: &[u8]) -> Option<u32> {
-    bytes.first_chunk().map(|code| u32::from_be_bytes(*code))
-}
-
-/// The name of an error code with which a server resets a stream; none where nothing went wrong.
-fn reset(code: u32) -> Option<&'static str> {
-    Some(match code {
-        0 => return None,
-        1 => "reset_protocol_error",
-        2 => "reset_internal_error",
-        3 => "reset_flow_control",
-        7 => "reset_refused",
-        8 => "reset_cancel",
-        11 => "reset_enhance_your_calm",
-        _ => "reset_other",
-    })
-}
-
-/// The same where it says goodbye.
-fn goaway(code: u32) -> Option<&'static str> {
-    Some(match code {
-        0 => return None,
-        2 => "goaway_internal_error",
-        11 => "goaway_enhance_your_calm",
-        _ => "goaway_other",
-    })
 }
 
 /// A note of the connection.

@@ -1,5 +1,7 @@
 //! WebSockets on streams (RFC 8441).
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::limits::HTTP2_EARLY;
 
