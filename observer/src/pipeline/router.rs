@@ -1,19 +1,18 @@
 //! Messages of one connection's parser to the dialect that claimed the exchange, and what it says to the ledger.
 //!
-//! A POST that no dialect claims is asked for its answer: if that is a stream of events, it is a call of an unknown API, and
+//! A POST that no dialect claims is asked for its answer (`asked`): if that is a stream of events, it is a call of an unknown API, and
 //! shown as such. So is one whose path a dialect claims, and whose body is not that dialect's. The upgrade to a WebSocket is no call itself; those on it are (`turns`).
 
-use super::calls::{Asked, Call, Calls, Doubt};
+mod asked;
+
+use super::calls::{Asked, Call, Calls};
+use super::entries::{begin, end, released, tell};
 use super::session::Env;
 use super::turns::Socket;
-use super::wire::BEHIND_PROXY;
-use crate::conn::Path;
-use crate::dialect::look::Look;
 use crate::dialect::prompt::PromptScan;
-use crate::dialect::{self, Dialect, RequestFacts, Row, Utterance, unknown};
-use crate::ledger::{Audience, Happening, Opening, Stream, StreamNo};
-use crate::limits;
-use crate::proto::{End, ExchangeId, Message, RequestHead, ResponseHead, Sink, body, ws};
+use crate::dialect::{self, Dialect, Row, unknown};
+use crate::ledger::{Happening, Stream};
+use crate::proto::{End, ExchangeId, Message, RequestHead, Sink, ws};
 use crate::spans;
 use crate::units::{Moment, Ns};
 
@@ -102,19 +101,6 @@ impl<'a, 'e> Router<'a, 'e> {
         }
     }
 
-    /// A dialect claims it by its address, for which some need to see the body too.
-    fn found(&mut self, exchange: ExchangeId, row: &'static Row, head: &RequestHead, at: Moment) {
-        let dialect = (row.make)(head);
-        let Some(look) = Look::new(row, head, &self.env.settings.extras) else {
-            self.claimed = true;
-            return self.begin(exchange, row, head, dialect, at);
-        };
-        let prompt = PromptScan::new(row.api, &self.env.settings.salt);
-        let (asks, answer, first, since) = (None, None, Vec::new(), at);
-        let doubt = Some(Box::new(Doubt { row, dialect, prompt, look, asks, answer, first, since }));
-        self.calls.asked.push(Asked { doubt, ..self.asked(exchange, at, head) });
-    }
-
     /// It tells of spans: of interest if its process calls models, and no stranger if not.
     fn export(&mut self, exchange: ExchangeId, head: &RequestHead) {
         if self.calls.exports.take(exchange, head, self.env) {
@@ -122,48 +108,6 @@ impl<'a, 'e> Router<'a, 'e> {
         } else {
             self.pass(exchange, false);
         }
-    }
-
-    fn asked(&self, exchange: ExchangeId, at: Moment, head: &RequestHead) -> Asked {
-        let stranger = !dialect::related(head, &self.env.settings.extras);
-        let (head, dialect) = (head.clone(), (unknown::ROW.make)(head));
-        Asked { exchange, at, head, dialect, facts: None, notes: Vec::new(), stranger, doubt: None }
-    }
-
-    /// What was in doubt is a dialect's.
-    fn claim(&mut self, asked: Asked) {
-        let Some(doubt) = asked.doubt else { return };
-        let Doubt { row, dialect, mut prompt, asks, answer, first, since, .. } = *doubt;
-        let exchange = asked.exchange;
-        self.claimed = true;
-        self.begin(exchange, row, &asked.head, dialect, asked.at);
-        let Some(call) = self.calls.open.iter_mut().find(|call| call.exchange == exchange) else { return };
-        let Some((facts, at)) = asks else {
-            call.prompt = Some(Box::new(prompt));
-            let stream = self.env.book.stream(call.stream);
-            return stream.into_iter().for_each(|stream| asked.notes.iter().for_each(|note| stream.mark(note)));
-        };
-        call.prompt = None;
-        let (stream, prompt) = (call.stream, prompt.end(facts.truncated));
-        self.requested(exchange, Some((facts, at)), &asked.notes);
-        self.env.book.prompt(stream, &prompt, self.env.audience);
-        if let Some((head, at)) = &answer {
-            self.tell(exchange, *at, &Message::Response(head));
-        }
-        if !first.is_empty() {
-            self.tell(exchange, since, &Message::Body(&first));
-        }
-    }
-
-    /// No dialect claims it: its answer may be worth a look.
-    fn ask(&mut self, exchange: ExchangeId, at: Moment, head: &RequestHead) {
-        // Where the request was not seen (HTTP/2, joined in the middle), its answer is all there is.
-        let may_stream = head.method == "POST" || head.method.is_empty();
-        let asked = self.asked(exchange, at, head);
-        if !may_stream || self.calls.unclaimed() >= limits::UNCLAIMED_ASKED {
-            return self.pass(exchange, asked.stranger);
-        }
-        self.calls.asked.push(asked);
     }
 
     /// Of no interest.
@@ -222,77 +166,6 @@ impl<'a, 'e> Router<'a, 'e> {
         self.tell(socket.exchange, socket.asked.unwrap_or(at), &Message::RequestEnd { lost: false });
     }
 
-    fn tell_asked(&mut self, index: usize, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
-        let Some(asked) = self.calls.asked.get_mut(index) else { return };
-        match asked.settle(message, at) {
-            None => {
-                let asks = matches!(message, Message::RequestEnd { .. });
-                let lines = asks && asked.doubt.as_ref().is_some_and(|doubt| doubt.dialect.streams_json());
-                self.json_streams.extend(lines.then_some(exchange));
-            }
-            Some(true) => {
-                let asked = self.calls.asked.swap_remove(index);
-                let waited = asked.doubt.as_ref().is_some_and(|doubt| doubt.asks.is_some());
-                self.claim(asked);
-                // What was held is told by now.
-                if !waited || !matches!(message, Message::Response(_) | Message::Body(_)) {
-                    self.tell(exchange, at, message);
-                }
-                return;
-            }
-            Some(false) => {
-                let answer = asked.doubt.take().and_then(|doubt| doubt.answer);
-                if let Some((head, at)) = answer.filter(|_| !matches!(message, Message::Response(_))) {
-                    // It is nobody's: what it is answered with may still be a stream of events.
-                    self.tell_asked(index, exchange, at, &Message::Response(&head));
-                    return self.tell(exchange, at, message);
-                }
-            }
-        }
-        let doubted = self.calls.asked.get(index).is_some_and(|asked| asked.doubt.is_some());
-        if doubted && matches!(message, Message::Response(_)) {
-            return; // it is held
-        }
-        if self.calls.unclaimed() > limits::UNCLAIMED_ASKED {
-            let asked = self.calls.asked.swap_remove(index);
-            return self.pass(exchange, asked.stranger);
-        }
-        let Some(asked) = self.calls.asked.get_mut(index) else { return };
-        match message {
-            Message::RequestBody(bytes) => asked.dialect.request_body(bytes),
-            Message::RequestEnd { lost } => asked.facts = Some((asked.dialect.request_end(*lost), at)),
-            Message::Response(head) => {
-                let asked = self.calls.asked.swap_remove(index);
-                if !is_stream(head) {
-                    return self.pass(exchange, asked.stranger);
-                }
-                self.unknown = true;
-                self.begin(exchange, &unknown::ROW, &asked.head, asked.dialect, asked.at);
-                self.requested(exchange, asked.facts, &asked.notes);
-                self.tell(exchange, at, message);
-            }
-            Message::Note(note) => {
-                if asked.notes.len() < limits::NOTES {
-                    asked.notes.push(note.reason);
-                }
-                self.env.audience.hear(Happening::Odd(*note));
-            }
-            _ => {}
-        }
-    }
-
-    /// What was asked for before it was known to be a call.
-    fn requested(&mut self, exchange: ExchangeId, facts: Option<(RequestFacts, Moment)>, notes: &[&'static str]) {
-        let call = self.calls.open.iter().find(|call| call.exchange == exchange);
-        let Some(stream) = call.and_then(|call| self.env.book.stream(call.stream)) else { return };
-        notes.iter().for_each(|note| stream.mark(note));
-        if let Some((facts, at)) = facts {
-            stream.requested(facts, at, self.env.audience);
-            let lost = stream.entry().request.as_ref().is_some_and(|request| request.truncated);
-            self.env.audience.overhear(stream.entry(), at, &Message::RequestEnd { lost });
-        }
-    }
-
     fn begin(
         &mut self,
         exchange: ExchangeId,
@@ -336,91 +209,4 @@ impl<'a, 'e> Router<'a, 'e> {
             self.pass(exchange, asked.stranger);
         }
     }
-}
-
-/// Opens a call in the ledger; `None`: there are too many.
-pub(super) fn begin(
-    exchange: u64,
-    row: &'static Row,
-    head: &RequestHead,
-    at: Moment,
-    env: &mut Env<'_>,
-) -> Option<StreamNo> {
-    let opening = Opening {
-        conn: env.key,
-        exchange,
-        identity: env.identity,
-        remote: env.remote,
-        head,
-        row,
-        at: at.read,
-        salt: &env.settings.salt,
-        shape: false,
-    };
-    let stream = env.book.begin(&opening, env.audience)?;
-    if let Some(stream) = env.book.stream(stream) {
-        if env.path.is_some_and(|path| path.proxied) {
-            stream.mark(BEHIND_PROXY);
-        }
-        env.links.began(stream.entry(), env.birth, env.path, env.audience);
-        env.audience.overhear(stream.entry(), at, &Message::Request(head));
-    }
-    Some(stream)
-}
-
-/// Ends a call.
-pub(super) fn end(stream: StreamNo, dialect: &mut dyn Dialect, how: End, at: Moment, env: &mut Env<'_>) {
-    if let Some(stream) = env.book.stream(stream) {
-        dialect.end(how, &mut |utterance: Utterance<'_>| stream.utter(&utterance, at, env.audience));
-        env.audience.overhear(stream.entry(), at, &Message::End(how));
-    }
-    env.book.end(stream, how, at.read, env.audience);
-    released(at.read, env);
-}
-
-fn released(at: Ns, env: &mut Env<'_>) {
-    env.links.released(&env.key, at, env.path, env.audience);
-}
-
-/// A stream of events by its label, and no error.
-fn is_stream(head: &ResponseHead) -> bool {
-    head.status < 400 && head.content_type.as_deref().is_some_and(body::is_stream)
-}
-
-/// One message of a claimed exchange.
-pub(super) fn tell(
-    dialect: &mut dyn Dialect,
-    stream: &mut Stream,
-    message: &Message<'_>,
-    at: Moment,
-    path: Option<&Path>,
-    audience: &mut dyn Audience,
-) {
-    match message {
-        Message::RequestBody(bytes) => dialect.request_body(bytes),
-        Message::RequestEnd { lost } => stream.requested(dialect.request_end(*lost), at, audience),
-        Message::Response(head) => {
-            dialect.response(head);
-            stream.response(head, at, audience);
-        }
-        Message::Event(event) => {
-            stream.event_begin(at, event.data.len(), event.wire_bytes);
-            let mut said = |utterance: Utterance<'_>| stream.utter(&utterance, at, audience);
-            dialect.event(event, &mut said);
-            stream.event_end(path, audience);
-        }
-        Message::Comment => stream.comment(at),
-        Message::Body(bytes) => {
-            stream.body(at, bytes.len());
-            dialect.body(bytes, &mut |utterance| stream.utter(&utterance, at, audience));
-        }
-        Message::Gap { bytes, cause } => {
-            dialect.gap();
-            stream.gap(*bytes, *cause, at);
-        }
-        Message::Trailers(list) => dialect.trailers(list, &mut |utterance| stream.utter(&utterance, at, audience)),
-        Message::Note(note) => stream.odd(*note, audience),
-        Message::Request(_) | Message::Sent { .. } | Message::End(_) => {}
-    }
-    audience.overhear(stream.entry(), at, message);
 }

@@ -30,6 +30,7 @@
 //! and that do not even go where model calls go, a connection is ignored.
 
 mod listen;
+mod verdict;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use crate::units::{Direction, LossCause, Moment, Ns};
 use observer_common::record::Verdict;
 
 use listen::Listening;
+use verdict::Heard;
 
 /// What a session needs of the pipeline.
 pub(super) struct Env<'a> {
@@ -325,106 +327,11 @@ impl Session {
             self.bury(env);
         }
     }
-
-    fn judge(&mut self, heard: &Heard, env: &mut Env<'_>) {
-        let tracked = self.verdict == Verdict::Track;
-        if heard.claimed {
-            self.strangers = 0;
-            return self.decide(Verdict::Track, env);
-        }
-        let kept = heard.kept || !self.calls.exports.is_empty() || !self.calls.media.is_empty();
-        if heard.unknown || kept {
-            (self.strangers, self.spoken) = (0, 0);
-        }
-        let wanted = kept || !self.calls.is_empty() || !self.calls.asked.is_empty();
-        if wanted && self.verdict == Verdict::Heads {
-            self.decide(Verdict::Unknown, env);
-        }
-        if tracked || !self.calls.is_empty() {
-            return;
-        }
-        self.strangers = self.strangers.saturating_add(heard.strangers);
-        // A request that may yet be a call is followed however long it is.
-        if self.calls.doubted() {
-            return;
-        }
-        if self.strangers >= limits::NON_LLM_REQUESTS {
-            return self.ignore(env);
-        }
-        let passed = heard.unclaimed && self.calls.asked.is_empty();
-        let too_long = self.waited > limits::UNCLAIMED_BYTES;
-        if if self.whole { self.spoken > limits::WHOLE_UNCLAIMED } else { passed || too_long } {
-            self.pass_over(env);
-        }
-    }
-
-    /// What is spoken now is of no interest; what follows may be.
-    fn pass_over(&mut self, env: &mut Env<'_>) {
-        let strangers = self.calls.asked.iter().filter(|asked| asked.stranger).count();
-        self.strangers = self.strangers.saturating_add(u32::try_from(strangers).unwrap_or(u32::MAX));
-        self.listen();
-        self.decide(Verdict::Heads, env);
-    }
-
-    /// The parser cannot go on. A tracked connection may come back to us with its next request.
-    fn bury(&mut self, env: &mut Env<'_>) {
-        env.remote = self.remote;
-        Router::new(&mut self.calls, self.exchanges, env).abandon(self.last);
-        if self.verdict == Verdict::Track {
-            self.listen();
-        } else if matches!(self.stage, Stage::Speaking(_)) {
-            self.ignore(env);
-        }
-    }
-
-    fn listen(&mut self) {
-        self.stage = Stage::Listening(Listening::new(false));
-        self.exchanges += limits::EXCHANGE_STEP;
-        self.calls.forget();
-        self.waited = 0;
-    }
-
-    fn ignore(&mut self, env: &mut Env<'_>) {
-        self.stage = Stage::Ignored;
-        self.closing = None;
-        self.decide(Verdict::Ignore, env);
-    }
-
-    fn decide(&mut self, verdict: Verdict, env: &mut Env<'_>) {
-        // `Heads` holds only until the application writes again, so it is said each time.
-        if self.verdict == verdict && verdict != Verdict::Heads {
-            return;
-        }
-        self.verdict = verdict;
-        env.verdicts.push((env.key, verdict));
-        if let Some(sock) = self.sock.filter(|_| verdict == Verdict::Track) {
-            env.verdicts.push((socket_of(&env.key, sock), verdict));
-        }
-        match verdict {
-            Verdict::Track => env.counters.tracked += 1,
-            Verdict::Ignore => env.counters.ignored += 1,
-            Verdict::Unknown | Verdict::Heads | Verdict::Ends => {}
-        }
-    }
 }
 
 /// The socket below a TLS object, as the kernel's filter knows it: its ciphertext is wanted too.
 fn socket_of(conn: &ConnKey, sock: Sock) -> ConnKey {
     sock.conn(conn.tgid, conn.start_ns)
-}
-
-/// What a push brought.
-struct Heard {
-    /// A dialect claimed a request.
-    claimed: bool,
-    /// A stream of events began that none claims.
-    unknown: bool,
-    /// A process exports spans, or sends sound on.
-    kept: bool,
-    /// Something else was asked, and is of no interest.
-    unclaimed: bool,
-    /// So many requests went where no model calls go.
-    strangers: u32,
 }
 
 /// What is read does not begin like an answer.

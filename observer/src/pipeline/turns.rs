@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::router::{begin, tell};
+use super::entries::{begin, tell};
 use super::session::Env;
 use crate::dialect::prompt::PromptScan;
 use crate::dialect::{self, Dialect, Row, SocketRow, Turn};
@@ -220,7 +220,7 @@ impl Socket {
 
     fn end_at(&mut self, place: usize, how: End, at: Moment, env: &mut Env<'_>) {
         if let Some(mut turn) = self.turns.remove(place) {
-            super::router::end(turn.stream, turn.dialect.as_mut(), how, at, env);
+            super::entries::end(turn.stream, turn.dialect.as_mut(), how, at, env);
         }
     }
 }

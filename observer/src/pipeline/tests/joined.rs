@@ -1,9 +1,31 @@
-//! Answers that were running when their connection was joined.
+//! Connections joined in the middle, and answers that were running then.
 
 use super::*;
 
 const ANTHROPIC: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"five5\"}}\n\n";
 const STOP: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+
+#[test]
+fn a_connection_joined_in_the_middle_counts_from_its_next_request() {
+    let mut script = Script::joined(10, 1);
+    script.read(framed("tail of an unknown answer")).wait_ms(5).read(LAST);
+    script.wait_ms(10).write("half a body}").wait_ms(10).write(chat());
+    script.wait_ms(100).read([HEAD, &delta("Hello"), DONE, LAST].concat()).close();
+    let run = run(script.records());
+    assert_eq!(run.outcomes(), ["complete"]);
+    assert_eq!((run.only().chunks, run.only().lost.len()), (1, 0));
+    assert_eq!(run.ear().lost, [(None, LossCause::LateAttach), (None, LossCause::LateAttach)]);
+    assert_eq!(run.verdicts, [Verdict::Track]);
+}
+
+#[test]
+fn a_joined_connection_that_only_reads_is_not_paid_for_long() {
+    let mut script = Script::joined(10, 1);
+    let piece = vec![b'x'; 16 * 1024];
+    script.read_each(1, std::iter::repeat_n(&piece, 80));
+    let run = run(script.records());
+    assert_eq!((run.verdicts.as_slice(), run.pipeline.held()), (&[Verdict::Heads][..], 0));
+}
 
 #[test]
 fn a_running_answer_is_shown_from_where_it_was_joined() {
