@@ -4,15 +4,16 @@
 //! `observer/docs/detectors/retry.md` has the rules for operators.
 
 mod budget;
+mod group;
+mod service;
 mod tasks;
 
-use std::collections::VecDeque;
-
-use self::budget::Budget;
+use self::group::Group;
+use self::service::Service;
 use self::tasks::Tasks;
 use super::config::{Section, thresholds, within};
 use super::out::CallKey;
-use super::{Detector, Fact, Now, Out, Recent, Report, Severity, Subject, number};
+use super::{Detector, Now, Out, Recent, Subject};
 use crate::dialect::finish::{self, Class};
 use crate::dialect::prompt::Prompt;
 use crate::ledger::{Entry, Happening, Outcome};
@@ -50,37 +51,12 @@ struct Logical {
     body: u64,
 }
 
-/// One logical call.
-#[derive(Debug)]
-struct Group {
-    subject: Subject,
-    attempts: u32,
-    open: u32,
-    ended: Option<Ns>,
-    /// Why the last attempt failed; `None` if it did not.
-    failure: Option<&'static str>,
-    retry_after: Option<Ns>,
-    rejected: u32,
-    /// Attempts that were answered and cut: their input was paid for.
-    cut: u32,
-    streams: VecDeque<String>,
-}
-
 /// An open call.
 #[derive(Debug)]
 struct Live {
     logical: Logical,
     /// Calls of tools since people spoke last, and how many of them repaired the arguments of another.
     task: (u64, u64),
-}
-
-/// One service.
-#[derive(Debug)]
-struct Service {
-    subject: Subject,
-    budget: Budget,
-    tasks: Tasks,
-    violations: VecDeque<(Ns, String)>,
 }
 
 pub struct Retry {
@@ -158,7 +134,9 @@ impl Detector for Retry {
     fn restore(&mut self, saved: serde_json::Value, _now: Now) {
         let kept: Vec<(Box<str>, Subject, Tasks)> = serde_json::from_value(saved).unwrap_or_default();
         for (name, subject, tasks) in kept.into_iter().take(limits::PRESSURE_SERVICES) {
-            self.services.insert(name, Service { tasks, ..Service::new(subject) });
+            let mut service = Service::new(subject);
+            service.tasks = tasks;
+            self.services.insert(name, service);
         }
     }
 
@@ -241,168 +219,6 @@ impl Retry {
             }
         }
     }
-}
-
-impl Service {
-    fn new(subject: Subject) -> Service {
-        Service { subject, budget: Budget::default(), tasks: Tasks::default(), violations: VecDeque::new() }
-    }
-}
-
-impl Group {
-    fn new(subject: Subject) -> Group {
-        Group {
-            subject,
-            attempts: 0,
-            open: 0,
-            ended: None,
-            failure: None,
-            retry_after: None,
-            rejected: 0,
-            cut: 0,
-            streams: VecDeque::new(),
-        }
-    }
-
-    /// The class of the retry that `entry` is: why the attempt before it failed. `None`: it is none. What begins before
-    /// the other has ended is fan-out or a hedge.
-    fn retried_by(&self, entry: &Entry, config: &Config) -> Option<&'static str> {
-        let (failure, ended) = (self.failure?, self.ended?);
-        let since = self.retry_after.unwrap_or(ended).max(ended);
-        let soon = entry.started.seconds_since(since) <= config.window_seconds;
-        (self.open == 0 && entry.started >= ended && soon).then_some(failure)
-    }
-
-    fn closed(&mut self, entry: &Entry, out: &mut Out<'_>) {
-        self.open = self.open.saturating_sub(1);
-        let ended = entry.ended.unwrap_or(entry.last_activity);
-        self.ended = Some(ended);
-        self.failure = failure(entry);
-        self.retry_after = retry_after(entry, ended, out.now());
-        match self.failure {
-            Some("client_4xx") => self.rejected += 1,
-            Some("stream_cut") => self.cut += 1,
-            Some(_) => {}
-            None if self.attempts > 0 => {
-                if let (1.., Some(input)) = (self.cut, entry.usage.input) {
-                    let wasted = f64::from(self.cut) * input as f64;
-                    out.add("llm_retry_wasted_tokens_total", &self.subject, &[], wasted);
-                }
-                let outcome = if entry.outcome == Some(Outcome::Complete) { "success" } else { "abandoned" };
-                self.finish(outcome, out);
-            }
-            None => {}
-        }
-    }
-
-    fn finish(&mut self, outcome: &'static str, out: &mut Out<'_>) {
-        out.add("llm_logical_calls_total", &self.subject, &[outcome], 1.0);
-        out.observe("llm_retry_amplification", &self.subject, &[], f64::from(self.attempts));
-        *self = Group { open: self.open, ..Group::new(self.subject.clone()) };
-    }
-
-    /// A retry has just begun.
-    fn judge(&mut self, entry: &Entry, config: &Config, service: &mut Service, out: &mut Out<'_>) {
-        let early = self.retry_after.filter(|after| entry.started.0 + SLACK_NS < after.0);
-        if let Some(after) = early {
-            out.add("llm_retry_backoff_violations_total", &self.subject, &[], 1.0);
-            service.violated(entry, after, config, out);
-        }
-        if self.attempts >= config.attempts {
-            let verdict = format!("one call was attempted {} times: retries of retries multiply", self.attempts);
-            self.report("storm", verdict, config, out);
-        }
-        if self.rejected >= config.repeats {
-            let verdict =
-                format!("the same body was sent again after it was rejected {} times: no retry helps", self.rejected);
-            self.report("repeats_rejected", verdict, config, out);
-        }
-    }
-
-    fn report(&self, kind: &'static str, verdict: String, config: &Config, out: &mut Out<'_>) {
-        out.report(Report {
-            key: &format!("{kind}|{}", self.subject.labels().join("|")),
-            kind,
-            severity: Severity::Warning,
-            since: out.now().at,
-            subject: &self.subject,
-            verdict,
-            inputs: vec![
-                ("attempts", self.attempts.into()),
-                ("rejected", self.rejected.into()),
-                ("last_failure", self.failure.into()),
-            ],
-            baseline: vec![("usual_attempts", 3.into())],
-            excluded: vec!["identical prompts that succeeded", "parallel calls with the same body", "hedged requests"],
-            streams: self.streams.iter().cloned().collect(),
-            quiet_ns: Some(quiet(config)),
-        });
-    }
-}
-
-impl Service {
-    fn violated(&mut self, entry: &Entry, after: Ns, config: &Config, out: &mut Out<'_>) {
-        let now = entry.started;
-        self.violations.push_back((now, entry.id.clone()));
-        while self.violations.len() > limits::PRESSURE_CASES
-            || self.violations.front().is_some_and(|(at, _)| now - *at > HOUR_NS)
-        {
-            self.violations.pop_front();
-        }
-        if self.violations.len() < config.violations as usize {
-            return;
-        }
-        let count = self.violations.len();
-        let facts: Vec<Fact> =
-            vec![("violations", count.into()), ("seconds_too_early", number(after.seconds_since(now)))];
-        out.report(Report {
-            key: &format!("retry_after|{}", self.subject.service),
-            kind: "ignores_retry_after",
-            severity: Severity::Warning,
-            since: self.violations.front().map_or(now, |(at, _)| *at),
-            subject: &self.subject,
-            verdict: format!("{count} retries came before the time that the provider had asked for"),
-            inputs: facts,
-            baseline: Vec::new(),
-            excluded: vec!["retries at another place", "half a second of slack"],
-            streams: self.violations.iter().rev().take(4).map(|(_, id)| id.clone()).collect(),
-            quiet_ns: Some(quiet(config)),
-        });
-    }
-}
-
-const HOUR_NS: u64 = 3_600_000_000_000;
-
-/// How much too early a retry may come.
-const SLACK_NS: u64 = 500_000_000;
-
-/// Why an attempt failed, as the class of the retry that follows; `None` if it did not, or nobody can know.
-fn failure(entry: &Entry) -> Option<&'static str> {
-    Some(match entry.outcome? {
-        Outcome::HttpError => match entry.status {
-            Some(429) => "rate_limit",
-            Some(408 | 409 | 500..) => "server",
-            _ => "client_4xx",
-        },
-        Outcome::ErrorEvent => "stream_cut",
-        Outcome::Reset | Outcome::Truncated | Outcome::IdleTimeout if entry.status.is_none() => "transport",
-        Outcome::Reset | Outcome::Truncated | Outcome::IdleTimeout => "stream_cut",
-        _ => return None,
-    })
-}
-
-/// When the provider wants to be asked again.
-fn retry_after(entry: &Entry, ended: Ns, now: Now) -> Option<Ns> {
-    let facts = entry.answered.as_ref()?;
-    let ms = facts.retry_after_ms.as_deref().and_then(|ms| ms.trim().parse::<f64>().ok()).map(|ms| ms / 1e3);
-    let date = || {
-        let at = super::quota::http_date(facts.retry_after.as_deref()?)?;
-        let clock = facts.date.as_deref().and_then(super::quota::http_date).or(now.unix(ended))?;
-        Some(at - clock)
-    };
-    let seconds = ms.or_else(|| facts.retry_after.as_deref()?.trim().parse().ok()).or_else(date)?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within a day")]
-    (0.0..86_400.0).contains(&seconds).then(|| Ns(ended.0 + (seconds * 1e9) as u64))
 }
 
 /// The program that asks: its container, else its process.

@@ -1,0 +1,57 @@
+//! Services: a budget, the tasks of their agents, and retries that came too early.
+
+use std::collections::VecDeque;
+
+use super::budget::Budget;
+use super::tasks::Tasks;
+use super::{Config, quiet};
+use crate::detect::{Fact, Out, Report, Severity, Subject, number};
+use crate::ledger::Entry;
+use crate::limits;
+use crate::units::Ns;
+
+const HOUR_NS: u64 = 3_600_000_000_000;
+
+/// One service.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) subject: Subject,
+    pub(super) budget: Budget,
+    pub(super) tasks: Tasks,
+    violations: VecDeque<(Ns, String)>,
+}
+
+impl Service {
+    pub(super) fn new(subject: Subject) -> Service {
+        Service { subject, budget: Budget::default(), tasks: Tasks::default(), violations: VecDeque::new() }
+    }
+
+    pub(super) fn violated(&mut self, entry: &Entry, after: Ns, config: &Config, out: &mut Out<'_>) {
+        let now = entry.started;
+        self.violations.push_back((now, entry.id.clone()));
+        while self.violations.len() > limits::PRESSURE_CASES
+            || self.violations.front().is_some_and(|(at, _)| now - *at > HOUR_NS)
+        {
+            self.violations.pop_front();
+        }
+        if self.violations.len() < config.violations as usize {
+            return;
+        }
+        let count = self.violations.len();
+        let facts: Vec<Fact> =
+            vec![("violations", count.into()), ("seconds_too_early", number(after.seconds_since(now)))];
+        out.report(Report {
+            key: &format!("retry_after|{}", self.subject.service),
+            kind: "ignores_retry_after",
+            severity: Severity::Warning,
+            since: self.violations.front().map_or(now, |(at, _)| *at),
+            subject: &self.subject,
+            verdict: format!("{count} retries came before the time that the provider had asked for"),
+            inputs: facts,
+            baseline: Vec::new(),
+            excluded: vec!["retries at another place", "half a second of slack"],
+            streams: self.violations.iter().rev().take(4).map(|(_, id)| id.clone()).collect(),
+            quiet_ns: Some(quiet(config)),
+        });
+    }
+}
