@@ -96,7 +96,7 @@ impl Detector for Claims {
                 entry.remote.into_iter().for_each(|peer| self.activity.talked(peer));
                 self.closed(entry, out);
             }
-            Happening::Exported { peer, .. } => peer.into_iter().for_each(|peer| self.activity.talked(*peer)),
+            Happening::Exported { peer, .. } => peer.iter().for_each(|peer| self.activity.talked(*peer)),
             _ => {}
         }
     }
