@@ -453,7 +453,19 @@ impl Call {
     fn answer(&self, script: &mut Script) {
         let mut now = self.clone();
         if let Some(document) = &self.document {
-            script.read(document);
+            let mut lost = 0;
+            // Sound may come late after its head, or not at all; any other document comes with it.
+            for step in self.steps.iter().filter(|_| self.media) {
+                match step {
+                    Step::Wait(ms) => _ = script.wait_ms(*ms),
+                    Step::Lose(bytes) => {
+                        script.lose(Direction::Read, *bytes);
+                        lost += usize::try_from(*bytes).unwrap();
+                    }
+                    _ => {}
+                }
+            }
+            script.read(&document.as_bytes()[lost..]);
             return;
         }
         if let Some(opening) = self.opening() {

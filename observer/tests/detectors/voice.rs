@@ -35,6 +35,23 @@ pub const CASES: &[Case] = &[
             turns(host, 10, 700);
         })
     },
+    Case {
+        check: |ran| {
+            let stage = [("stage", "tts_request_to_first_audio")];
+            let mean = ran.sum("llm_voice_stage_seconds", &stage) / 30.0;
+            assert!((mean - 0.7).abs() < 0.003, "{mean}");
+        },
+        ..case(
+            "the voice sends its head at once, and its first audio 690 ms later",
+            Expected::Findings(&["slow_first_audio"]),
+            |host| {
+                spoken(host, 10, &speech(10).step(Step::Wait(690)));
+            },
+        )
+    },
+    case("the head of the voice came, and its audio was lost", Expected::Withheld("lost_bytes"), |host| {
+        spoken(host, 10, &speech(10).step(Step::Lose("audio bytes".len() as u64)));
+    }),
     case("660 ms in all", Expected::Quiet, |host| turns(host, 10, 150)),
     case("a filler is spoken before the model has said a word", Expected::Withheld("audio_before_text"), |host| {
         for n in 0..30 {
@@ -75,7 +92,7 @@ pub const CASES: &[Case] = &[
         check: |ran| {
             assert_eq!(
                 ran.number("llm_detector_withheld_total", &[("detector", "voice"), ("reason", "media_flows")]),
-                28.0
+                29.0
             );
             assert!(ran.number("llm_voice_stage_seconds", &[("stage", "first_audio_to_media_out")]) <= 1.0);
         },
@@ -111,10 +128,14 @@ fn speech(ms: u64) -> Call {
 }
 
 fn turns(host: &mut Host, wait_ms: u64, tts_ms: u64) {
+    spoken(host, wait_ms, &speech(tts_ms));
+}
+
+fn spoken(host: &mut Host, wait_ms: u64, speech: &Call) {
     for n in 0..30 {
         let at = (1 + n) * MINUTE;
         host.call(at, &answer(n));
-        host.call(at + 500 + wait_ms, &speech(tts_ms));
+        host.call(at + 500 + wait_ms, speech);
     }
 }
 

@@ -102,11 +102,7 @@ impl Detector for Voice {
         {
             return self.media.sent(identity, *bytes, *at, config, out);
         }
-        let (Happening::Opened(entry)
-        | Happening::First { entry, .. }
-        | Happening::Responded(entry)
-        | Happening::Closed(entry)) = happening
-        else {
+        let (Happening::Opened(entry) | Happening::First { entry, .. } | Happening::Closed(entry)) = happening else {
             return;
         };
         let Some(part) = part(entry) else { return };
@@ -123,8 +119,12 @@ impl Detector for Voice {
                     Turn { stt, llm: Some((entry.started, entry.id.clone(), Subject::of(entry))), ..Turn::default() };
             }
             (Part::Llm, Happening::First { entry, milestone, seconds }) => self.milestone(entry, *milestone, *seconds),
-            (Part::Tts, Happening::Responded(entry)) if entry.status.is_some_and(|status| status < 400) => {
-                self.audio(entry, &config, out);
+            // Not the head of the answer: a voice that must be made first sends it at once.
+            (Part::Tts, Happening::First { entry, milestone: Milestone::Audio, seconds }) => {
+                self.audio(entry, *seconds, &config, out);
+            }
+            (Part::Tts, Happening::Closed(entry)) if entry.status.is_some_and(|status| status < 400) => {
+                self.silent(entry, out);
             }
             _ => {}
         }
@@ -160,8 +160,16 @@ impl Voice {
         }
     }
 
-    /// The first bytes of audio came.
-    fn audio(&mut self, entry: &Entry, config: &Config, out: &mut Out<'_>) {
+    /// Speech ended of which no first audio is known: its turn cannot be judged, nor by a later piece.
+    fn silent(&mut self, entry: &Entry, out: &mut Out<'_>) {
+        let turn = self.turns.get_mut(&entry.identity.pid).filter(|_| entry.firsts.audio.is_none());
+        if turn.and_then(|turn| turn.llm.take()).is_some() {
+            out.withheld(if entry.lost.is_empty() { "no_audio" } else { "lost_bytes" });
+        }
+    }
+
+    /// The first bytes of audio came, so many seconds after they were asked for.
+    fn audio(&mut self, entry: &Entry, audio: f64, config: &Config, out: &mut Out<'_>) {
         let Some(turn) = self.turns.get_mut(&entry.identity.pid) else { return out.withheld("no_turn") };
         // One turn has one first audio: later pieces of speech find no turn.
         let Some((asked, id, subject)) = turn.llm.take() else { return out.withheld("no_turn") };
@@ -174,7 +182,6 @@ impl Voice {
             return out.withheld("apart");
         }
         out.evaluated();
-        let audio = entry.last_activity.seconds_since(entry.started);
         let whole = sentence.filter(|sentence| *sentence <= request);
         let stages = [
             stt.filter(|at| *at <= asked).map(|at| asked.seconds_since(at)).filter(|s| *s <= config.chain_seconds),
