@@ -1,8 +1,9 @@
 """An agent of the standard library alone, over plain HTTP: `agent.py HOST:PORT MODEL ACT...`, a call for each ACT, and between the
-question and the answer it does that:
+question and the answer (`late`: right after it) it does that:
 
   nothing    it waits
   program    runs a program, as one runs tests
+  late       runs a program
   again      asks for something at the model's host on a connection of its own
   HOST:PORT  asks for something there
 """
@@ -25,7 +26,7 @@ def act(what, address):
         subprocess.run(["sh", "-c", "true; true"], check=True)
     elif what == "again":
         connect(address)
-    elif what != "nothing":
+    elif what not in ("nothing", "late"):
         connect(what)
 
 
@@ -38,6 +39,8 @@ def main():
         connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
         act(what, address)
         connection.getresponse().read()
+        if what == "late":
+            subprocess.run(["true"], check=True)
         connection.close()
 
 

@@ -80,10 +80,8 @@ impl Follow {
     }
 
     /// A process begins a program: those above it that the pipeline knows did something.
-    pub(super) fn started(&mut self, pid: u32, at: Ns) {
-        for tgid in self.family.above(pid).filter(|tgid| self.processes.knows(*tgid)) {
-            self.made.push_back(Record::Started { tgid: Some(tgid), at });
-        }
+    pub(super) fn above(&self, pid: u32) -> impl Iterator<Item = u32> {
+        self.family.above(pid).filter(|tgid| self.processes.knows(*tgid))
     }
 
     pub(super) fn handle(&mut self, raw: Raw<'_>, sink: &mut dyn FnMut(&Record<'_>), ended: &mut Vec<u32>) {

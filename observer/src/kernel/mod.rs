@@ -8,6 +8,7 @@
 mod audit;
 mod btf;
 mod cgroup;
+mod discovery;
 pub mod elf;
 mod family;
 mod follow;

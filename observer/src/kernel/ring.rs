@@ -65,6 +65,24 @@ pub enum Raw<'a> {
     },
 }
 
+impl Raw<'_> {
+    /// Its stamp.
+    pub(super) fn at(&self) -> Ns {
+        match self {
+            Raw::Data { data, .. } => data.at,
+            Raw::SockOpen { open, .. } => open.at,
+            Raw::Segment { segment, .. } => segment.at,
+            Raw::Open { at, .. }
+            | Raw::Shutdown { at, .. }
+            | Raw::Close { at, .. }
+            | Raw::ReadEnd { at, .. }
+            | Raw::Exit { at, .. }
+            | Raw::SockInfo { at, .. }
+            | Raw::SockClose { at, .. } => *at,
+        }
+    }
+}
+
 /// The process of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {

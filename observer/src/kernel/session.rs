@@ -7,13 +7,14 @@ use observer_common::programs as names;
 use observer_common::record::{ConnId, ConnState, Verdict, counter, verdict_of, verdict_slot, verdict_word};
 
 use super::audit::Audit;
+use super::discovery::{self, Discovery};
 use super::follow::Follow;
 use super::load::{self, Error};
 use super::mids::Mids;
 use super::placement::Strategy;
 use super::targets::Found;
 use super::uprobes::Uprobes;
-use super::watch::{Mapping, Seen, Watch};
+use super::watch::Watch;
 use super::{procmaps, ring, sweep};
 use crate::coverage::{Edge, KernelCounters, ProbeRow, ProbeState, ProcessRow};
 use crate::record::{ConnKey, Record, Sock};
@@ -44,11 +45,9 @@ pub struct Session {
     mids: Mids,
     conns: BpfHashMap<MapData, WireConnId, WireConnState>,
     counters: Array<MapData, u64>,
-    watch: Watch,
-    seen: Vec<Seen>,
+    discovery: Discovery,
     follow: Follow,
     host_probes: Vec<ProbeRow>,
-    discovery_lost: u64,
     sweeper: sweep::Sweeper,
     audit: Audit,
 }
@@ -94,58 +93,20 @@ impl Session {
             counters: take(ebpf, names::MAP_COUNTERS)?,
             sweeper: sweep::Sweeper::new(take(ebpf, names::MAP_CALLS)?),
             audit: Audit::default(),
-            watch,
-            seen: Vec::new(),
+            discovery: Discovery::new(watch),
             follow: Follow::new(settings.strategy),
             host_probes,
-            discovery_lost: 0,
             uprobes,
         };
         for mapping in procmaps::likely() {
             session.follow.targets.look(&mapping, &mut session.uprobes);
         }
-        session.scan();
+        discovery::scan(&mut session.follow, &mut session.uprobes);
         if session.wire_works() {
             let row = session.mids.pick_up();
             session.host_probes.push(row);
         }
         Ok(session)
-    }
-
-    /// Every process of the host, from /proc. What is called after TLS comes first: the rest takes longer to look at.
-    fn scan(&mut self) {
-        let all: Vec<Mapping> = procmaps::pids().into_iter().flat_map(procmaps::executable).collect();
-        let (likely, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|mapping| mapping.path.contains("ssl"));
-        for mapping in likely.iter().chain(&others) {
-            self.follow.mapped(mapping, &mut self.uprobes);
-        }
-    }
-
-    fn discover(&mut self) {
-        self.watch.drain(&mut self.seen);
-        let mut rescan = false;
-        for seen in std::mem::take(&mut self.seen) {
-            match seen {
-                Seen::Mapped(mapping) => self.follow.mapped(&mapping, &mut self.uprobes),
-                Seen::Forked { pid, parent } => self.follow.family.born(pid, parent),
-                Seen::Exec { pid, comm, at } => {
-                    self.follow.started(pid, at);
-                    self.follow.replaced(pid, comm);
-                }
-                Seen::Ended { pid } => {
-                    self.follow.processes.ended(pid, self.follow.newest);
-                    self.follow.family.ended(pid);
-                }
-                Seen::Lost(count) => {
-                    self.discovery_lost += count;
-                    self.follow.made.push_back(Record::Started { tgid: None, at: crate::clock::now() });
-                    rescan = true;
-                }
-            }
-        }
-        if rescan {
-            self.scan();
-        }
     }
 
     fn fall_back(&mut self) {
@@ -213,25 +174,32 @@ impl Drop for Session {
 
 impl Edge for Session {
     fn fds(&self) -> Vec<RawFd> {
-        std::iter::once(self.ring.as_raw_fd()).chain(self.watch.fds()).collect()
+        std::iter::once(self.ring.as_raw_fd()).chain(self.discovery.fds()).collect()
     }
 
     fn drain(&mut self, sink: &mut dyn FnMut(&Record<'_>)) -> bool {
-        self.discover();
+        let Self { discovery, follow, uprobes, ring: records, .. } = self;
+        discovery.look(follow, uprobes);
         let mut ended = Vec::new();
         let mut more = true;
         for _ in 0..BATCH {
-            while let Some(record) = self.follow.made.pop_front() {
+            while let Some(record) = follow.made.pop_front() {
                 sink(&record);
             }
-            let Some(item) = self.ring.next() else {
+            let Some(item) = records.next() else {
                 more = false;
                 break;
             };
-            match ring::decode(&item) {
-                Some(raw) => self.follow.handle(raw, sink, &mut ended),
-                None => tracing::debug!("a ring record of unknown kind"),
-            }
+            let Some(raw) = ring::decode(&item) else {
+                tracing::debug!("a ring record of unknown kind");
+                continue;
+            };
+            discovery.look_until(raw.at(), follow, uprobes);
+            discovery.tell(raw.at(), sink);
+            follow.handle(raw, sink, &mut ended);
+        }
+        if !more {
+            discovery.tell(Ns(u64::MAX), sink);
         }
         for joined in self.follow.join.settle(self.follow.newest) {
             sink(&Record::Joined(joined));
@@ -300,7 +268,7 @@ impl Edge for Session {
             lost_calls,
             lost_bytes: lost(counter::LOST_BYTES),
             seconds: sweep::program_seconds(&self.uprobes),
-            discovery_lost: self.discovery_lost,
+            discovery_lost: self.discovery.lost,
         }
     }
 }

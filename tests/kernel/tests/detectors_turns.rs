@@ -158,11 +158,11 @@ fn agents(rig: &Rig) {
     agent(rig, "scenario:agent#busy", &["program", "program", "program", &elsewhere, &elsewhere]);
     rig.number_is("llm_verification_claims_total", &["evidence=\"host_activity\""], 5.0).unwrap();
     rig.case(DETECTOR, "a program or another host between question and claim", Expected::Quiet).unwrap();
-    agent(rig, "scenario:agent#idle", &["again", "again", "nothing", "nothing"]);
+    agent(rig, "scenario:agent#idle", &["again", "late", "late", "nothing"]);
     rig.number_is("llm_verification_claims_total", &["agent#idle", "evidence=\"none\""], 4.0).unwrap();
     rig.case(DETECTOR, "four claims are too few", Expected::Withheld("few_claims")).unwrap();
-    agent(rig, "scenario:agent#idle", &["nothing"]);
-    let fifth = "the fifth claim, and only the model's own host was called";
+    agent(rig, "scenario:agent#idle", &["late"]);
+    let fifth = "the fifth claim, only the model's own host was called, and programs were run after the answers";
     rig.case(DETECTOR, fifth, Expected::Findings(&["no_evidence"])).unwrap();
 }
 
@@ -189,9 +189,13 @@ fn sound_that_is_late_in_most_turns_is_told_with_the_stage_it_waits_for() {
     // Far above what two short calls take on a busy host, far below what the slow voice takes.
     let rig = Rig::tuned("detect: {voice: {budget_seconds: 3, turns: 5}}\n").unwrap();
     rig.provider.register("said", Scenario::always(Reply::of(answer(vec![deltas(12, 12, 5_000)], "stop"))));
-    let sound = Reply::of(answer(vec![Step::new(5_000, Say::Audio(2_400)).times(4)], "stop"));
-    rig.provider.register("slow-voice", Scenario::always(Reply { head_delay_us: 3_200_000, ..sound.clone() }));
-    rig.provider.register("voice", Scenario::always(sound));
+    // The head of an answer comes at once, as vendors send it: what users wait for is the sound.
+    let sound = |first_us| {
+        let all = vec![Step::new(first_us, Say::Audio(2_400)), Step::new(5_000, Say::Audio(2_400)).times(3)];
+        Scenario::always(Reply::of(answer(all, "stop")))
+    };
+    rig.provider.register("slow-voice", sound(3_200_000));
+    rig.provider.register("voice", sound(5_000));
     // Sound without a model's text belongs to no turn.
     speak(&mut Raw::connect(rig.provider.plain_address()).unwrap(), "voice");
     rig.judged_when(VOICE, 1.0).unwrap();
