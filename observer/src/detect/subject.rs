@@ -43,6 +43,17 @@ impl Subject {
         }
     }
 
+    /// Forgets what another has otherwise.
+    pub fn keep_common(&mut self, other: &Subject) {
+        let Subject { provider, model, server, service, namespace, workload } = self;
+        let mine = [provider, model, server, service, namespace, workload];
+        for (mine, theirs) in mine.into_iter().zip(other.labels()) {
+            if **mine != *theirs {
+                *mine = Box::default();
+            }
+        }
+    }
+
     /// The values in the order of the labels.
     #[must_use]
     pub fn labels(&self) -> [&str; 6] {

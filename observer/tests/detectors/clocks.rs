@@ -19,6 +19,29 @@ pub const CASES: &[Case] = &[
     },
     Case {
         check: |ran| {
+            let subject = &ran.finding().subject;
+            assert_eq!(subject.labels(), ["openai", "", "api.openai.com", "", "", ""]);
+            for model in ["gpt-x", "gpt-z"] {
+                assert_eq!(ran.number("llm_network_queue_seconds", &[("gen_ai_request_model", model)]), 20.0);
+            }
+        },
+        ..case(
+            "a server 5 s fast, asked by two services for two models",
+            Expected::Findings(&["peer_offset"]),
+            |host| {
+                for n in 0..40 {
+                    let at = MINUTE + n * 1_170;
+                    let mut call = call(at, 5_000).answers_header("openai-processing-ms", "200");
+                    if n % 2 == 1 {
+                        call = Call { model: "gpt-z".into(), ..call.service("other", 101) };
+                    }
+                    host.call(at, &call);
+                }
+            },
+        )
+    },
+    Case {
+        check: |ran| {
             let middle = ran.number("llm_clock_offset_seconds", &[]);
             assert!((middle + 86_400.0).abs() < 1.0, "{middle}");
         },

@@ -42,6 +42,7 @@ thresholds! {
 /// Shows how a peer's clock may lie to ours.
 #[derive(Debug)]
 struct Peer {
+    /// What all calls to it have in common.
     subject: Subject,
     /// `date` minus our wall clock.
     bounds: Bounds,
@@ -139,12 +140,14 @@ impl Clocks {
             return out.withheld("no_wall_clock");
         };
         let subject = Subject::of(entry);
-        let peer = self.peers.touch(subject.server.clone(), || Peer { subject, bounds: Bounds::default() });
+        let new = || Peer { subject: subject.clone(), bounds: Bounds::default() };
+        let peer = self.peers.touch(subject.server.clone(), new);
+        peer.subject.keep_common(&subject);
         out.evaluated();
         // The server's clock stood between date and date + 1 when ours stood between sent and answered.
         peer.bounds.take((entry.last_activity, date - answered, date + 1.0 - sent), &entry.id);
         if let (Some(first), Some(ms)) = (entry.firsts.byte, facts.processing_ms) {
-            out.observe("llm_network_queue_seconds", &peer.subject, &[], (first - ms / 1e3).max(0.0));
+            out.observe("llm_network_queue_seconds", &subject, &[], (first - ms / 1e3).max(0.0));
         }
         peer.judge(&config, out);
     }
