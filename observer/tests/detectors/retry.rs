@@ -56,8 +56,12 @@ pub const CASES: &[Case] = &[
         })
     },
     Case {
-        check: |ran| assert_eq!(ran.number("llm_retry_backoff_violations_total", &[]), 3.0),
+        check: |ran| {
+            assert_eq!(ran.number("llm_retry_backoff_violations_total", &[]), 3.0);
+            assert_eq!(&*ran.finding().subject.model, "gpt-x", "whose retries they are");
+        },
         ..case("retries 1 s after a retry-after of 20 s", Expected::Findings(&["ignores_retry_after"]), |host| {
+            host.call(MINUTE, &Call::chat("gpt-z").user("hi").says(3, 4, 20));
             for n in 0..3 {
                 let at = (1 + n) * 5 * MINUTE;
                 let body = Call::chat("gpt-x").user(&n.to_string());
@@ -77,8 +81,12 @@ pub const CASES: &[Case] = &[
         }
     }),
     Case {
-        check: |ran| assert!(ran.number("llm_retry_budget_used_ratio", &[("service", "shop")]) > 1.0),
+        check: |ran| {
+            assert!(ran.number("llm_retry_budget_used_ratio", &[("service", "shop")]) > 1.0);
+            assert_eq!(ran.finding().subject.labels(), ["openai", "", "api.openai.com", "shop", "", ""]);
+        },
         ..case("every call tried three times for 8 minutes", Expected::Findings(&["budget"]), |host| {
+            host.call(MINUTE - SECOND, &Call::chat("gpt-z").user("hi").says(3, 4, 20));
             for n in 0..240 {
                 let body = Call::chat("gpt-x").user(&n.to_string());
                 let at = MINUTE + n * 2 * SECOND;

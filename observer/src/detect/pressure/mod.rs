@@ -59,6 +59,7 @@ pub struct Pressure {
 /// What is known of one service.
 #[derive(Debug)]
 struct Service {
+    /// What all its calls have in common.
     subject: Subject,
     load: Load,
     silences: Silences,
@@ -121,13 +122,16 @@ impl Detector for Pressure {
 
 impl Pressure {
     fn service(&mut self, entry: &Entry) -> &mut Service {
-        self.services.touch(entry.identity.service.as_str().into(), || Service {
-            subject: Subject::of(entry),
+        let subject = Subject::of(entry);
+        let service = self.services.touch(entry.identity.service.as_str().into(), || Service {
+            subject: subject.clone(),
             load: Load::default(),
             silences: Silences::default(),
             killed: VecDeque::new(),
             stale: VecDeque::new(),
-        })
+        });
+        service.subject.keep_common(&subject);
+        service
     }
 
     fn closed(&mut self, entry: &Entry, out: &mut Out<'_>) {

@@ -159,6 +159,7 @@ impl Retry {
         let subject = Subject::of(entry);
         let logical = Logical { who: who(entry), server: subject.server.clone(), body: prompt.body };
         let service = self.services.touch(subject.service.clone(), || Service::new(subject.clone()));
+        service.subject.keep_common(&subject);
         let group = self.groups.touch(logical.clone(), || Group::new(subject.clone()));
         let retry = group.retried_by(entry, &config);
         if retry.is_none() && group.open == 0 && group.attempts > 0 {

@@ -15,6 +15,7 @@ const HOUR_NS: u64 = 3_600_000_000_000;
 /// One service.
 #[derive(Debug)]
 pub(super) struct Service {
+    /// What all its calls have in common.
     pub(super) subject: Subject,
     pub(super) budget: Budget,
     pub(super) tasks: Tasks,
@@ -45,7 +46,7 @@ impl Service {
             kind: "ignores_retry_after",
             severity: Severity::Warning,
             since: self.violations.front().map_or(now, |(at, _)| *at),
-            subject: &self.subject,
+            subject: &Subject::of(entry),
             verdict: format!("{count} retries came before the time that the provider had asked for"),
             inputs: facts,
             baseline: Vec::new(),
