@@ -165,7 +165,7 @@ impl Peer {
             since: self.bounds.since().unwrap_or(out.now().at),
             subject: &self.subject,
             verdict: format!(
-                "the clock of {} (or of the edge before it) is {middle:+.1} s (±{half:.1}) from this host's: spans that mix both are drawn in a wrong order",
+                "the clock of {} (or of the edge before it) is {middle:+.2} s (±{half:.2}) from this host's: spans that mix both are drawn in a wrong order",
                 self.subject.server
             ),
             inputs: vec![
