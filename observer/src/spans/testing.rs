@@ -10,6 +10,15 @@ pub struct Told {
     pub start: u64,
     pub end: u64,
     pub attributes: Vec<(&'static str, String)>,
+    /// No attribute of a model call but those.
+    pub bare: bool,
+}
+
+impl Told {
+    fn all(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let own = (!self.bare).then(|| ("gen_ai.input.messages", "planted-text".to_owned()));
+        own.into_iter().chain(self.attributes.iter().cloned())
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
@@ -44,9 +53,8 @@ pub fn protobuf(spans: &[Told]) -> Vec<u8> {
         }
         span.extend([field(5, b"planted-name"), vec![6 << 3, told.kind]].concat());
         span.extend([fixed(7, told.start), fixed(8, told.end)].concat());
-        span.extend(field(9, &attribute("gen_ai.input.messages", "planted-text")));
-        for (key, value) in &told.attributes {
-            span.extend(field(9, &attribute(key, value)));
+        for (key, value) in told.all() {
+            span.extend(field(9, &attribute(key, &value)));
         }
         span.extend(field(11, &[fixed(1, told.start), field(2, b"planted-event")].concat()));
         scope.extend(field(2, &span));
@@ -60,9 +68,8 @@ pub fn json(spans: &[Told]) -> String {
     let spans: Vec<_> = spans
         .iter()
         .map(|told| {
-            let attribute = |(key, value): &(&str, String)| serde_json::json!({"key": key, "value": {"stringValue": value}});
-            let own = ("gen_ai.input.messages", "planted-text".to_owned());
-            let attributes: Vec<_> = std::iter::once(&own).chain(&told.attributes).map(attribute).collect();
+            let attribute = |(key, value): (&str, String)| serde_json::json!({"key": key, "value": {"stringValue": value}});
+            let attributes: Vec<_> = told.all().map(attribute).collect();
             serde_json::json!({
                 "traceId": hex(told.trace, 16), "spanId": hex(told.id, 8), "name": "planted-name",
                 "parentSpanId": if told.parent == 0 { String::new() } else { hex(told.parent, 8) },

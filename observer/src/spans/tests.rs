@@ -35,6 +35,7 @@ fn told() -> Vec<Told> {
             start: 1_772_323_200_123_456_789,
             end: 1_772_323_201_000_000_001,
             attributes: response,
+            bare: false,
         },
         Told { trace: 7, id: 1, kind: 1, start: 5, end: 4, ..Told::default() },
     ]

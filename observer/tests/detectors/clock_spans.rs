@@ -68,6 +68,23 @@ pub const CASES: &[Case] = &[
         },
         ..case("spans around their calls", Expected::Quiet, |host| spans(host, 200, 0, &Named::Response))
     },
+    Case {
+        check: |ran| {
+            holds(ran, 3.0, 0.3);
+            assert_eq!(impossible(ran, "request_before_span"), 10.0);
+        },
+        ..case(
+            "fetches stamped 3 s late that end with their stream's head, told of while it goes on",
+            Expected::Findings(&["span_skew"]),
+            |host| under_way(host, 10, 200),
+        )
+    },
+    Case {
+        check: |ran| assert!(!ran.fed("llm_span_skew_seconds")),
+        ..case("fetches of streams that go on for more than a minute after", Expected::Withheld("no_call"), |host| {
+            under_way(host, 3, 4_000);
+        })
+    },
     case("four spans stamped 3 s late", Expected::Quiet, |host| spans(host, 4, 3_000, &Named::Response)),
     Case {
         check: |ran| {
@@ -189,6 +206,17 @@ fn spans(host: &mut Host, count: u64, ahead_ms: i64, named: &Named) {
             Named::Traceparent => host.export_json(end + 100, &call(n, named), &told),
             _ => host.export(end + 4_000, &call(n, named), &told),
         }
+    }
+}
+
+/// So many calls whose requests name spans of HTTP, which end with the head and are exported a second later: their streams go on.
+fn under_way(host: &mut Host, count: u64, gap_ms: u64) {
+    for n in 0..count {
+        let at = MINUTE + n * 2 * MINUTE;
+        let named = Named::Traceparent;
+        host.call(at, &call(n, &named).says(20, 4, gap_ms));
+        let told = Told { attributes: Vec::new(), bare: true, ..told(n, at, at + 500, 3_000, &named) };
+        host.export_json(at + 1_000, &call(n, &named), &[told]);
     }
 }
 

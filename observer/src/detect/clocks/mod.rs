@@ -63,6 +63,7 @@ pub fn new(config: Section<Config>) -> Clocks {
 impl Detector for Clocks {
     fn hear(&mut self, happening: &Happening<'_>, out: &mut Out<'_>) {
         match happening {
+            Happening::Opened(entry) if self.config.on(&entry.identity.service).is_some() => self.spans.opened(entry),
             Happening::Responded(entry) => self.responded(entry, out),
             Happening::Closed(entry) => {
                 let Some(config) = self.config.on(&entry.identity.service) else { return };

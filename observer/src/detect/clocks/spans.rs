@@ -27,6 +27,8 @@ pub(super) struct Spans {
 #[derive(Debug, Default)]
 struct Process {
     subject: Subject,
+    /// Requests under way that name a span: the stream, and the header that does.
+    naming: VecDeque<(String, String)>,
     calls: VecDeque<Call>,
     waiting: VecDeque<Waiting>,
     bounds: Bounds,
@@ -73,9 +75,20 @@ impl Default for Spans {
 }
 
 impl Spans {
+    /// A call began: its span may be told of before it ends, with the answer's head.
+    pub(super) fn opened(&mut self, entry: &Entry) {
+        let Some(traceparent) = &entry.asked.traceparent else { return };
+        let naming = &mut self.process(&entry.identity).naming;
+        naming.push_back((entry.id.clone(), traceparent.clone()));
+        if naming.len() > limits::EXPORTING_CALLS {
+            naming.pop_front();
+        }
+    }
+
     /// A call ended.
     pub(super) fn closed(&mut self, entry: &Entry, config: &Config, out: &mut Out<'_>) {
         let process = self.process(&entry.identity);
+        process.naming.retain(|(stream, _)| *stream != entry.id);
         process.calls.push_back(Call::of(entry));
         if process.calls.len() > limits::EXPORTING_CALLS {
             process.calls.pop_front();
@@ -141,7 +154,9 @@ impl Spans {
     }
 
     pub(super) fn held(&self) -> usize {
-        let each = |process: &Process| 1 + process.calls.len() + process.waiting.len() + process.bounds.len();
+        let each = |process: &Process| {
+            1 + process.naming.len() + process.calls.len() + process.waiting.len() + process.bounds.len()
+        };
         self.processes.iter().map(|(_, process)| each(process)).sum::<usize>() + self.order.held()
     }
 
@@ -190,7 +205,7 @@ impl Process {
         let of_a_call = span.response.is_some() || (span.model && span.kind == Span::CLIENT);
         match self.find(span, salt, config, out.now().at) {
             Found::Call(index, joined_by) => self.compare(index, joined_by, span, config, out),
-            _ if !of_a_call => {}
+            _ if !of_a_call && !self.is_named(span, salt) => {}
             Found::Several => out.withheld("ambiguous"),
             Found::None => {
                 self.waiting.push_back(Waiting { span: *span, salt: salt.clone(), since });
@@ -200,6 +215,11 @@ impl Process {
                 }
             }
         }
+    }
+
+    /// A request under way names it.
+    fn is_named(&self, span: &Span, salt: &Salt) -> bool {
+        span.id.is_some() && self.naming.iter().any(|(_, header)| spans::parent(header, salt) == span.id)
     }
 
     fn find(&self, span: &Span, salt: &Salt, config: &Config, now: Ns) -> Found {
