@@ -10,6 +10,7 @@ import sys
 import threading
 
 import grpc
+from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 
@@ -27,16 +28,32 @@ class Http(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
+        body = self.body()
         if self.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
-        take(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
-        answer = trace_service_pb2.ExportTraceServiceResponse().SerializeToString()
+        kind, request = self.headers["content-type"], trace_service_pb2.ExportTraceServiceRequest()
+        if kind == "application/json":
+            json_format.Parse(body, request)
+            answer = b"{}"
+        else:
+            request.ParseFromString(body)
+            answer = trace_service_pb2.ExportTraceServiceResponse().SerializeToString()
+        take(request)
         self.send_response(200)
-        self.send_header("content-type", "application/x-protobuf")
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
+
+    def body(self):
+        if self.headers.get("transfer-encoding") != "chunked":
+            return self.rfile.read(int(self.headers["content-length"]))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def log_message(self, *_):
         pass

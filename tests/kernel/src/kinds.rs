@@ -115,7 +115,10 @@ pub const ALL: [Kind; 14] = [
 ];
 
 /// Clients that do more than ask: for tests that name them.
-pub const OTHERS: [Kind; 1] = [kind("instrumented", Program::Python("instrumented.py"), "chat")];
+pub const OTHERS: [Kind; 2] = [
+    kind("instrumented", Program::Python("instrumented.py"), "chat"),
+    kind("instrumented-node", Program::Node("instrumented_node.mjs"), "chat"),
+];
 
 impl Kind {
     /// The client of this name.
