@@ -2,10 +2,16 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic, its helpers too")]
 
+use std::time::Duration;
+
 use kernel_tests::clients::{self, Clients, Kind, SDKS};
-use kernel_tests::truth;
+use kernel_tests::truth::{self, Exchange};
+use kernel_tests::wait_for;
 use provider::script::Kind as LogKind;
 use provider::{Options, Provider};
+
+/// The provider's log is some steps of a task behind what it wrote.
+const WRITTEN_DOWN: Duration = Duration::from_secs(10);
 
 #[test]
 fn every_client_hears_what_the_provider_says() {
@@ -50,12 +56,10 @@ fn every_sdk_hears_what_the_provider_says_in_its_own_transport() {
             for (model, chars) in models(*kind).iter().zip([240, 30, 40_000]) {
                 let line = said.iter().find(|line| line.end.as_ref() == Some(model)).unwrap();
                 assert_eq!(line.error, None, "{model}");
-                let exchanges = truth::exchanges(&provider.lines(), model);
-                assert_eq!(exchanges.len(), 1, "{model}");
-                let exchange = &exchanges[0];
+                let exchange = over(&provider, model);
                 // Who writes down what it is told was not asked at a moment: it has no milestones.
                 let told = kind.hears() || exchange.firsts().emitted.is_some();
-                assert!(exchange.over() && told, "{model}: {exchange:?}");
+                assert!(told, "{model}: {exchange:?}");
                 if kind.speaks() {
                     assert!(exchange.firsts().audio.is_some(), "{model}");
                 } else if kind.is_sdk() {
@@ -76,9 +80,17 @@ fn check(kind: Kind, said: &[kernel_tests::clients::Said], provider: &Provider) 
             assert_eq!(line.chars, chars, "{model}: {line:?}");
             assert_eq!(line.error.is_some(), scenario == "529", "{model}: {line:?}");
         }
-        let exchanges = truth::exchanges(&provider.lines(), &model);
-        assert_eq!(exchanges.len(), 1, "{model}");
         let outcome = if scenario == "529" { "http_error" } else { "complete" };
-        assert_eq!(exchanges[0].outcome(), Some(outcome), "{model}");
+        assert_eq!(over(provider, &model).outcome(), Some(outcome), "{model}");
     }
+}
+
+/// The one exchange of a model, once the provider has written down its end: a client may be gone before.
+fn over(provider: &Provider, model: &str) -> Exchange {
+    let ended = || {
+        let mut exchanges = truth::exchanges(&provider.lines(), model);
+        assert!(exchanges.len() <= 1, "{model}");
+        exchanges.pop().filter(Exchange::over)
+    };
+    wait_for(&format!("the end of {model}"), WRITTEN_DOWN, ended).unwrap()
 }
