@@ -447,7 +447,9 @@ mod before_attaching {
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let copy = dir.path().join("llm-observer");
-        std::fs::copy(env!("CARGO_BIN_EXE_llm-observer"), &copy).unwrap();
+        // Not by this process: what another test starts meanwhile would hold the copy open for writing, and it could not be run.
+        let mut cp = std::process::Command::new("cp");
+        assert!(cp.arg(env!("CARGO_BIN_EXE_llm-observer")).arg(&copy).status().unwrap().success());
         for verb in [&["run"][..], &["record", "/dev/null"]] {
             let mut command = std::process::Command::new(&copy);
             command.args(verb).current_dir("/");

@@ -69,7 +69,8 @@ fn without_root_it_refuses() {
     let binary = places::daemon().unwrap();
     // A copy that another user may read, wherever the build lies.
     let copy = dir.path().join("llm-observer");
-    fs::copy(binary, &copy).unwrap();
+    // Not by this process: what another test starts meanwhile would hold the copy open for writing, and it could not be run.
+    assert!(Command::new("cp").arg(binary).arg(&copy).status().unwrap().success());
     Command::new("chmod").args(["-R", "a+rx"]).arg(dir.path()).status().unwrap();
     let output = Command::new("setpriv")
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
