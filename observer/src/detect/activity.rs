@@ -43,8 +43,10 @@ impl Activity {
     }
 
     /// A model call went there, or spans that tell of such calls.
-    pub fn talked(&mut self, peer: SocketAddr) {
-        self.talk.touch(peer, || ());
+    pub fn talked(&mut self, peer: Option<SocketAddr>) {
+        if let Some(peer) = peer {
+            self.talk.touch(peer, || ());
+        }
     }
 
     /// Whether a process did anything since; `None` if that cannot be told.

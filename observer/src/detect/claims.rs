@@ -93,10 +93,10 @@ impl Detector for Claims {
             Happening::Said { entry, text } => self.said(entry, text.0),
             Happening::Acted { tgid, peer, at } => self.activity.acted(*tgid, *peer, *at),
             Happening::Closed(entry) => {
-                entry.remote.into_iter().for_each(|peer| self.activity.talked(peer));
+                self.activity.talked(entry.remote);
                 self.closed(entry, out);
             }
-            Happening::Exported { peer, .. } => peer.iter().for_each(|peer| self.activity.talked(*peer)),
+            Happening::Exported { peer, .. } => self.activity.talked(*peer),
             _ => {}
         }
     }

@@ -13,9 +13,7 @@ use crate::units::Ns;
 
 pub(super) struct Discovery {
     watch: Watch,
-    seen: Vec<Seen>,
-    /// Programs that were started, in order, until the ring's records of before have been handed over.
-    acts: VecDeque<(Ns, Option<u32>)>,
+    acts: Acts,
     /// All that was done until then has been looked at.
     until: Ns,
     /// Events that perf had no room for.
@@ -24,7 +22,7 @@ pub(super) struct Discovery {
 
 impl Discovery {
     pub(super) fn new(watch: Watch) -> Self {
-        Self { watch, seen: Vec::new(), acts: VecDeque::new(), until: Ns(0), lost: 0 }
+        Self { watch, acts: Acts::default(), until: Ns(0), lost: 0 }
     }
 
     pub(super) fn fds(&self) -> impl Iterator<Item = RawFd> {
@@ -40,14 +38,14 @@ impl Discovery {
 
     pub(super) fn look(&mut self, follow: &mut Follow, uprobes: &mut Uprobes) {
         self.until = crate::clock::now();
-        self.watch.drain(&mut self.seen);
-        let mut rescan = false;
-        for seen in std::mem::take(&mut self.seen) {
+        let (mut seen, mut rescan) = (Vec::new(), false);
+        self.watch.drain(&mut seen);
+        for seen in seen {
             match seen {
                 Seen::Mapped(mapping) => follow.mapped(&mapping, uprobes),
                 Seen::Forked { pid, parent } => follow.family.born(pid, parent),
                 Seen::Exec { pid, comm, at } => {
-                    follow.above(pid).for_each(|tgid| act(&mut self.acts, at, Some(tgid)));
+                    follow.above(pid).for_each(|tgid| self.acts.add(at, tgid));
                     follow.replaced(pid, comm);
                 }
                 Seen::Ended { pid } => {
@@ -56,7 +54,7 @@ impl Discovery {
                 }
                 Seen::Lost(count) => {
                     self.lost += count;
-                    act(&mut self.acts, self.until, None);
+                    self.acts.missed = Some(crate::clock::now());
                     rescan = true;
                 }
             }
@@ -66,18 +64,38 @@ impl Discovery {
         }
     }
 
-    /// The programs that were started until `at`.
+    /// The programs that were started until `at`, and first of all that some of them were missed.
     pub(super) fn tell(&mut self, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
-        while let Some((at, tgid)) = self.acts.pop_front_if(|(begun, _)| *begun <= at) {
-            sink(&Record::Started { tgid, at });
+        while let Some(record) = self.acts.next(at) {
+            sink(&record);
         }
     }
 }
 
-/// Processors' rings are read one after the other, too.
-fn act(acts: &mut VecDeque<(Ns, Option<u32>)>, at: Ns, tgid: Option<u32>) {
-    let before = acts.partition_point(|(begun, _)| *begun <= at);
-    acts.insert(before, (at, tgid));
+/// Programs that were started, until the ring's records of before have been handed over.
+#[derive(Default)]
+struct Acts {
+    /// In order.
+    begun: VecDeque<(Ns, u32)>,
+    /// Some were missed, last before this: what was done when is not known, so nothing of the ring may be judged before it is told.
+    missed: Option<Ns>,
+}
+
+impl Acts {
+    /// Processors' rings are read one after the other, too.
+    fn add(&mut self, at: Ns, tgid: u32) {
+        let before = self.begun.partition_point(|(begun, _)| *begun <= at);
+        self.begun.insert(before, (at, tgid));
+    }
+
+    fn next(&mut self, until: Ns) -> Option<Record<'static>> {
+        let missed = self.missed.take().map(|at| (at, None));
+        let (at, tgid) = missed.or_else(|| {
+            let (at, tgid) = self.begun.pop_front_if(|(begun, _)| *begun <= until)?;
+            Some((at, Some(tgid)))
+        })?;
+        Some(Record::Started { tgid, at })
+    }
 }
 
 /// Every process of the host, from /proc. What is called after TLS comes first: the rest takes longer to look at.
@@ -93,12 +111,30 @@ pub(super) fn scan(follow: &mut Follow, uprobes: &mut Uprobes) {
 mod tests {
     use super::*;
 
+    fn told(acts: &mut Acts, until: u64) -> Vec<(u64, Option<u32>)> {
+        let next = || match acts.next(Ns(until))? {
+            Record::Started { tgid, at } => Some((at.0, tgid)),
+            _ => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
     #[test]
     fn programs_are_told_in_the_order_they_were_started_and_no_sooner() {
-        let mut acts = VecDeque::new();
-        for (at, tgid) in [(30, Some(3)), (10, Some(1)), (20, None), (10, Some(2))] {
-            act(&mut acts, Ns(at), tgid);
+        let mut acts = Acts::default();
+        for (at, tgid) in [(30, 3), (10, 1), (20, 4), (10, 2)] {
+            acts.add(Ns(at), tgid);
         }
-        assert_eq!(acts, [(Ns(10), Some(1)), (Ns(10), Some(2)), (Ns(20), None), (Ns(30), Some(3))]);
+        assert_eq!(told(&mut acts, 9), []);
+        assert_eq!(told(&mut acts, 20), [(10, Some(1)), (10, Some(2)), (20, Some(4))]);
+        assert_eq!(told(&mut acts, 30), [(30, Some(3))]);
+    }
+
+    #[test]
+    fn that_some_were_missed_is_told_before_anything_of_the_ring() {
+        let mut acts = Acts { missed: Some(Ns(40)), ..Acts::default() };
+        acts.add(Ns(5), 1);
+        assert_eq!(told(&mut acts, 4), [(40, None)], "what was missed may lie before the record that comes");
+        assert_eq!(told(&mut acts, 5), [(5, Some(1))]);
     }
 }
