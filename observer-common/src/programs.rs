@@ -25,5 +25,9 @@ pub const MAP_COUNTERS: &str = "COUNTERS";
 pub const GLOBAL_GROUP_LEADER: &str = "TASK_GROUP_LEADER";
 /// Offset of `start_boottime` in `task_struct`, from the kernel's BTF.
 pub const GLOBAL_START_BOOTTIME: &str = "TASK_START_BOOTTIME";
+/// Offset of `signal` in `task_struct`, from the kernel's BTF.
+pub const GLOBAL_SIGNAL: &str = "TASK_SIGNAL";
+/// Offset of `live` in `signal_struct`, from the kernel's BTF.
+pub const GLOBAL_SIGNAL_LIVE: &str = "SIGNAL_LIVE";
 /// Thread group of the observer itself, whose own TLS is not its business.
 pub const GLOBAL_SELF: &str = "SELF_TGID";

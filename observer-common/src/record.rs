@@ -1,13 +1,14 @@
 //! The record header that the kernel writes and user space reads.
 
-/// Which TLS connection, exactly: process (with its start time, so that a reused pid is another process), TLS
-/// object and the generation of that address.
+/// Which TLS connection, exactly: process (with its start time, so that a reused pid is another
+/// process), TLS object and the generation of that address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ConnKey {
     /// Address of the TLS object (`SSL *`) in the process.
     pub handle: u64,
-    /// The process's start, nanoseconds on CLOCK_BOOTTIME (`task->group_leader->start_boottime`), cut to a clock tick as `/proc` shows it.
+    /// The process's start, nanoseconds on CLOCK_BOOTTIME (`task->group_leader->start_boottime`),
+    /// cut to a clock tick as `/proc` shows it.
     pub start_ns: u64,
     /// Process id (thread group), as seen from the initial pid namespace.
     pub tgid: u32,
@@ -29,16 +30,19 @@ pub enum Kind {
     Close = 4,
     /// A process ended (its first thread exited). Only `conn.tgid` and the stamp are set.
     Exit = 5,
-    /// A TCP socket is followed from here on. `conn`: cookie as handle, process; payload: `sock::Opening`.
+    /// A TCP socket is followed from here on. `conn`: cookie as handle, process; payload:
+    /// `sock::Opening`.
     SockOpen = 6,
-    /// A TCP segment of a followed socket, or a piece of one. `conn` as above; `pos`: sequence number, acknowledgement in the upper
-    /// half; `call_len`: payload bytes on the wire from this piece on; `aux`: see `sock::known`; `flags`: FIN, RST, ….
+    /// A TCP segment of a followed socket, or a piece of one. `conn` as above; `pos`: sequence
+    /// number, acknowledgement in the upper half; `call_len`: payload bytes on the wire from this
+    /// piece on; `aux`: see `sock::known`; `flags`: FIN, RST, ….
     Segment = 7,
     /// A followed socket sent something again. `conn`, `aux` as above.
     SockInfo = 8,
     /// A followed socket is closed. `conn`, `aux` as above.
     SockClose = 10,
-    /// A read of the TLS object found the peer's orderly end (its close_notify, or the end of the stream below). Sent once.
+    /// A read of the TLS object found the peer's orderly end (its close_notify, or the end of the
+    /// stream below). Sent once.
     ReadEnd = 9,
 }
 
@@ -69,15 +73,18 @@ pub const DIR_WRITE: u8 = 1;
 
 /// `Header::flags`: the birth of this TLS object was seen, so positions count from its first byte.
 pub const FLAG_BORN: u8 = 1;
-/// `Header::flags`: the payload could not be read from the process's memory; `len` is 0 and the bytes are lost.
+/// `Header::flags`: the payload could not be read from the process's memory; `len` is 0 and the
+/// bytes are lost.
 pub const FLAG_FAULT: u8 = 2;
-/// `Header::flags`: the call moved more bytes than are sent up; what lies behind this piece is lost as `truncated`.
+/// `Header::flags`: the call moved more bytes than are sent up; what lies behind this piece is lost
+/// as `truncated`.
 pub const FLAG_TRUNCATED: u8 = 4;
 
 /// `Header::flags`: the segment resets the connection.
 pub const FLAG_RST: u8 = 8;
 
-/// `Header::flags`: the call's length came through a pointer (the `_ex` functions and those inside the plain ones).
+/// `Header::flags`: the call's length came through a pointer (the `_ex` functions and those inside
+/// the plain ones).
 pub const FLAG_EX: u8 = 16;
 
 /// `Header::flags`: the segment ends its direction.
@@ -105,7 +112,8 @@ pub struct Header {
     pub aux: u64,
     /// Bytes that the whole call moved.
     pub call_len: u32,
-    /// Offset of this record's first byte in the call; of a segment: packets that never came before it.
+    /// Offset of this record's first byte in the call; of a segment: packets that never came before
+    /// it.
     pub offset: u32,
     /// Payload bytes that follow the header.
     pub len: u32,
@@ -136,30 +144,35 @@ pub enum Verdict {
     Unknown = 0,
     /// LLM traffic: everything goes up.
     Track = 1,
-    /// The last request was not LLM traffic, the next may be: reads cost a look-up, the next write sends only its head. Once the
-    /// application has written more than the daemon had seen when it decided, everything goes up again until it decides anew:
-    /// an answer may come before the daemon has read its request.
+    /// The last request was not LLM traffic, the next may be: reads cost a look-up, the next write
+    /// sends only its head. Once the application has written more than the daemon had seen when it
+    /// decided, everything goes up again until it decides anew: an answer may come before the
+    /// daemon has read its request.
     Heads = 2,
     /// Not LLM traffic: one look-up a call; a socket is let go.
     Ignore = 3,
-    /// Of a socket: no payload any more, only how it fares and ends. A TLS object has no such verdict.
+    /// Of a socket: no payload any more, only how it fares and ends. A TLS object has no such
+    /// verdict.
     Ends = 4,
 }
 
-/// The verdict of a connection lies in slot `generation % VERDICT_SLOTS` of an array, tagged with the generation: user space
-/// writes one word without racing the kernel's own state, and a collision only means `Unknown`.
+/// The verdict of a connection lies in slot `generation % VERDICT_SLOTS` of an array, tagged with
+/// the generation: user space writes one word without racing the kernel's own state, and a
+/// collision only means `Unknown`.
 #[must_use]
 pub fn verdict_slot(generation: u32) -> u32 {
     generation % crate::limits::VERDICT_SLOTS
 }
 
-/// The word in a verdict slot. `written`: position up to which the daemon has seen what the application wrote.
+/// The word in a verdict slot. `written`: position up to which the daemon has seen what the
+/// application wrote.
 #[must_use]
 pub fn verdict_word(generation: u32, verdict: Verdict, written: u64) -> u64 {
     (generation as u64) << 32 | (written << 2 & 0xffff_fffc) | (verdict as u64 & 3)
 }
 
-/// The verdict of a slot's word, for a connection of this generation whose application has written up to `written`.
+/// The verdict of a slot's word, for a connection of this generation whose application has written
+/// up to `written`.
 #[must_use]
 #[inline(always)]
 pub fn verdict_of(word: u64, generation: u32, written: u64) -> u32 {
@@ -186,20 +199,25 @@ pub struct ConnId {
 pub struct ConnState {
     /// The process's start: another start means a reused pid.
     pub start_ns: u64,
-    /// The task (its kernel address) that was last seen to belong to that process: as long as it calls, its start need not be
-    /// read again. A later process could match it only with the same pid, the same task address and the same TLS object, before
-    /// the daemon has removed what the ended process left.
+    /// The task (its kernel address) that was last seen to belong to that process: as long as it
+    /// calls, its start need not be read again. A later process could match it only with the same
+    /// pid, the same task address and the same TLS object, before the daemon has removed what the
+    /// ended process left.
     pub task: u64,
     /// See `ConnKey::generation`.
     pub generation: u32,
     /// `FLAG_BORN` if the birth was seen.
     pub born: u32,
+    /// Thread and stack of the return that told of the birth: the same again, with nothing moved
+    /// since, is the same birth told twice.
+    pub birth: u64,
     /// The two directions, indexed by `DIR_READ` and `DIR_WRITE`.
     pub ways: [Way; 2],
 }
 
-/// One direction of a TLS object: its position, and the call being sent up now. The latter lies here because a uprobe program
-/// has no room for it on its stack; one thread at a time uses a direction of a TLS object (OpenSSL's own rule).
+/// One direction of a TLS object: its position, and the call being sent up now. The latter lies
+/// here because a uprobe program has no room for it on its stack; one thread at a time uses a
+/// direction of a TLS object (OpenSSL's own rule).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Way {
@@ -245,17 +263,45 @@ pub struct Call {
     pub entered_ns: u64,
 }
 
-/// Where a call in progress is kept without a hash map's insert, look-up and delete, which cost more than the rest of a probe.
+/// Where a call in progress is kept without a hash map's insert, look-up and delete, which cost
+/// more than the rest of a probe.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Seat {
-    /// Threads that hold or want this seat: who adds one and then reads 1 has it, everyone else goes to the map of calls.
+    /// Threads that hold or want this seat: who adds one and then reads 1 has it, everyone else
+    /// goes to the map of calls.
     pub taken: u64,
     /// Which call sits here (as in the map of calls); 0: none.
     pub key: u64,
     /// The call.
     pub call: Call,
 }
+
+/// The key of a call in progress where a thread is in it until it returns: thread and stack. `sp`
+/// is the stack pointer at the function's first instruction.
+#[must_use]
+#[inline(always)]
+pub const fn thread_key(tid: u32, sp: u64, dir: u8) -> u64 {
+    // The stack is 8-aligned, or its owner broke the rules: its two lowest bits are free to keep a
+    // read and a write at the same depth apart, and this kind of key from the other.
+    (tid as u64) << 32 | (sp & 0xffff_fffc) | dir as u64
+}
+
+/// The key of a call in progress where the stack itself says which one returns: a goroutine, which
+/// other threads may carry on. `token`: an 8-aligned address that is its own within the process, as
+/// that of Go's `g`.
+#[must_use]
+#[inline(always)]
+pub const fn own_key(tgid: u32, token: u64, dir: u8) -> u64 {
+    // Addresses of one runtime share their upper half, so that processes are kept apart.
+    ((tgid as u64) << 32 ^ (token >> 32) << 48) | (token & 0xffff_fff8) | OWN_KEY | dir as u64
+}
+
+/// This bit of a key tells the second kind from the first.
+pub const OWN_KEY: u64 = 2;
+
+// Whatever a stranger makes of its stack pointer.
+const _: () = assert!(thread_key(1, u64::MAX, 1) & OWN_KEY == 0 && own_key(1, 0, 1) & OWN_KEY != 0);
 
 /// The seat of a call's key.
 #[must_use]
@@ -281,8 +327,11 @@ pub mod counter {
     pub const LOST_EVENTS: u32 = LOST_BYTES + 4;
     /// Segments whose bytes went up (at least in part).
     pub const SEGMENTS: u32 = LOST_EVENTS + 1;
+    /// Calls (and births of TLS objects) that came a second time through another set of probes on
+    /// the same file: let pass once.
+    pub const DOUBLED: u32 = SEGMENTS + 1;
     /// Number of counters.
-    pub const COUNT: u32 = SEGMENTS + 1;
+    pub const COUNT: u32 = DOUBLED + 1;
 
     /// Offset in the lost counters.
     pub const RING_FULL: u32 = 0;
@@ -294,7 +343,7 @@ pub mod counter {
     pub const TABLE_FULL: u32 = 3;
 }
 
-const _: () = assert!(core::mem::size_of::<ConnState>() == 184);
+const _: () = assert!(core::mem::size_of::<ConnState>() == 192);
 const _: () = assert!(core::mem::size_of::<Call>() == 48);
 const _: () = assert!(core::mem::size_of::<Seat>() == 64, "a cache line");
 const _: () = assert!(crate::limits::SEATS.is_power_of_two());

@@ -48,8 +48,9 @@ pub const MARK_FIN: u32 = 2;
 /// `SockState::marks`: the direction's sender has no room to receive.
 pub const MARK_ZERO_WINDOW: u32 = 4;
 
-/// What the kernel keeps of a TCP socket that may be of interest: one that connected, from connect() to the end. Its two
-/// directions may run on two CPUs at once: each writes its own half of the pairs (indices `DIR_READ`, `DIR_WRITE`).
+/// What the kernel keeps of a TCP socket that may be of interest: one that connected, from
+/// connect() to the end. Its two directions may run on two CPUs at once: each writes its own half
+/// of the pairs (indices `DIR_READ`, `DIR_WRITE`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SockState {
@@ -78,8 +79,9 @@ pub struct SockState {
     pub lost_len: [u32; 2],
     /// `MARK_*` of each direction.
     pub marks: [u32; 2],
-    /// The peer's IPv4 packets: the next one's number, and above it (`NUMBERED`) how far such numbers are trusted. Of IPv6: the flow
-    /// label, and above it (`LABELLED`) whether it has held for more than one packet.
+    /// The peer's IPv4 packets: the next one's number, and above it (`NUMBERED`) how far such
+    /// numbers are trusted. Of IPv6: the flow label, and above it (`LABELLED`) whether it has held
+    /// for more than one packet.
     pub numbers: u32,
     /// Packets that never came, not told yet; `RELABELLED`.
     pub missed: u32,
@@ -88,8 +90,9 @@ pub struct SockState {
 /// A packet that came in its turn, in `SockState::numbers`: each adds one, each number left out takes one.
 pub const NUMBERED: u32 = 1 << 16;
 
-/// With so much trust a number left out is a packet that was lost. Two packets in a row are enough: numbers at random follow each
-/// other once in 65,536, and a path may die right after the handshake.
+/// With so much trust a number left out is a packet that was lost. Two packets in a row are enough:
+/// numbers at random follow each other once in 65,536, and a path may die right after the
+/// handshake.
 pub const NUMBERED_ENOUGH: u32 = 1;
 
 /// Trust grows no further, so that a sender that changes its way loses it soon.
@@ -105,8 +108,8 @@ pub const LABEL_KNOWN: u32 = 1 << 30;
 /// `SockState::numbers`: it has held, so that a change means something.
 pub const LABELLED: u32 = 1 << 31;
 
-/// `SockState::missed`, and where a segment tells it: the peer has changed its flow label, as Linux does when its timer ran out
-/// (`sk_rethink_txhash`), to try another path.
+/// `SockState::missed`, and where a segment tells it: the peer has changed its flow label, as Linux
+/// does when its timer ran out (`sk_rethink_txhash`), to try another path.
 pub const RELABELLED: u32 = 1 << 31;
 
 /// Payload of a `SockOpen` record.
@@ -138,8 +141,8 @@ const _: () = assert!(core::mem::size_of::<Opening>() == 80);
 /// `Header::aux` of a segment where the kernel's TCP told nothing.
 pub const NOTHING_KNOWN: u64 = u64::MAX;
 
-/// What the kernel's TCP knows, as one word: smoothed round-trip time in microseconds (times 8, the kernel's own unit), and
-/// segments sent again since the birth.
+/// What the kernel's TCP knows, as one word: smoothed round-trip time in microseconds (times 8, the
+/// kernel's own unit), and segments sent again since the birth.
 #[must_use]
 #[inline(always)]
 pub fn known(srtt_us_8: u32, retransmits: u32) -> u64 {
@@ -168,13 +171,15 @@ pub fn verdict_slot(cookie: u64) -> u32 {
     cookie as u32 & (SOCK_VERDICT_SLOTS - 1)
 }
 
-/// The word in a socket's verdict slot. `sent`: sequence number up to which the daemon had seen what the application sent.
+/// The word in a socket's verdict slot. `sent`: sequence number up to which the daemon had seen
+/// what the application sent.
 #[must_use]
 pub fn verdict_word(cookie: u64, verdict: Verdict, sent: u32) -> u64 {
     (cookie & 0xffff_ffff) << 32 | (sent as u64) << 3 & 0xffff_fff8 | verdict as u64
 }
 
-/// The verdict of a slot's word, for a socket whose application has sent up to `sent`: `Heads` holds until it sends more.
+/// The verdict of a slot's word, for a socket whose application has sent up to `sent`: `Heads`
+/// holds until it sends more.
 #[must_use]
 #[inline(always)]
 pub fn verdict_of(word: u64, cookie: u64, sent: u32) -> u32 {

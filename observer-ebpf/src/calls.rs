@@ -1,11 +1,12 @@
 //! Calls in progress: what the entry saw is kept for the return.
 //!
-//! A call sits in its thread's own seat of an array, where taking and leaving costs two additions; only when the seat is taken (TLS
-//! inside TLS, or thread ids that agree in their lower bits) it goes to a hash map. Taking a seat works without an instruction that
-//! 5.10 lacks: each comer adds one and looks again, and who reads 1 is alone.
+//! A call sits in its thread's own seat of an array, where taking and leaving costs two additions;
+//! only when the seat is taken (TLS inside TLS, or thread ids that agree in their lower bits) it
+//! goes to a hash map. Taking a seat works without an instruction that 5.10 lacks: each comer adds
+//! one and looks again, and who reads 1 is alone.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
-use observer_common::record::{Call, ConnId, DIR_READ, DIR_WRITE, Seat, counter, seat};
+use observer_common::record::{Call, ConnId, DIR_READ, DIR_WRITE, Seat, counter, seat, thread_key};
 
 use crate::maps::{CALLS, SEATS, add, count};
 use crate::task;
@@ -19,14 +20,8 @@ pub(crate) struct Arguments {
     pub(crate) len_ptr: u64,
 }
 
-/// The key of a call: thread and stack. `sp` is the stack pointer at the function's first instruction.
-#[inline(always)]
-pub(crate) fn key(tid: u32, sp: u64, dir: u8) -> u64 {
-    // The stack is 8-aligned: its lowest bit is free to keep a read and a write at the same depth apart.
-    (tid as u64) << 32 | (sp & 0xffff_fffe) | dir as u64
-}
-
-/// Keeps a call until `find`. `arguments` is asked late and more than once, so that nothing lies on the stack meanwhile.
+/// Keeps a call until `find`. `arguments` is asked late and more than once, so that nothing lies on
+/// the stack meanwhile.
 #[inline(always)]
 pub(crate) fn keep(key: u64, arguments: impl Fn() -> Arguments) {
     let Some(place) = SEATS.get_ptr_mut(seat(key)) else { return };
@@ -40,12 +35,40 @@ pub(crate) fn keep(key: u64, arguments: impl Fn() -> Arguments) {
             return;
         }
         add(taken, u64::MAX);
+        if (*place).key == key {
+            return again(&raw mut (*place).call, &arguments());
+        }
     }
     keep_apart(key, arguments);
 }
 
+/// The same thread enters with the same stack while its call sits here: either a second set of
+/// probes on the same file tells of the same entry, or the call that sits here never returned (it
+/// was jumped out of). What sits here is what the next return belongs to in both cases: one call,
+/// one record.
+#[inline(always)]
+unsafe fn again(kept: *mut Call, arguments: &Arguments) {
+    // SAFETY: a map value, written by this thread alone; the helper has no preconditions.
+    unsafe {
+        let same =
+            (*kept).id.handle == arguments.handle && (*kept).buf == arguments.buf && (*kept).num == arguments.num;
+        if same && bpf_ktime_get_boot_ns() - (*kept).entered_ns < DOUBLED_WITHIN_NS {
+            count(counter::DOUBLED, 1);
+            return;
+        }
+        write(kept, arguments);
+    }
+}
+
+/// Two sets of probes tell of one entry within microseconds, unless the thread is preempted between them.
+const DOUBLED_WITHIN_NS: u64 = 10_000_000;
+
 #[inline(always)]
 fn keep_apart(key: u64, arguments: impl Fn() -> Arguments) {
+    if let Some(kept) = CALLS.get_ptr_mut(key) {
+        // SAFETY: a map value under a key of this thread alone.
+        return unsafe { again(kept, &arguments()) };
+    }
     // Inserted from read-only memory and filled in place: a value on the stack would break the stack rule.
     let kept = CALLS.insert(key, &NO_CALL, 0).ok().and_then(|()| CALLS.get_ptr_mut(key));
     match kept {
@@ -107,7 +130,7 @@ pub(crate) fn leave(key: u64, kept: &Kept) {
 #[inline(always)]
 pub(crate) fn abandon(tid: u32) {
     for dir in [DIR_READ, DIR_WRITE] {
-        let Some(place) = SEATS.get_ptr_mut(seat(key(tid, 0, dir))) else { return };
+        let Some(place) = SEATS.get_ptr_mut(seat(thread_key(tid, 0, dir))) else { return };
         // SAFETY: a map value.
         unsafe {
             let held = (*place).key;

@@ -15,8 +15,8 @@ pub(crate) fn verdict(state: &ConnState, written: u64) -> u32 {
     }
 }
 
-/// The state of `id` in the current process; made anew (as joined in the middle) when there is none or when it belongs to an
-/// earlier process with the same pid. `None`: the table is full.
+/// The state of `id` in the current process; made anew (as joined in the middle) when there is none
+/// or when it belongs to an earlier process with the same pid. `None`: the table is full.
 #[inline(always)]
 pub(crate) fn find_or_adopt(id: &ConnId) -> Option<*mut ConnState> {
     let task = task::current();
@@ -32,13 +32,22 @@ pub(crate) fn find_or_adopt(id: &ConnId) -> Option<*mut ConnState> {
             }
         }
     }
-    create(id, task::start_ns(), 0);
+    create(id, task::start_ns(), 0, 0);
     CONNS.get_ptr_mut(id)
+}
+
+/// Has this very birth been told already? A second set of probes on the same file (one inode behind
+/// two mounts) sees each return twice.
+#[inline(always)]
+pub(crate) fn is_born(id: &ConnId, birth: u64) -> bool {
+    let Some(state) = CONNS.get_ptr(id) else { return false };
+    // SAFETY: a map value.
+    unsafe { (*state).birth == birth && (*state).ways[0].pos == 0 && (*state).ways[1].pos == 0 }
 }
 
 /// A fresh state at this address: whatever lived here is another connection.
 #[inline(always)]
-pub(crate) fn create(id: &ConnId, start_ns: u64, born: u32) {
+pub(crate) fn create(id: &ConnId, start_ns: u64, born: u32, birth: u64) {
     // Inserted from read-only memory and filled in place: a value on the stack would break the stack rule.
     if CONNS.insert(id, &FRESH, 0).is_err() {
         return;
@@ -48,6 +57,7 @@ pub(crate) fn create(id: &ConnId, start_ns: u64, born: u32) {
     unsafe {
         (*state).generation = bpf_get_prandom_u32();
         (*state).born = born;
+        (*state).birth = birth;
         (*state).start_ns = start_ns;
     }
     let _ = OWNERS.insert(&id.tgid, &1u8, 0);
@@ -58,6 +68,7 @@ static FRESH: ConnState = ConnState {
     task: 0,
     generation: 0,
     born: 0,
+    birth: 0,
     ways: [Way {
         pos: 0,
         call_pos: 0,

@@ -31,8 +31,8 @@ pub(crate) struct Piece {
     pub(crate) flags: u8,
 }
 
-/// Writes a whole record head into ring memory, field by field: a `Header` on the stack would break the stack rule, and so would
-/// the call to `memset` that a run of plain zero writes becomes.
+/// Writes a whole record head into ring memory, field by field: a `Header` on the stack would break
+/// the stack rule, and so would the call to `memset` that a run of plain zero writes becomes.
 ///
 /// # Safety
 /// `head` points at reserved ring memory.

@@ -1,8 +1,9 @@
 //! The kernel side: probes in TLS libraries and a few socket hooks, one ring to user space.
 //!
 //! Rules that hold everywhere here, and why:
-//! * a uprobe program's stack stays under 64 bytes and it uses no per-CPU scratch: on kernels from 6.13 larger stacks become
-//!   per-CPU memory while uprobe programs can be preempted, so two tasks would share them;
+//! * a uprobe program's stack stays under 64 bytes and it uses no per-CPU scratch: on kernels from
+//!   6.13 larger stacks become per-CPU memory while uprobe programs can be preempted, so two tasks
+//!   would share them;
 //! * ring memory is reserved by the length of the data, never worst-case;
 //! * every byte that does not go up is counted, by cause, and positions show where it was.
 #![feature(asm_experimental_arch)]
@@ -15,6 +16,7 @@ mod connect;
 mod emit;
 mod lifecycle;
 mod maps;
+mod openssl;
 mod packet;
 mod segment;
 mod sock;

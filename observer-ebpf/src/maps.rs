@@ -6,12 +6,13 @@ use observer_common::limits;
 use observer_common::record::{Call, ConnId, ConnState, Seat, counter};
 use observer_common::sock::SockState;
 
-/// Programs write, the daemon reads. One ring for all CPUs keeps the order of events across them; the daemon sets the size.
+/// Programs write, the daemon reads. One ring for all CPUs keeps the order of events across them;
+/// the daemon sets the size.
 #[map]
 pub(crate) static RING: RingBuf = RingBuf::with_byte_size(limits::DEFAULT_RING_BYTES, 0);
 
-/// Live TLS objects. Written and removed by the TLS programs; the daemon removes what an exited process left. Not LRU: an eviction
-/// would reset positions silently, a full table is counted.
+/// Live TLS objects. Written and removed by the TLS programs; the daemon removes what an exited
+/// process left. Not LRU: an eviction would reset positions silently, a full table is counted.
 #[map]
 pub(crate) static CONNS: HashMap<ConnId, ConnState> =
     HashMap::with_max_entries(limits::MAX_CONNS, 1 /* BPF_F_NO_PREALLOC */);
@@ -24,18 +25,21 @@ pub(crate) static VERDICTS: Array<u64> = Array::with_max_entries(limits::VERDICT
 #[map]
 pub(crate) static SEATS: Array<Seat> = Array::with_max_entries(limits::SEATS, 0);
 
-/// Calls that found their seat taken, by thread and stack pointer, so that a call made inside another (TLS in TLS) is its own.
-/// Written at entry, removed at return; the daemon sweeps what threads left that ended inside a call.
+/// Calls that found their seat taken, by thread and stack pointer, so that a call made inside
+/// another (TLS in TLS) is its own. Written at entry, removed at return; the daemon sweeps what
+/// threads left that ended inside a call.
 #[map]
 pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::MAX_IN_CALL, 0);
 
-/// Sockets of interest between connect() and the end, by cookie. Written by the socket programs, and by the daemon for those that
-/// were open before. LRU: a socket whose end nothing told leaves no place behind for good.
+/// Sockets of interest between connect() and the end, by cookie. Written by the socket programs,
+/// and by the daemon for those that were open before. LRU: a socket whose end nothing told leaves
+/// no place behind for good.
 #[map]
 pub(crate) static SOCKS: LruHashMap<u64, SockState> = LruHashMap::with_max_entries(limits::MAX_SOCKS, 0);
 
-/// How many sockets in `SOCKS` have a cookie that ends so: what makes all other sockets cheap, since an array look-up is a few
-/// inlined instructions. An evicted socket's mark stays, which costs a look-up and no more.
+/// How many sockets in `SOCKS` have a cookie that ends so: what makes all other sockets cheap,
+/// since an array look-up is a few inlined instructions. An evicted socket's mark stays, which
+/// costs a look-up and no more.
 #[map]
 pub(crate) static MARKS: Array<u32> = Array::with_max_entries(limits::SOCK_MARKS, 0);
 
@@ -47,7 +51,8 @@ pub(crate) static MID_MARKS: Array<u32> = Array::with_max_entries(limits::SOCK_M
 #[map]
 pub(crate) static SOCK_VERDICTS: Array<u64> = Array::with_max_entries(limits::SOCK_VERDICT_SLOTS, 0);
 
-/// Processes that own a TLS object or a followed socket. LRU: losing one costs only its exit record, and the daemon notices exits by itself.
+/// Processes that own a TLS object or a followed socket. LRU: losing one costs only its exit
+/// record, and the daemon notices exits by itself.
 #[map]
 pub(crate) static OWNERS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(limits::MAX_OWNERS, 0);
 
@@ -63,8 +68,8 @@ pub(crate) fn count(index: u32, by: u64) {
     }
 }
 
-/// Adds to an aligned map value that every program only ever adds to. `AtomicU64::fetch_add` does not exist for this target, and
-/// the instruction that also returns the old value needs 5.12.
+/// Adds to an aligned map value that every program only ever adds to. `AtomicU64::fetch_add` does
+/// not exist for this target, and the instruction that also returns the old value needs 5.12.
 #[inline(always)]
 pub(crate) fn add(cell: *mut u64, by: u64) {
     // SAFETY: by the contract; all callers pass a field of a map value.

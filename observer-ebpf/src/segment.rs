@@ -66,8 +66,8 @@ fn begin(state: &mut SockState, tcp: &Tcp, dir: u8) {
     }
 }
 
-/// The first payload decides: a client of HTTP or TLS speaks first, and its first word tells; only a server of HTTP/2 may be faster. Others cost
-/// nothing from here on.
+/// The first payload decides: a client of HTTP or TLS speaks first, and its first word tells; only
+/// a server of HTTP/2 may be faster. Others cost nothing from here on.
 #[inline(always)]
 fn recognise(ctx: &SkBuffContext, cookie: u64, state: &mut SockState, tcp: &Tcp, dir: u8) {
     let word = packet::load::<u64>(ctx, tcp.payload).unwrap_or(0);
@@ -126,9 +126,10 @@ fn follow(ctx: &SkBuffContext, cookie: u64, state: &mut SockState, tcp: &Tcp, di
     }
 }
 
-/// Linux numbers the IPv4 packets of a connection one by one: a number left out is a packet that was lost on the way. One
-/// left out costs trust, for a sender that numbers all its packets together leaves out the most; on a path that loses every
-/// third packet, what comes in its turn still wins.
+/// Linux numbers the IPv4 packets of a connection one by one: a number left out is a packet that
+/// was lost on the way. One left out costs trust, for a sender that numbers all its packets
+/// together leaves out the most; on a path that loses every third packet, what comes in its turn
+/// still wins.
 #[inline(always)]
 fn number(ctx: &SkBuffContext, state: &mut SockState) {
     let Some(id) = packet::load::<u16>(ctx, 4) else { return };
@@ -151,8 +152,8 @@ fn number(ctx: &SkBuffContext, state: &mut SockState) {
     // Else it is a late one: that can be told only of numbers that are trusted.
 }
 
-/// IPv6 has no numbers. But Linux takes another flow label when its timer ran out: what it sends then had been lost before. A sender
-/// that labels each packet otherwise is not believed.
+/// IPv6 has no numbers. But Linux takes another flow label when its timer ran out: what it sends
+/// then had been lost before. A sender that labels each packet otherwise is not believed.
 #[inline(always)]
 fn label(ctx: &SkBuffContext, state: &mut SockState) {
     let Some(word) = packet::load::<u32>(ctx, 0) else { return };
@@ -200,8 +201,8 @@ fn asks(word: u64) -> bool {
         || four == u32::from_le_bytes(*b"CONN")
 }
 
-/// Is what a server says first a SETTINGS frame of HTTP/2 (gRPC's servers do not wait for the client's preface)? Fewer than 256 bytes, no flag, no
-/// stream.
+/// Is what a server says first a SETTINGS frame of HTTP/2 (gRPC's servers do not wait for the
+/// client's preface)? Fewer than 256 bytes, no flag, no stream.
 #[inline(always)]
 fn greets(word: u64) -> bool {
     word & !0x00ff_0000 == 0x0400_0000

@@ -6,8 +6,8 @@ use observer_common::sock::{SockState, verdict_of, verdict_slot};
 
 use crate::maps::{MARKS, MID_MARKS, SOCK_VERDICTS, SOCKS};
 
-/// The socket of a program's context: its cookie, and its state if it is of interest. All other sockets end here, after a
-/// helper of a few instructions and two inlined array look-ups.
+/// The socket of a program's context: its cookie, and its state if it is of interest. All other
+/// sockets end here, after a helper of a few instructions and two inlined array look-ups.
 ///
 /// # Safety
 /// `ctx` is the context of a program that has a socket.

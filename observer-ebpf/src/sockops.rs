@@ -1,6 +1,7 @@
 //! What a socket's own TCP tells: that it sends again, and that it is over, however that came about.
 //!
-//! Why beside the packets: a socket may end without one (a time-out, an abort), and only TCP knows which reset it believes.
+//! Why beside the packets: a socket may end without one (a time-out, an abort), and only TCP knows
+//! which reset it believes.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{
@@ -18,7 +19,8 @@ use crate::sock;
 /// Go on as if we were not there: the reply, and what other programs made of it, stays as it is.
 const ON: u32 = 1;
 
-/// A socket's TCP asks or tells something. Sockets that accept are none of ours: the client's end is counted, wherever it is.
+/// A socket's TCP asks or tells something. Sockets that accept are none of ours: the client's end
+/// is counted, wherever it is.
 #[sock_ops]
 pub fn cgroup_sock_ops(ctx: SockOpsContext) -> u32 {
     let op = ctx.op();

@@ -7,6 +7,10 @@ static TASK_GROUP_LEADER: u32 = 0;
 #[unsafe(no_mangle)]
 static TASK_START_BOOTTIME: u32 = 0;
 #[unsafe(no_mangle)]
+static TASK_SIGNAL: u32 = 0;
+#[unsafe(no_mangle)]
+static SIGNAL_LIVE: u32 = 0;
+#[unsafe(no_mangle)]
 static SELF_TGID: u32 = 0;
 
 /// (thread group, thread).
@@ -32,8 +36,9 @@ pub(crate) fn current() -> u64 {
 /// A tick of the clock that `/proc/PID/stat` shows a start in: whoever reads it there must come to the same number.
 const USER_TICK_NS: u64 = 10_000_000;
 
-/// When the current process started, CLOCK_BOOTTIME ns, cut to a tick: with the pid it names a process for good. 0 if unreadable.
-/// assumes: 5.5+ `struct task_struct { struct task_struct *group_leader; u64 start_boottime; }`, offsets from the kernel's BTF.
+/// When the current process started, CLOCK_BOOTTIME ns, cut to a tick: with the pid it names a
+/// process for good. 0 if unreadable. assumes: 5.5+ `struct task_struct { struct task_struct
+/// *group_leader; u64 start_boottime; }`, offsets from the kernel's BTF.
 #[inline(always)]
 pub(crate) fn start_ns() -> u64 {
     // SAFETY: both reads go through the fault-tolerant helper.
@@ -45,6 +50,27 @@ pub(crate) fn start_ns() -> u64 {
         };
         let start = bpf_probe_read_kernel(leader.add(global(&TASK_START_BOOTTIME) as usize).cast::<u64>()).unwrap_or(0);
         start / USER_TICK_NS * USER_TICK_NS
+    }
+}
+
+/// Is the exiting thread the last of its process? The kernel counts a thread out before it tells of
+/// its exit. If it cannot be read, the first thread's exit is taken for the process's end. assumes:
+/// 5.8+ `struct task_struct { struct signal_struct *signal; }`, `struct signal_struct { atomic_t
+/// live; }`.
+#[inline(always)]
+pub(crate) fn is_last() -> bool {
+    // SAFETY: both reads go through the fault-tolerant helper.
+    unsafe {
+        let task = bpf_get_current_task() as *const u8;
+        let live = bpf_probe_read_kernel(task.add(global(&TASK_SIGNAL) as usize).cast::<*const u8>())
+            .and_then(|signal| bpf_probe_read_kernel(signal.add(global(&SIGNAL_LIVE) as usize).cast::<i32>()));
+        match live {
+            Ok(live) => live == 0,
+            Err(_) => {
+                let (tgid, tid) = ids();
+                tgid == tid
+            }
+        }
     }
 }
 

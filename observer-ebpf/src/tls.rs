@@ -1,112 +1,23 @@
-//! Reads and writes of OpenSSL and its relatives.
-//!
-//! Why these functions: they are where every program's plaintext passes, whatever moves the ciphertext. Entry programs differ
-//! only in where the callee's "bytes moved" pointer lives; the loader decodes the library and picks one.
+//! What becomes of a call of any TLS stack: `calls::keep` at its entry, `leave` at its return. The
+//! programs of a stack, in a file of its own, know where its functions have their arguments and by
+//! what a call in progress is told (`record::thread_key`, `record::own_key`).
 
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
-use aya_ebpf::macros::{uprobe, uretprobe};
-use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use observer_common::limits::{MAX_PIECE, MAX_PIECES};
 use observer_common::record::{
     Call, ConnState, DIR_READ, DIR_WRITE, FLAG_EX, FLAG_TRUNCATED, Kind, Verdict, Way, counter,
 };
 
-use crate::calls::{self, Arguments};
+use crate::calls;
 use crate::emit::{self, Fate, Piece};
 use crate::maps::{CONNS, count};
 use crate::{conn, task};
 
-/// `int SSL_read(SSL *s, void *buf, int num)`: the result is the number of bytes.
-#[uprobe]
-pub fn ssl_read(ctx: ProbeContext) -> u32 {
-    enter(&ctx, in_result, DIR_READ)
-}
-
-/// `int f(SSL *s, void *buf, size_t num, size_t *readbytes)`: `SSL_read_ex`, `ssl_read_internal`.
-#[uprobe]
-pub fn ssl_read_ex(ctx: ProbeContext) -> u32 {
-    enter(&ctx, in_rcx, DIR_READ)
-}
-
-/// `int SSL_write(SSL *s, const void *buf, int num)`.
-#[uprobe]
-pub fn ssl_write(ctx: ProbeContext) -> u32 {
-    enter(&ctx, in_result, DIR_WRITE)
-}
-
-/// `int f(SSL *s, const void *buf, size_t num, size_t *written)`: `SSL_write_ex`, `ssl_write_internal` up to 3.1.
-#[uprobe]
-pub fn ssl_write_ex(ctx: ProbeContext) -> u32 {
-    enter(&ctx, in_rcx, DIR_WRITE)
-}
-
-/// `int f(SSL *s, const void *buf, size_t num, uint64_t flags, size_t *written)`: `SSL_write_ex2`, `ssl_write_internal` from 3.2.
-#[uprobe]
-pub fn ssl_write_ex2(ctx: ProbeContext) -> u32 {
-    enter(&ctx, in_r8, DIR_WRITE)
-}
-
-/// Return of `SSL_read` or of the function inside both reads: 0 is the end, less is "not now" or an error.
-#[uretprobe]
-pub fn ssl_read_done(ctx: RetProbeContext) -> u32 {
-    leave(&ctx, DIR_READ, read_end)
-}
-
-/// Return of `SSL_read_ex`, whose 0 does not tell an end from a read that would block.
-#[uretprobe]
-pub fn ssl_read_ex_done(ctx: RetProbeContext) -> u32 {
-    leave(&ctx, DIR_READ, nothing)
-}
-
-/// Return of any of the writes.
-#[uretprobe]
-pub fn ssl_write_done(ctx: RetProbeContext) -> u32 {
-    leave(&ctx, DIR_WRITE, nothing)
-}
-
-/// Nothing is looked up here: whether the connection is of interest is asked once, at the return.
+/// A call returned `ret`: what it moved goes up.
 #[inline(always)]
-fn enter(ctx: &ProbeContext, len_ptr: fn(&ProbeContext) -> u64, dir: u8) -> u32 {
-    let (tgid, tid) = task::ids();
-    if task::is_self(tgid) {
-        return 0;
-    }
-    // SAFETY: the context of a uprobe is a pt_regs.
-    let regs = unsafe { &*ctx.regs };
-    calls::keep(calls::key(tid, regs.rsp, dir), || Arguments {
-        handle: regs.rdi,
-        buf: regs.rsi,
-        num: regs.rdx,
-        len_ptr: len_ptr(ctx),
-    });
-    0
-}
-
-#[inline(always)]
-fn in_result(_: &ProbeContext) -> u64 {
-    0
-}
-
-#[inline(always)]
-fn in_rcx(ctx: &ProbeContext) -> u64 {
-    // SAFETY: the context of a uprobe is a pt_regs.
-    unsafe { (*ctx.regs).rcx }
-}
-
-#[inline(always)]
-fn in_r8(ctx: &ProbeContext) -> u64 {
-    // SAFETY: the context of a uprobe is a pt_regs.
-    unsafe { (*ctx.regs).r8 }
-}
-
-#[inline(always)]
-fn leave(ctx: &RetProbeContext, dir: u8, empty: fn(*const Call, i32)) -> u32 {
-    // SAFETY: the context of a uretprobe is a pt_regs.
-    let (ret, sp) = unsafe { ((*ctx.regs).rax as i32, (*ctx.regs).rsp) };
-    // At return the return address is popped: the entry's stack pointer was 8 lower.
-    let key = calls::key(task::ids().1, sp - 8, dir);
-    let Some(kept) = calls::find(key) else { return 0 };
+pub(crate) fn leave(key: u64, ret: i32, dir: u8, empty: fn(*const Call, i32)) {
+    let Some(kept) = calls::find(key) else { return };
     let call = kept.call;
     // SAFETY: a map value; it stays readable until the program ends.
     let moved = moved(ret, unsafe { (*call).len_ptr });
@@ -120,16 +31,16 @@ fn leave(ctx: &RetProbeContext, dir: u8, empty: fn(*const Call, i32)) -> u32 {
     if let Some((handle, state)) = ready {
         send_call(handle, state, dir);
     }
-    0
 }
 
+/// A call that moved nothing and tells nothing.
 #[inline(always)]
-fn nothing(_: *const Call, _: i32) {}
+pub(crate) fn nothing(_: *const Call, _: i32) {}
 
-/// A read that returned 0: the peer said goodbye. Without this, an application that closes at once looks like the one that
-/// ended it: its FIN may be first on the wire.
+/// A read that returned 0: the peer said goodbye. Without this, an application that closes at once
+/// looks like the one that ended it: its FIN may be first on the wire.
 #[inline(always)]
-fn read_end(call: *const Call, ret: i32) {
+pub(crate) fn read_end(call: *const Call, ret: i32) {
     // SAFETY: a map value.
     let (id, num) = unsafe { (&(*call).id, (*call).num) };
     if ret != 0 || num == 0 {
@@ -147,7 +58,8 @@ fn read_end(call: *const Call, ret: i32) {
     }
 }
 
-/// Bytes that the call moved. `*len_ptr` counts only if the function returned 1; it is garbage otherwise.
+/// Bytes that the call moved. `*len_ptr` counts only if the function returned 1; it is garbage
+/// otherwise.
 #[inline(always)]
 fn moved(ret: i32, len_ptr: u64) -> u64 {
     if len_ptr == 0 {
@@ -167,13 +79,15 @@ fn verdict(state: *const ConnState) -> u32 {
     unsafe { conn::verdict(&*state, (*state).ways[DIR_WRITE as usize].pos) }
 }
 
-/// The in-kernel filter: such a call is let pass unread, for the price of the look-up of its connection.
+/// The in-kernel filter: such a call is let pass unread, for the price of the look-up of its
+/// connection.
 #[inline(always)]
 fn passes(verdict: u32, dir: u8) -> bool {
     verdict == Verdict::Ignore as u32 || (verdict == Verdict::Heads as u32 && dir == DIR_READ)
 }
 
-/// Finds the call's connection and notes the call in its direction's state, from where it is sent; `None`: nothing is to be sent.
+/// Finds the call's connection and notes the call in its direction's state, from where it is sent;
+/// `None`: nothing is to be sent.
 #[inline(always)]
 fn begin(call: *const Call, moved: u64, dir: u8) -> Option<(u64, *mut ConnState)> {
     // SAFETY: a map value; the key is passed from there to spare the stack.
@@ -193,7 +107,8 @@ fn begin(call: *const Call, moved: u64, dir: u8) -> Option<(u64, *mut ConnState)
     Some((id.handle, state))
 }
 
-/// How much of one call goes up: under `Heads` only the head of a write, the first after the decision.
+/// How much of one call goes up: under `Heads` only the head of a write, the first after the
+/// decision.
 #[inline(always)]
 fn limit(verdict: u32) -> u64 {
     if verdict == Verdict::Heads as u32 { MAX_PIECE as u64 } else { (MAX_PIECE * MAX_PIECES) as u64 }
@@ -219,8 +134,9 @@ unsafe fn note(way: &mut Way, call: *const Call, wanted: u64, moved: u64) {
     }
 }
 
-/// Cuts a call into pieces and sends them up; stops at the first piece that finds no room, so that what goes up is a prefix.
-/// Whole pieces first, in a loop over one size class alone: with all classes in the loop the verifier gives up.
+/// Cuts a call into pieces and sends them up; stops at the first piece that finds no room, so that
+/// what goes up is a prefix. Whole pieces first, in a loop over one size class alone: with all
+/// classes in the loop the verifier gives up.
 #[inline(always)]
 fn send_call(handle: u64, state: *mut ConnState, dir: u8) {
     // SAFETY: a map value.

@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use serde_saphyr::Error as YamlError;
 
 use crate::detect;
-use crate::dialect::{DIALECTS, Extra};
-use crate::export::store::Caps;
-use crate::{ledger, limits};
+use crate::dialect::{DIALECTS, DeclaredRoute};
+use crate::export::store::SeriesCaps;
+use crate::{ledger, limits, sinks};
 
 /// Where `run` listens for `inspect`.
 pub const SOCKET: &str = "/run/llm-observer/inspect.sock";
@@ -45,6 +45,7 @@ pub enum ConfigError {
 pub struct File {
     web: Web,
     inspect: Inspect,
+    host: Host,
     /// Processes, executables or cgroups to observe; empty: the whole host.
     targets: Vec<String>,
     #[serde(rename = "match")]
@@ -68,6 +69,12 @@ struct Web {
 #[serde(deny_unknown_fields, default)]
 struct Inspect {
     socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Host {
+    root: Option<PathBuf>,
 }
 
 /// One self-hosted gateway: which requests speak which API.
@@ -109,7 +116,7 @@ struct State {
 
 /// What the command line and the environment say; absent is absent.
 #[derive(Clone, Debug, Default)]
-pub struct Flags {
+pub struct CommandFlags {
     pub config: Option<PathBuf>,
     pub listen_addresses: Vec<String>,
     pub web_config: Option<PathBuf>,
@@ -117,32 +124,32 @@ pub struct Flags {
     pub socket: Option<PathBuf>,
     pub targets: Vec<String>,
     pub state: Option<PathBuf>,
+    pub host_root: Option<PathBuf>,
 }
 
 /// Everything as meant.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct DaemonSettings {
     pub listen_addresses: Vec<String>,
     pub web_config: Option<PathBuf>,
     pub telemetry_path: String,
     pub socket: PathBuf,
     /// Empty: the whole host.
-    pub targets: Vec<Target>,
-    pub extras: Vec<Extra>,
-    pub ledger: ledger::Limits,
+    pub targets: Vec<ObservationTarget>,
+    pub extras: Vec<DeclaredRoute>,
+    pub ledger: ledger::CallLimits,
     pub connections: usize,
-    pub caps: Caps,
-    /// Reading speed for `llm_stream_qoe_score`, characters a second.
-    pub reader_rate: f64,
+    pub sinks: sinks::SinkSettings,
     pub ring_bytes: u32,
     /// Where baselines are kept over a restart; `None`: nowhere.
     pub state: Option<PathBuf>,
-    pub detect: detect::Settings,
+    /// Where the host's root is mounted; `None`: found by itself.
+    pub host_root: Option<PathBuf>,
 }
 
 /// What to observe, if not everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum ObservationTarget {
     /// A process.
     Pid(u32),
     /// Every process of this executable: a path, or a name without slashes.
@@ -151,55 +158,58 @@ pub enum Target {
     Cgroup(String),
 }
 
-impl Settings {
+impl DaemonSettings {
     /// Reads the file that `flags` name, if any, and checks everything.
-    pub fn new(flags: Flags) -> Result<Settings, ConfigError> {
+    pub fn new(flags: CommandFlags) -> Result<DaemonSettings, ConfigError> {
         let file: File = flags.config.as_deref().map(read_yaml).transpose()?.unwrap_or_default();
         let telemetry_path = flags.telemetry_path.or(file.web.telemetry_path).unwrap_or_else(|| "/metrics".into());
         if !telemetry_path.starts_with('/') || telemetry_path == "/" {
             return Err(value("web.telemetry-path", "must begin with / and be more than that"));
         }
         let targets = first_of(flags.targets, file.targets);
-        Ok(Settings {
+        Ok(DaemonSettings {
             listen_addresses: or(first_of(flags.listen_addresses, file.web.listen_addresses), || {
                 vec![default_address()]
             }),
             web_config: flags.web_config.or(file.web.config_file),
             telemetry_path,
             socket: flags.socket.or(file.inspect.socket).unwrap_or_else(|| SOCKET.into()),
-            targets: targets.iter().map(|target| Target::parse(target)).collect::<Result<_, _>>()?,
+            targets: targets.iter().map(|target| ObservationTarget::parse(target)).collect::<Result<_, _>>()?,
             extras: file.matching.into_iter().map(TypedExtra::check).collect::<Result<_, _>>()?,
             ledger: file.limits.ledger()?,
             connections: at_least_one("limits.connections", file.limits.connections)?.unwrap_or(limits::CONNS),
-            caps: file.limits.caps()?,
-            reader_rate: file.qoe.rate()?,
+            sinks: sinks::SinkSettings {
+                caps: file.limits.caps()?,
+                reader_rate: file.qoe.rate()?,
+                detect: detect::DetectorSettings::new(&file.detect)
+                    .map_err(|detect::config::ConfigFault { key, problem }| ConfigError::Detect { key, problem })?,
+            },
             ring_bytes: file.kernel.ring()?,
             state: file.state.path(flags.state),
-            detect: detect::Settings::new(&file.detect)
-                .map_err(|detect::config::Fault { key, problem }| ConfigError::Detect { key, problem })?,
+            host_root: file.host.root(flags.host_root)?,
         })
     }
 }
 
-impl Target {
+impl ObservationTarget {
     /// `PID`, `EXE` or `CGROUP`: digits, a path below a cgroup tree, anything else.
-    fn parse(text: &str) -> Result<Target, ConfigError> {
+    fn parse(text: &str) -> Result<ObservationTarget, ConfigError> {
         let cgroup = text.strip_prefix("/sys/fs/cgroup").map(|rest| rest.strip_prefix("/unified").unwrap_or(rest));
         match (text.parse(), cgroup) {
             _ if text.is_empty() => Err(value("--target", "is empty: give a PID, an executable or a cgroup path")),
             (Ok(0), _) => Err(value("--target", "0 is no process")),
-            (Ok(pid), _) => Ok(Target::Pid(pid)),
-            (_, Some(path)) => Ok(Target::Cgroup(path.to_owned())),
+            (Ok(pid), _) => Ok(ObservationTarget::Pid(pid)),
+            (_, Some(path)) => Ok(ObservationTarget::Cgroup(path.to_owned())),
             _ if text.contains(".slice") || text.contains(".scope") || text.ends_with(".service") => {
-                Ok(Target::Cgroup(text.to_owned()))
+                Ok(ObservationTarget::Cgroup(text.to_owned()))
             }
-            _ => Ok(Target::Exe(text.to_owned())),
+            _ => Ok(ObservationTarget::Exe(text.to_owned())),
         }
     }
 }
 
 impl TypedExtra {
-    fn check(self) -> Result<Extra, ConfigError> {
+    fn check(self) -> Result<DeclaredRoute, ConfigError> {
         let known: Vec<&str> = DIALECTS.iter().map(|row| row.api).collect();
         if !known.contains(&self.api.as_str()) {
             return Err(value("match.api", &format!("{:?} is unknown: {}", self.api, known.join(", "))));
@@ -207,7 +217,7 @@ impl TypedExtra {
         if self.path_suffix.is_none() && self.host.is_none() {
             return Err(value("match", "a rule needs a path_suffix or a host"));
         }
-        Ok(Extra {
+        Ok(DeclaredRoute {
             path_suffix: self.path_suffix,
             host: self.host.map(|host| host.to_ascii_lowercase()),
             api: self.api,
@@ -216,20 +226,20 @@ impl TypedExtra {
 }
 
 impl Limits {
-    fn ledger(&self) -> Result<ledger::Limits, ConfigError> {
-        let default = ledger::Limits::default();
+    fn ledger(&self) -> Result<ledger::CallLimits, ConfigError> {
+        let default = ledger::CallLimits::default();
         let idle = match self.idle_seconds {
             None => Duration::from_nanos(default.idle_ns),
             Some(seconds) if (0.001..=86_400.0).contains(&seconds) => Duration::from_secs_f64(seconds),
             Some(_) => return Err(value("limits.idle_seconds", "must be between 0.001 and 86400")),
         };
         let idle_ns = u64::try_from(idle.as_nanos()).unwrap_or(default.idle_ns);
-        Ok(ledger::Limits { ended: self.ended_streams.unwrap_or(default.ended), idle_ns })
+        Ok(ledger::CallLimits { ended: self.ended_streams.unwrap_or(default.ended), idle_ns })
     }
 
-    fn caps(&self) -> Result<Caps, ConfigError> {
-        let default = Caps::default();
-        Ok(Caps {
+    fn caps(&self) -> Result<SeriesCaps, ConfigError> {
+        let default = SeriesCaps::default();
+        Ok(SeriesCaps {
             values: at_least_one("limits.label_values", self.label_values)?.unwrap_or(default.values),
             series: at_least_one("limits.series", self.series)?.unwrap_or(default.series),
         })
@@ -239,7 +249,7 @@ impl Limits {
 impl Qoe {
     fn rate(&self) -> Result<f64, ConfigError> {
         match self.reader_chars_per_second {
-            None => Ok(crate::export::audience::READER_RATE),
+            None => Ok(crate::export::metrics::READER_RATE),
             Some(rate) if rate > 0.0 && rate.is_finite() => Ok(rate),
             Some(_) => Err(value("qoe.reader_chars_per_second", "must be more than 0")),
         }
@@ -252,6 +262,18 @@ impl Kernel {
             None => Ok(observer_common::limits::DEFAULT_RING_BYTES),
             Some(bytes) if bytes.is_power_of_two() && bytes >= 64 * 1024 => Ok(bytes),
             Some(_) => Err(value("kernel.ring_bytes", "must be a power of two and at least 65536")),
+        }
+    }
+}
+
+impl Host {
+    /// An empty name is none.
+    fn root(self, flag: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
+        match flag.or(self.root).filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) if !path.is_absolute() => {
+                Err(value("host.root", "must be an absolute path: where the host's root is mounted"))
+            }
+            path => Ok(path),
         }
     }
 }
@@ -296,37 +318,15 @@ fn explain(path: &Path, error: &YamlError) -> ConfigError {
 
 /// The known key nearest to `key`, and whether it is so near that it must be meant: a typing error or an abbreviation.
 fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<(bool, &'a str)> {
-    let (errors, nearest) = known.iter().map(|candidate| (distance(key, candidate), *candidate)).min()?;
+    let (errors, nearest) = known.iter().map(|candidate| (strsim::levenshtein(key, candidate), *candidate)).min()?;
     let mut letters = nearest.chars();
     let abbreviated = key.chars().count() > 2 && key.chars().all(|letter| letters.any(|l| l == letter));
     Some((abbreviated || errors <= 1 + key.chars().count() / 3, nearest))
 }
 
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for ((y, above_left), above) in b.iter().zip(&row).zip(row.iter().skip(1)) {
-            let left = next.last().copied().unwrap_or(0);
-            next.push((above_left + usize::from(x != *y)).min(above + 1).min(left + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 /// In a container the port is for the pod's network; on a host only for the host itself.
 fn default_address() -> String {
-    if in_container() { format!(":{PORT}") } else { format!("127.0.0.1:{PORT}") }
-}
-
-fn in_container() -> bool {
-    let marks = ["/.dockerenv", "/run/.containerenv"];
-    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
-        || std::env::var_os("container").is_some()
-        || marks.iter().any(|mark| Path::new(mark).exists())
+    if crate::identity::host::in_container() { format!(":{PORT}") } else { format!("127.0.0.1:{PORT}") }
 }
 
 fn value(key: &'static str, problem: &str) -> ConfigError {

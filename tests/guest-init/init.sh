@@ -7,5 +7,6 @@
 /bin/busybox mount -t tracefs trace /sys/kernel/tracing
 /bin/busybox mount -t cgroup2 cgroup /sys/fs/cgroup
 /bin/busybox ip link set lo up
+for module in /modules/*.ko; do /bin/busybox insmod "$module"; done
 PATH=/usr/bin:/bin HOME=/tmp /bin/guest-init
 /bin/busybox poweroff -f

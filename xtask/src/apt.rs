@@ -16,7 +16,7 @@ static UPDATED: AtomicBool = AtomicBool::new(false);
 /// Installs what is missing of `packages`; nothing is asked of the network when nothing is missing.
 ///
 /// Errors: not root, no apt, apt's own failure; each says what to do.
-pub fn install(why: &str, packages: &[&str]) -> Result<()> {
+pub(crate) fn install(why: &str, packages: &[&str]) -> Result<()> {
     let missing: Vec<_> = packages.iter().copied().filter(|package| !installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
@@ -37,7 +37,7 @@ pub fn install(why: &str, packages: &[&str]) -> Result<()> {
 }
 
 /// Refreshes the package lists, once a run.
-pub fn update() -> Result<()> {
+pub(crate) fn update() -> Result<()> {
     if UPDATED.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
@@ -46,7 +46,7 @@ pub fn update() -> Result<()> {
 }
 
 /// The version that apt would install, `None` when it knows no such package.
-pub fn candidate(package: &str) -> Option<String> {
+pub(crate) fn candidate(package: &str) -> Option<String> {
     let out = Command::new("apt-cache").args(["policy", package]).env("LC_ALL", "C").output().ok()?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let version = text.lines().find_map(|line| line.trim().strip_prefix("Candidate: "))?;
@@ -54,15 +54,15 @@ pub fn candidate(package: &str) -> Option<String> {
 }
 
 /// Whether a program is on PATH.
-pub fn on_path(program: &str) -> bool {
+pub(crate) fn on_path(program: &str) -> bool {
     env::split_paths(&env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(program).is_file())
 }
 
-pub fn has_apt() -> bool {
+pub(crate) fn has_apt() -> bool {
     on_path("apt-get") && on_path("dpkg-query")
 }
 
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     Path::new("/proc/self").metadata().is_ok_and(|own| own.uid() == 0)
 }
 

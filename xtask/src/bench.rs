@@ -1,5 +1,6 @@
-//! `cargo xtask bench`: the figures of the README's table, measured here. The benchmarks proper are `tests/throughput` (the
-//! pure pipeline: no kernel, no root) and `tests/kernel/src/bin/llmo-bench` (see `demo` for why).
+//! `cargo xtask bench`: the figures of `observer/docs/understand/cost.md`, measured here. The
+//! benchmarks proper are `tests/throughput` (the pure pipeline: no kernel, no root) and
+//! `tests/kernel/src/bin/llmo-bench` (see `demo` for why).
 
 use anyhow::{Result, bail};
 
@@ -8,12 +9,15 @@ use crate::test::cargo;
 use crate::{apt, progress};
 
 /// Sets up, builds for release, measures; an error when a goal was missed.
-pub fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
+    // Its metrics are the program's, and the program needs the BPF compiler.
+    if apt::is_root() {
+        setup::run(Scope::Programs)?;
+    }
     let throughput = cargo(&["run", "--release", "--quiet", "--package", "throughput"]).status()?;
     if !apt::is_root() {
         bail!("the other benchmarks attach probes, which needs root: run them as root");
     }
-    setup::run(Scope::Programs)?;
     let failure = "the daemon and the benchmarks could not be built: see the compiler's error above";
     let mut build = cargo(&["build", "--release", "--package", "observer", "--package", "kernel-tests"]);
     progress::step("build for release (minutes, the first time)", failure, &mut build)?;

@@ -1,6 +1,6 @@
 //! Finds a compiler that can build for `bpfel-unknown-none`, and builds `observer-ebpf` with it.
 //!
-//! Standard library only: observer's build script includes this file through `#[path]`, so that `cargo build` and
+//! Standard library only: the edge's build script includes this file through `#[path]`, so that `cargo build` and
 //! `cargo xtask` can never disagree about the compiler.
 //!
 //! BPF has no pre-built `core`, so what is needed is a `rustc` with the sources of its own `core` next to it, and a
@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The target triple of the kernel side.
-pub const TARGET: &str = "bpfel-unknown-none";
+pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
 /// What every failure to find the compiler tells the user to do.
 const FIX: &str = "run `cargo xtask setup`";
 
 /// A compiler and a linker that fit each other.
-pub struct Toolchain {
+pub(crate) struct Toolchain {
     pub rustc: PathBuf,
     pub linker: PathBuf,
     /// First line of `rustc --version`.
@@ -32,7 +32,7 @@ pub struct Toolchain {
 
 impl Toolchain {
     /// One line for people: which compiler was taken, from where.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         format!("{} (LLVM {}) at {}, {}", self.version, self.llvm, self.rustc.display(), self.linker.display())
     }
 
@@ -44,7 +44,7 @@ impl Toolchain {
     }
 
     /// The clippy that belongs to this very compiler (another's cannot read its `core`); `None` when not installed.
-    pub fn clippy(&self, crate_dir: &Path, target_dir: &Path) -> Option<Command> {
+    pub(crate) fn clippy(&self, crate_dir: &Path, target_dir: &Path) -> Option<Command> {
         let program = self.rustc.with_file_name("cargo-clippy");
         program.is_file().then(|| {
             let mut clippy = self.command(program.as_os_str(), "clippy", crate_dir, target_dir);
@@ -80,7 +80,7 @@ fn belongs_to_outer_cargo(name: &OsStr) -> bool {
 
 /// Where everything lives that is costly to make and belongs to no checkout: `$LLM_OBSERVER_CACHE`, or
 /// `~/.cache/llm-observer`.
-pub fn cache_root() -> Result<PathBuf, String> {
+pub(crate) fn cache_root() -> Result<PathBuf, String> {
     if let Some(root) = env::var_os("LLM_OBSERVER_CACHE").filter(|root| !root.is_empty()) {
         return Ok(root.into());
     }
@@ -90,7 +90,7 @@ pub fn cache_root() -> Result<PathBuf, String> {
 }
 
 /// A compiler that has its core sources.
-pub struct Compiler {
+pub(crate) struct Compiler {
     pub rustc: PathBuf,
     /// First line of `rustc --version`.
     pub version: String,
@@ -99,7 +99,7 @@ pub struct Compiler {
 }
 
 /// Finds a compiler and its linker. The error is one sentence that ends in the fix.
-pub fn find() -> Result<Toolchain, String> {
+pub(crate) fn find() -> Result<Toolchain, String> {
     let compilers = compilers();
     let Some(best) = compilers.first() else { return Err(no_compiler()) };
     let lacking = format!("no bpf-linker for LLVM {}, which {} uses, is installed: {FIX}", best.llvm, best.version);
@@ -123,7 +123,7 @@ fn no_compiler() -> String {
 }
 
 /// The compilers of this machine that have their core sources and are new enough, best first.
-pub fn compilers() -> Vec<Compiler> {
+pub(crate) fn compilers() -> Vec<Compiler> {
     let usable = |rustc: PathBuf| {
         let (version, llvm, sysroot) = ask(&rustc)?;
         let new_enough = minor(&version)? >= minor(concat!("rustc ", env!("CARGO_PKG_RUST_VERSION")))?;
@@ -186,7 +186,7 @@ fn find_linker(llvm: u32) -> Option<PathBuf> {
 }
 
 /// Where set-up installs the linker for an LLVM version (a `cargo install --root`).
-pub fn cached_linker(llvm: u32) -> Result<PathBuf, String> {
+pub(crate) fn cached_linker(llvm: u32) -> Result<PathBuf, String> {
     Ok(cache_root()?.join(format!("bpf-linker-llvm-{llvm}")))
 }
 
@@ -210,7 +210,7 @@ fn speaks(linker: &Path, llvm: u32) -> bool {
 ///
 /// The target directory is shared by every checkout (`core` and the registry crates build once a compiler), and
 /// locked from build to copy, because each checkout's object lands under the same name.
-pub fn build(toolchain: &Toolchain, crate_dir: &Path, object: &Path) -> Result<(), String> {
+pub(crate) fn build(toolchain: &Toolchain, crate_dir: &Path, object: &Path) -> Result<(), String> {
     let target_dir = target_dir(toolchain, object)?;
     let _lock = lock(&target_dir).map_err(|error| format!("cannot lock {}: {error}", target_dir.display()))?;
     if !is_owner(&target_dir, crate_dir) {
@@ -243,14 +243,15 @@ fn target_dir(toolchain: &Toolchain, object: &Path) -> Result<PathBuf, String> {
     Ok(own)
 }
 
-/// Whether the build directory was last used by this checkout. Cargo judges by time stamps and takes another checkout's build
-/// of a package for this one's: where the owner changed, our own packages have to be cleaned first.
-pub fn is_owner(build_dir: &Path, checkout: &Path) -> bool {
+/// Whether the build directory was last used by this checkout. Cargo judges by time stamps and
+/// takes another checkout's build of a package for this one's: where the owner changed, our own
+/// packages have to be cleaned first.
+pub(crate) fn is_owner(build_dir: &Path, checkout: &Path) -> bool {
     fs::read_to_string(build_dir.join(OWNER)).is_ok_and(|owner| owner == checkout.display().to_string())
 }
 
 /// From now on this checkout's.
-pub fn own(build_dir: &Path, checkout: &Path) -> io::Result<()> {
+pub(crate) fn own(build_dir: &Path, checkout: &Path) -> io::Result<()> {
     fs::create_dir_all(build_dir)?;
     fs::write(build_dir.join(OWNER), checkout.display().to_string())
 }

@@ -14,10 +14,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::{apt, bpf_build, progress};
 
 /// The Debian suites that kernels and OpenSSL builds are taken from, oldest first.
-pub const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
+pub(crate) const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
 
 /// What is unpacked of each suite: programs with its OpenSSL.
-pub const CLIENTS: [&str; 2] = ["openssl", "curl"];
+pub(crate) const CLIENTS: [&str; 2] = ["openssl", "curl"];
 
 /// Where the kernel matrix's own programs come from: one suite everywhere, so that every machine runs the same QEMU.
 const MATRIX_SUITE: &str = "bookworm";
@@ -27,14 +27,14 @@ const MATRIX_TOOLS: [&str; 2] = ["qemu-system-x86", "busybox-static"];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A Debian suite, read with private apt state under the cache.
-pub struct Suite {
+pub(crate) struct Suite {
     name: String,
     config: PathBuf,
 }
 
 impl Suite {
     /// Writes the private configuration; fetches the package lists unless they are there.
-    pub fn open(name: &str) -> Result<Self> {
+    pub(crate) fn open(name: &str) -> Result<Self> {
         let home = cache()?.join("apt").join(name);
         for folder in ["state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(home.join(folder)).with_context(|| format!("cannot write below {}", home.display()))?;
@@ -79,7 +79,7 @@ impl Suite {
     }
 
     /// The packages with everything they depend on, unpacked into a root that a program can be run from.
-    pub fn root(&self, packages: &[&str]) -> Result<PathBuf> {
+    pub(crate) fn root(&self, packages: &[&str]) -> Result<PathBuf> {
         self.root_named(&self.name, packages)
     }
 
@@ -107,7 +107,7 @@ impl Suite {
     }
 
     /// The newest cloud kernel: its `vmlinuz`. The file's folder is named after the kernel's release.
-    pub fn kernel(&self) -> Result<PathBuf> {
+    pub(crate) fn kernel(&self) -> Result<PathBuf> {
         let folder = cache()?.join("kernels").join(&self.name);
         if let Some(kernel) = vmlinuz_below(&folder) {
             return Ok(kernel);
@@ -115,17 +115,37 @@ impl Suite {
         let image = self.dependency("linux-image-cloud-amd64", "linux-image-")?;
         // Since 7.x the image package is empty and the kernel lies in linux-binary-….
         let binary = self.dependency(&image, "linux-binary-").unwrap_or(image);
+        self.unpack_one(&binary, &folder)?;
+        vmlinuz_below(&folder).ok_or_else(|| anyhow!("{binary} of Debian {} holds no vmlinuz", self.name))
+    }
+
+    /// A module of that kernel, by its file's name without `.ko`: cloud kernels have much of what
+    /// is built in elsewhere as modules. It may be compressed.
+    pub(crate) fn module(&self, name: &str) -> Result<PathBuf> {
+        let folder = cache()?.join("kernels").join(&self.name);
+        self.kernel()?;
+        if let Some(module) = module_below(&folder, name) {
+            return Ok(module);
+        }
+        // Since 7.x the modules have a package of their own.
+        let image = self.dependency("linux-image-cloud-amd64", "linux-image-")?;
+        let package = self.dependency(&image, "linux-modules-")?;
+        self.unpack_one(&package, &folder)?;
+        module_below(&folder, name).ok_or_else(|| anyhow!("{package} of Debian {} holds no module {name}", self.name))
+    }
+
+    /// Fetches a package alone and unpacks it into a folder.
+    fn unpack_one(&self, package: &str, folder: &Path) -> Result<()> {
         let scratch = folder.join("deb");
         fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
         let mut apt = self.apt("apt-get");
-        apt.args(["download", &binary]).current_dir(&scratch);
-        let failure = format!("{binary} of Debian {} could not be fetched", self.name);
-        progress::step(&format!("Debian {}: {binary}", self.name), &failure, &mut apt)?;
+        apt.args(["download", package]).current_dir(&scratch);
+        let failure = format!("{package} of Debian {} could not be fetched", self.name);
+        progress::step(&format!("Debian {}: {package}", self.name), &failure, &mut apt)?;
         for package in debs_in(&scratch)? {
-            unpack(&package, &folder)?;
+            unpack(&package, folder)?;
         }
-        fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
-        vmlinuz_below(&folder).ok_or_else(|| anyhow!("{binary} of Debian {} holds no vmlinuz", self.name))
+        fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))
     }
 
     /// The first dependency of a package whose name starts with `prefix`.
@@ -145,7 +165,7 @@ impl Suite {
 }
 
 /// Prometheus and promtool: unpacked, because installing the package would start a server on the user's machine.
-pub fn prometheus() -> Result<()> {
+pub(crate) fn prometheus() -> Result<()> {
     let tools = tools()?;
     if apt::on_path("prometheus") && apt::on_path("promtool") || tools.join("usr/bin/promtool").is_file() {
         return Ok(());
@@ -166,21 +186,45 @@ pub fn prometheus() -> Result<()> {
 
 /// QEMU and busybox for the kernel matrix, with their libraries: the root they were unpacked into. Never installed: apt
 /// would have to remove a newer `qemu-utils` on machines that have one.
-pub fn matrix() -> Result<PathBuf> {
+pub(crate) fn matrix() -> Result<PathBuf> {
     Suite::open(MATRIX_SUITE)?.root_named("matrix", &MATRIX_TOOLS)
 }
 
 /// Where unpacked programs live; their `usr/bin` belongs on a test's PATH.
-pub fn tools() -> Result<PathBuf> {
+pub(crate) fn tools() -> Result<PathBuf> {
     Ok(cache()?.join("tools"))
 }
 
 /// OpenSSL (and curl) as each suite builds it. What cannot be fetched is said, and its tests skip.
-pub fn libssl_builds() {
+pub(crate) fn libssl_builds() {
     for name in SUITES {
         if let Err(reason) = Suite::open(name).and_then(|suite| suite.root(&CLIENTS)) {
             eprintln!("set-up: no OpenSSL of Debian {name}, so tests on it will skip: {reason:#}");
         }
+    }
+}
+
+/// Container engines with their runtime: the packages would set up networks and services.
+const ENGINE: [&str; 4] = ["podman", "runc", "conmon", "containerd"];
+
+/// What the unpacked engine takes from this machine: another C library than the loader's own does not run.
+const MACHINES_OWN: [&str; 7] =
+    ["libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libresolv.so.2", "libgcc_s.so.1"];
+
+/// Podman and containerd, unless the machine has them. What cannot be fetched is said, and its tests skip.
+pub(crate) fn engine() {
+    if ["podman", "runc", "containerd"].into_iter().all(apt::on_path) {
+        return;
+    }
+    let unpacked = Suite::open(MATRIX_SUITE).and_then(|suite| suite.root_named("engine", &ENGINE));
+    match unpacked {
+        Ok(root) => {
+            for library in MACHINES_OWN {
+                // Of an earlier run they are gone already.
+                let _ = fs::remove_file(root.join("usr/lib/x86_64-linux-gnu").join(library));
+            }
+        }
+        Err(reason) => eprintln!("set-up: no container engines, so their tests will skip: {reason:#}"),
     }
 }
 
@@ -239,6 +283,11 @@ fn vmlinuz_below(folder: &Path) -> Option<PathBuf> {
     let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let in_boot = entries(folder.join("boot")).find(|path| path.to_string_lossy().contains("vmlinuz-"));
     in_boot.or_else(|| entries(folder.join("usr/lib/modules")).map(|path| path.join("vmlinuz")).find(|p| p.is_file()))
+}
+
+fn module_below(folder: &Path, name: &str) -> Option<PathBuf> {
+    let out = Command::new("find").arg(folder).arg("-name").arg(format!("{name}.ko*")).output().ok()?;
+    String::from_utf8_lossy(&out.stdout).lines().next().map(PathBuf::from)
 }
 
 fn cache() -> Result<PathBuf> {

@@ -10,7 +10,7 @@ use crate::test::cargo;
 use crate::{apt, progress};
 
 /// Sets up, builds, and hands over to the demo.
-pub fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     if !apt::is_root() {
         bail!("the demo attaches probes, which needs root: run it as root");
     }

@@ -1,6 +1,6 @@
-//! `cargo xtask new-dialect NAME`: a dialect from the living template, which is compiled and tested with the others: its
-//! folder, its vectors, a fuzz target with a seed, and a line in each table. What comes out builds and passes its tests; what
-//! is particular to the API is then changed in it.
+//! `cargo xtask new-dialect NAME`: a dialect from the living template, which is compiled and tested
+//! with the others: its folder, its vectors, a fuzz target with a seed, and a line in each table.
+//! What comes out builds and passes its tests; what is particular to the API is then changed in it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-const SOURCE: &str = "observer/src/dialect/template";
+const SOURCE: &str = "observer/dialects/src/template";
 const VECTORS: &str = "tests/vectors/template";
 
 /// Files by their place in the repository.
@@ -26,25 +26,25 @@ struct Line {
 /// The tables that name each dialect.
 const LINES: &[Line] = &[
     Line {
-        file: "observer/src/dialect/mod.rs",
+        file: "observer/dialects/src/lib.rs",
         anchor: "mod error;",
         end: None,
         text: |name| format!("pub mod {name};"),
     },
     Line {
-        file: "observer/src/dialect/table.rs",
-        anchor: "pub static DIALECTS: &[&Row] = &[",
+        file: "observer/dialects/src/table.rs",
+        anchor: "pub static DIALECTS: &[&DialectRow] = &[",
         end: Some("];"),
         text: |name| format!("    &super::{name}::ROW,"),
     },
     Line {
-        file: "observer/src/dialect/exchange.rs",
+        file: "observer/dialects/src/exchange.rs",
         anchor: "            anthropic_messages::fuzz(&data);",
         end: None,
-        text: |name| format!("            crate::dialect::{name}::fuzz(&data);"),
+        text: |name| format!("            crate::{name}::fuzz(&data);"),
     },
     Line {
-        file: "observer/tests/corpus.rs",
+        file: "observer/tests/cases/corpus.rs",
         anchor: "const TARGETS: &[(&str, Fuzz)] = &[",
         end: Some("];"),
         text: |name| format!("    (\"{name}\", dialect::{name}::fuzz),"),
@@ -55,18 +55,13 @@ const LINES: &[Line] = &[
 type Text = fn(&str) -> String;
 
 /// What is put at the end of a file.
-const ENDS: &[(&str, Text)] = &[
-    ("observer/tests/golden.rs", |name| {
-        format!("\n#[test]\nfn {name}() {{\n    split::run(\"{name}\", || Box::<Utterances>::default());\n}}\n")
-    }),
-    ("tests/fuzz/Cargo.toml", |name| {
-        format!(
-            "\n[[bin]]\nname = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"\ntest = false\ndoc = false\nbench = false\n"
-        )
-    }),
-];
+const ENDS: &[(&str, Text)] = &[("tests/fuzz/Cargo.toml", |name| {
+    format!(
+        "\n[[bin]]\nname = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"\ntest = false\ndoc = false\nbench = false\n"
+    )
+})];
 
-pub fn run(name: &str) -> Result<()> {
+pub(crate) fn run(name: &str) -> Result<()> {
     let root = &crate::test::root();
     let files = make(root, name)?;
     for (path, bytes) in &files {
@@ -77,10 +72,10 @@ pub fn run(name: &str) -> Result<()> {
         fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     println!("{} files written or changed. Next:", files.len());
-    println!("  cargo fmt --all && cargo test --no-default-features -p observer --test golden {name}   # passes now");
-    println!("  observer/src/dialect/{name}/      what the API's events say; whose paths are its own");
+    println!("  cargo fmt --all && cargo test -p observer --test cases golden::{name}::   # passes now");
+    println!("  observer/dialects/src/{name}/      what the API's events say; whose paths are its own");
     println!("  tests/vectors/{name}/             its bytes, and by hand what must come out; then the README there");
-    println!("  observer/src/dialect/README.md    the rules that are easy to break, and the order to work in");
+    println!("  observer/dialects/README.md    the rules that are easy to break, and the order to work in");
     Ok(())
 }
 
@@ -88,11 +83,10 @@ pub fn run(name: &str) -> Result<()> {
 fn make(root: &Path, name: &str) -> Result<Files> {
     check(root, name)?;
     let mut files = Files::new();
-    for (from, to) in [(SOURCE, format!("observer/src/dialect/{name}")), (VECTORS, format!("tests/vectors/{name}"))] {
+    for (from, to) in [(SOURCE, format!("observer/dialects/src/{name}")), (VECTORS, format!("tests/vectors/{name}"))] {
         copy(&root.join(from), Path::new(&to), name, &mut files)?;
     }
-    let target =
-        format!("#![no_main]\n\nlibfuzzer_sys::fuzz_target!(|data: &[u8]| observer::dialect::{name}::fuzz(data));\n");
+    let target = format!("#![no_main]\n\nlibfuzzer_sys::fuzz_target!(|data: &[u8]| dialects::{name}::fuzz(data));\n");
     files.insert(format!("tests/fuzz/fuzz_targets/{name}.rs").into(), target.into());
     // The first byte says that events follow, one a line.
     let seed = b"\x08{\"type\":\"delta\",\"id\":\"a\",\"delta\":{\"text\":\"x\"}}\n{\"type\":\"end\"}";
@@ -115,7 +109,7 @@ fn check(root: &Path, name: &str) -> Result<()> {
         word && name != "template",
         "`{name}` cannot be a module: use small letters, digits and `_`, as in `acme_chat`"
     );
-    for folder in ["observer/src/dialect", "tests/vectors"] {
+    for folder in ["observer/dialects/src", "tests/vectors"] {
         let (folder, file) = (root.join(folder).join(name), root.join(folder).join(format!("{name}.rs")));
         if folder.exists() || file.exists() {
             bail!("there is a {} already", folder.display());
@@ -193,11 +187,10 @@ mod tests {
         let files = make(&crate::test::root(), "acme_chat_v2").unwrap();
         let text = |path: &str| String::from_utf8(files[Path::new(path)].clone()).unwrap();
         for (path, line) in [
-            ("observer/src/dialect/mod.rs", "pub mod acme_chat_v2;"),
-            ("observer/src/dialect/table.rs", "    &super::acme_chat_v2::ROW,"),
-            ("observer/src/dialect/exchange.rs", "            crate::dialect::acme_chat_v2::fuzz(&data);"),
-            ("observer/tests/corpus.rs", "    (\"acme_chat_v2\", dialect::acme_chat_v2::fuzz),"),
-            ("observer/tests/golden.rs", "fn acme_chat_v2() {"),
+            ("observer/dialects/src/lib.rs", "pub mod acme_chat_v2;"),
+            ("observer/dialects/src/table.rs", "    &super::acme_chat_v2::ROW,"),
+            ("observer/dialects/src/exchange.rs", "            crate::acme_chat_v2::fuzz(&data);"),
+            ("observer/tests/cases/corpus.rs", "    (\"acme_chat_v2\", dialect::acme_chat_v2::fuzz),"),
             ("tests/fuzz/Cargo.toml", "name = \"acme_chat_v2\""),
         ] {
             let old = read(&crate::test::root(), path).unwrap();
@@ -218,7 +211,7 @@ mod tests {
             cases += usize::from(path.ends_with("expect.jsonl"));
         }
         assert!(cases >= 12, "{cases} vectors");
-        let module = String::from_utf8_lossy(&files[Path::new("observer/src/dialect/acme/mod.rs")]).into_owned();
+        let module = String::from_utf8_lossy(&files[Path::new("observer/dialects/src/acme/mod.rs")]).into_owned();
         assert!(module.contains("api: \"acme.chat\"") && module.contains("pub struct Acme {"));
     }
 

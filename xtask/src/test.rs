@@ -10,36 +10,95 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use self::count::Count;
-use crate::bpf_build;
 use crate::setup::{self, Scope};
-use crate::{apt, programs};
+use crate::{apt, bpf_build, deny, programs};
 
 /// Longest time of one command, build included: a hang must fail, and leave time for the other tiers.
-const LIMIT: Duration = Duration::from_secs(25 * 60);
+const LIMIT: Duration = Duration::from_secs(40 * 60);
 
 /// Some commands under one name.
 struct Tier {
     name: &'static str,
-    commands: Vec<Command>,
+    /// Made when their turn comes: some look for what the set-up brings.
+    commands: fn() -> Vec<Command>,
     /// Whether the commands print `test result:` lines; else each command counts as one test.
     counts: bool,
-    /// Why it cannot run on this machine.
-    barred: Option<String>,
+    needs: Needs,
 }
 
-/// Sets up, runs all tiers, prints the table and, alone on the last line, the sum; false when anything failed.
-pub fn run() -> Result<bool> {
-    let ready = setup::run(Scope::Tests);
+/// What a tier cannot run without.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    /// What the set-up installs.
+    SetUp,
+    /// cargo-deny, which the set-up brings where it can.
+    Deny,
+    /// The set-up, and the right to attach probes.
+    Root,
+}
+
+const TIERS: [Tier; 7] = [
+    Tier { name: "format", commands: formats, counts: false, needs: Needs::Nothing },
+    Tier {
+        name: "pure",
+        commands: || vec![cargo(&["pure", "--no-fail-fast", "--", "--show-output"])],
+        counts: true,
+        needs: Needs::Nothing,
+    },
+    Tier { name: "rules", commands: || vec![own_verb(&["tidy"])], counts: false, needs: Needs::Nothing },
+    Tier {
+        name: "dependencies",
+        commands: || vec![own_verb(&["deny", "crates"]), own_verb(&["deny", "advisories"])],
+        counts: false,
+        needs: Needs::Deny,
+    },
+    Tier { name: "lints", commands: lints, counts: false, needs: Needs::SetUp },
+    Tier {
+        name: "with kernel parts",
+        commands: || {
+            vec![cargo(&[
+                "test",
+                "--package",
+                "edge",
+                "--package",
+                "observer",
+                "--no-fail-fast",
+                "--",
+                "--show-output",
+            ])]
+        },
+        counts: true,
+        needs: Needs::SetUp,
+    },
+    Tier {
+        name: "kernel",
+        commands: || {
+            vec![build_daemon(), cargo(&["test", "--package", "kernel-tests", "--no-fail-fast", "--", "--show-output"])]
+        },
+        counts: true,
+        needs: Needs::Root,
+    },
+];
+
+/// Sets up where a tier wants it, runs the tiers of these names (none: all), prints the table and,
+/// alone on the last line, the sum; false when anything failed.
+pub(crate) fn run(names: &[String]) -> Result<bool> {
+    if let Some(name) = names.iter().find(|name| TIERS.iter().all(|tier| tier.name != **name)) {
+        bail!("there is no tier {name:?}; these are: {}", TIERS.map(|tier| tier.name).join(", "));
+    }
+    let wanted = || TIERS.iter().filter(|tier| names.is_empty() || names.iter().any(|name| name == tier.name));
+    let ready = if wanted().any(|tier| tier.needs != Needs::Nothing) { setup::run(Scope::Tests) } else { Ok(()) };
     if let Err(error) = &ready {
         eprintln!("error: {error:#}\nonly the tiers that need no set-up are run");
     }
     let mut rows = Vec::new();
     let mut sum = Count::default();
-    for tier in tiers(ready.is_ok()) {
-        let (row, count) = run_tier(&tier)?;
+    for tier in wanted() {
+        let (row, count) = run_tier(tier, barred(tier.needs, ready.is_ok()))?;
         rows.push(row);
         sum = sum + count;
     }
@@ -49,24 +108,22 @@ pub fn run() -> Result<bool> {
     Ok(ready.is_ok() && sum.failed == 0)
 }
 
-fn tiers(ready: bool) -> Vec<Tier> {
+/// Why a tier cannot run on this machine.
+fn barred(needs: Needs, ready: bool) -> Option<String> {
     let unready = (!ready).then(|| "the set-up failed".to_owned());
-    let no_root = (!apt::is_root()).then(|| "attaching probes needs root".to_owned());
-    let pure = &["test", "--no-default-features", "--no-fail-fast", "--", "--show-output"];
-    let full = &["test", "--package", "observer", "--no-fail-fast", "--", "--show-output"];
-    let kernel = &["test", "--package", "kernel-tests", "--no-fail-fast", "--", "--show-output"];
-    vec![
-        Tier { name: "format", commands: formats(), counts: false, barred: None },
-        Tier { name: "pure", commands: vec![cargo(pure)], counts: true, barred: None },
-        Tier { name: "lints", commands: lints(), counts: false, barred: unready.clone() },
-        Tier { name: "with kernel parts", commands: vec![cargo(full)], counts: true, barred: unready.clone() },
-        Tier {
-            name: "kernel",
-            commands: vec![build_daemon(), cargo(kernel)],
-            counts: true,
-            barred: unready.or(no_root),
-        },
-    ]
+    match needs {
+        Needs::Nothing => None,
+        Needs::SetUp => unready,
+        Needs::Deny => deny::barred(),
+        Needs::Root => unready.or_else(|| (!apt::is_root()).then(|| "attaching probes needs root".to_owned())),
+    }
+}
+
+/// Another verb of this program.
+fn own_verb(args: &[&str]) -> Command {
+    let mut verb = Command::new(env::current_exe().unwrap_or_else(|_| "xtask".into()));
+    verb.args(args);
+    verb
 }
 
 /// The workspace, and the two crates that are no part of it.
@@ -79,14 +136,11 @@ fn formats() -> Vec<Command> {
     [cargo(&["fmt", "--all", "--check"])].into_iter().chain(beside).collect()
 }
 
-/// The host's clippy in both feature sets, and the kernel side's own, for the BPF target.
+/// The host's clippy, and the kernel side's own, for the BPF target.
 fn lints() -> Vec<Command> {
     let strict = ["--", "-D", "warnings"];
-    let host = |features: &[&str]| {
-        let mut clippy = cargo(&["clippy", "--workspace", "--all-targets"]);
-        clippy.args(features).args(strict);
-        clippy
-    };
+    let mut host = cargo(&["clippy", "--workspace", "--all-targets"]);
+    host.args(strict);
     let target_dir = bpf_build::cache_root().map(|root| root.join("bpf-clippy"));
     let kernel_side = bpf_build::find().ok().zip(target_dir.ok());
     let kernel_side = kernel_side.and_then(|(toolchain, dir)| toolchain.clippy(&root().join("observer-ebpf"), &dir));
@@ -94,7 +148,7 @@ fn lints() -> Vec<Command> {
         clippy.args(strict);
         clippy
     });
-    [host(&[]), host(&["--no-default-features"])].into_iter().chain(kernel_side).collect()
+    [host].into_iter().chain(kernel_side).collect()
 }
 
 /// The kernel tier starts the daemon's binary, which is another package's and so not built by its tests.
@@ -104,7 +158,7 @@ fn build_daemon() -> Command {
 
 /// A cargo command in the workspace. Intermediate files go to the cache, so that a fresh clone starts warm; who sets
 /// CARGO_TARGET_DIR has chosen a place already.
-pub fn cargo(args: &[&str]) -> Command {
+pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root()).args(args);
     if let Ok(cache) = bpf_build::cache_root()
@@ -121,10 +175,24 @@ pub fn cargo(args: &[&str]) -> Command {
 }
 
 /// Our own packages, which a shared build directory must not hand from one checkout to another.
-pub const PACKAGES: [&str; 6] = ["observer", "observer-common", "provider", "kernel-tests", "guest-init", "xtask"];
+pub(crate) const PACKAGES: &[&str] = &[
+    "capture",
+    "dialects",
+    "ledger",
+    "detectors",
+    "edge",
+    "observer",
+    "testkit",
+    "observer-common",
+    "provider",
+    "throughput",
+    "kernel-tests",
+    "guest-init",
+    "xtask",
+];
 
 /// Makes a shared build directory this checkout's: what another one built of our packages goes.
-pub fn own(build_dir: &Path) {
+pub(crate) fn own(build_dir: &Path) {
     if bpf_build::is_owner(build_dir, &root()) {
         return;
     }
@@ -143,19 +211,19 @@ pub fn own(build_dir: &Path) {
 }
 
 /// The workspace's folder.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().unwrap_or(own).to_owned()
 }
 
 /// Runs a tier; returns its row of the table and what it counted.
-fn run_tier(tier: &Tier) -> Result<(String, Count)> {
+fn run_tier(tier: &Tier, barred: Option<String>) -> Result<(String, Count)> {
     let started = Instant::now();
-    if let Some(reason) = &tier.barred {
-        return Ok((format!("{:<20}not run: {reason}", tier.name), Count::one_skipped(reason)));
+    if let Some(reason) = barred {
+        return Ok((format!("{:<20}not run: {reason}", tier.name), Count::one_skipped(&reason)));
     }
     let mut count = Count::default();
-    for command in &tier.commands {
+    for command in &(tier.commands)() {
         println!("\n== {}: {}", tier.name, crate::progress::shown(command));
         count = count + run_command(command, tier.counts)?;
     }

@@ -64,8 +64,8 @@ pub(crate) fn opening(ctx: &SkBuffContext, cookie: u64, state: &SockState, tcp: 
     true
 }
 
-/// A segment with payload, in as many pieces as it takes. Stops at the first that finds no room; what is missing is told
-/// before the next segment that does.
+/// A segment with payload, in as many pieces as it takes. Stops at the first that finds no room;
+/// what is missing is told before the next segment that does.
 #[inline(always)]
 pub(crate) fn segment(ctx: &SkBuffContext, cookie: u64, state: &mut SockState, tcp: &Tcp, dir: u8, known: u64) {
     if !settle(cookie, state, dir) {
@@ -270,9 +270,10 @@ fn send_in<const N: usize>(
     true
 }
 
-/// A length from 1 to N (a power of two), so that the verifier sees it: `send` chose the class by it, and nothing without payload comes
-/// here. The compiler must not know where the number comes from, or it leaves out what it knows already. Old verifiers learn
-/// nothing from a comparison with zero, hence the mask; it leaves N itself whole.
+/// A length from 1 to N (a power of two), so that the verifier sees it: `send` chose the class by
+/// it, and nothing without payload comes here. The compiler must not know where the number comes
+/// from, or it leaves out what it knows already. Old verifiers learn nothing from a comparison with
+/// zero, hence the mask; it leaves N itself whole.
 #[inline(always)]
 fn bounded<const N: usize>(len: u32) -> u32 {
     const { assert!(N.is_power_of_two()) };

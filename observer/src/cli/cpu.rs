@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
-use crate::ledger::{Book, Link};
+use crate::ledger::{CallTable, ModelConnection};
 use crate::units::Ns;
 
 /// Where cgroup v2 may be mounted: alone, or beside v1.
@@ -14,20 +14,25 @@ const EVERY_NS: u64 = 5_000_000_000;
 
 /// What each service's groups had used when they were read last.
 #[derive(Debug, Default)]
-pub struct Cpu {
+pub(super) struct ServiceCpu {
     read_at: Ns,
     groups: HashMap<String, f64>,
 }
 
-impl Cpu {
+impl ServiceCpu {
     /// Seconds since the last look, if it is time to look again.
-    pub fn due(&self, now: Ns) -> Option<f64> {
+    pub(super) fn due(&self, now: Ns) -> Option<f64> {
         (now - self.read_at >= EVERY_NS).then(|| now.seconds_since(self.read_at))
     }
 
-    /// CPU seconds that the control groups of each service with a connection to a model have used since the last look. A group
-    /// counts from its second look on.
-    pub fn used<'a>(&mut self, book: &Book, links: impl Iterator<Item = &'a Link>, now: Ns) -> HashMap<String, f64> {
+    /// CPU seconds that the control groups of each service with a connection to a model have used
+    /// since the last look. A group counts from its second look on.
+    pub(super) fn used<'a>(
+        &mut self,
+        book: &CallTable,
+        links: impl Iterator<Item = &'a ModelConnection>,
+        now: Ns,
+    ) -> HashMap<String, f64> {
         self.read_at = now;
         let (mut used, mut groups) = (HashMap::<String, f64>::new(), HashMap::new());
         // A process may have thousands of streams, and files are read in the daemon's only thread.

@@ -4,52 +4,81 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::Receiver;
 
-use super::cpu::Cpu;
-use super::state::State;
-use super::wake::{Signals, Sources, Wake};
-use crate::clock::{self, Wall};
-use crate::coverage::Edge;
-use crate::detect::{Detectors, Findings};
-use crate::export::ask::Ask;
-use crate::export::audience::Metrics;
-use crate::export::http::Health;
-use crate::export::inspect::connection::Connection;
-use crate::export::inspect::view::{Detail, Probe, Process, Stream};
-use crate::export::inspect::{Answer, Question, Row, finding, quota};
+use super::cpu::ServiceCpu;
+use super::state::StateFile;
+use super::wake::{StopSignals, WakeReason, WakeSources};
+use crate::clock::{self, WallClock};
+use crate::coverage::CaptureEdge;
+use crate::export::ask::PipelineQuery;
+use crate::export::catalogue::observer as own_metrics;
+use crate::export::health::{CheckSource, DaemonHealth};
+use crate::export::inspect::sight::CheckView;
+use crate::export::inspect::view::{ProbeView, ProcessView};
+use crate::export::inspect::{AnswerRow, AnswerRows, InspectQuestion, InspectRows, queries};
 use crate::export::own;
-use crate::export::store::Snapshot;
-use crate::ledger::{Book, Entry};
+use crate::export::refusals::RefusalCounts;
+use crate::export::store::MetricsSnapshot;
+use crate::ledger::{EventSink, HostEvent};
 use crate::pipeline::Pipeline;
+use crate::sinks::DaemonSinks;
 use crate::units::Ns;
 
 /// How often the kernel side does its housekeeping.
 const EDGE_TICK_NS: u64 = 1_000_000_000;
 
+/// How often everybody looks whether what must be seen can be seen.
+pub const LOOK_NS: u64 = 30_000_000_000;
+
 /// Everything the loop owns.
 pub struct Daemon {
-    edge: Box<dyn Edge>,
-    pipeline: Pipeline<Metrics>,
-    wall: Wall,
-    health: Arc<Health>,
+    edge: Box<dyn CaptureEdge>,
+    pipeline: Pipeline<DaemonSinks>,
+    wall: WallClock,
+    health: Arc<DaemonHealth>,
     edge_ticked: Ns,
-    state: Option<State>,
-    cpu: Cpu,
+    edge_looked: Ns,
+    state: Option<StateFile>,
+    refusals: Arc<RefusalCounts>,
+    cpu: ServiceCpu,
 }
 
 impl Daemon {
     /// A daemon over a kernel side that is attached already.
-    pub fn new(edge: Box<dyn Edge>, mut pipeline: Pipeline<Metrics>, health: Arc<Health>) -> Daemon {
-        own::start(&mut pipeline.audience_mut().store);
-        let wall = Wall::read();
-        pipeline.audience_mut().detectors.set_wall(wall.offset());
-        Daemon { edge, pipeline, wall, health, edge_ticked: Ns(0), state: None, cpu: Cpu::default() }
+    pub fn new(edge: Box<dyn CaptureEdge>, mut pipeline: Pipeline<DaemonSinks>, health: Arc<DaemonHealth>) -> Daemon {
+        own::start(&mut pipeline.sink_mut().metrics.store);
+        let wall = WallClock::read();
+        pipeline.sink_mut().detectors.set_wall(wall.offset());
+        Daemon {
+            edge,
+            pipeline,
+            wall,
+            health,
+            edge_ticked: Ns(0),
+            edge_looked: clock::now(),
+            state: None,
+            refusals: Arc::default(),
+            cpu: ServiceCpu::default(),
+        }
+    }
+
+    /// Publishes whom its doors turned away.
+    #[must_use]
+    pub fn with_refusals(self, refusals: Arc<RefusalCounts>) -> Daemon {
+        Daemon { refusals, ..self }
     }
 
     /// Takes up what detectors had learned, and keeps it up to date there.
     #[must_use]
-    pub fn with_state(mut self, state: Option<State>) -> Daemon {
-        if let Some(saved) = state.as_ref().and_then(State::read) {
-            self.pipeline.audience_mut().detectors.restore(saved);
+    pub fn with_state(mut self, mut state: Option<StateFile>) -> Daemon {
+        if let Some(state) = &mut state {
+            let sinks = self.pipeline.sink_mut();
+            if let Some(saved) = state.read() {
+                let strange = sinks.detectors.restore(saved);
+                state.not_understood(&strange);
+            }
+            for (reason, unread) in state.unread() {
+                sinks.metrics.store.set_to(own_metrics::STATE_KEPT.with(&[reason]), f64::from(u8::from(unread)));
+            }
         }
         self.state = state;
         self
@@ -59,17 +88,21 @@ impl Daemon {
     ///
     /// # Errors
     /// When the descriptors of the kernel side cannot be waited for.
-    pub async fn run(&mut self, signals: Signals, asks: Receiver<Ask>) -> std::io::Result<()> {
-        let mut sources = Sources::new(&self.edge.fds(), signals, asks)?;
+    pub async fn run(&mut self, signals: StopSignals, asks: Receiver<PipelineQuery>) -> std::io::Result<()> {
+        let mut sources = WakeSources::new(&self.edge.fds(), signals, asks)?;
         let mut more = false;
         self.health.beat(clock::now());
+        self.health.saw(CheckSource::Edge, self.edge.sights());
         self.health.set_ready();
         loop {
             match sources.next(more).await {
-                Wake::Ring => more = self.drain(),
-                Wake::Tick => more = self.tick(),
-                Wake::Request(ask) => self.answer(ask),
-                Wake::Signal => {
+                WakeReason::Ring => more = self.drain(),
+                WakeReason::Tick => more = self.tick(),
+                WakeReason::Request(ask) => self.answer(ask),
+                WakeReason::Hangup => {
+                    tracing::info!("SIGHUP: nothing is read again; restart to take up another configuration");
+                }
+                WakeReason::Signal => {
                     self.save(true);
                     return Ok(());
                 }
@@ -103,8 +136,12 @@ impl Daemon {
             self.edge_ticked = now;
             self.sample(now);
         }
+        if now - self.edge_looked >= LOOK_NS {
+            self.edge_looked = now;
+            self.health.saw(CheckSource::Edge, self.edge.sights());
+        }
         self.wall.refresh(now);
-        self.pipeline.audience_mut().detectors.set_wall(self.wall.offset());
+        self.pipeline.sink_mut().detectors.set_wall(self.wall.offset());
         self.save(false);
         self.health.beat(now);
         more
@@ -114,146 +151,77 @@ impl Daemon {
     fn sample(&mut self, now: Ns) {
         let cpu = &mut self.cpu;
         let Some(seconds) = cpu.due(now) else { return };
-        self.pipeline.show(|book, links, _, metrics| {
+        self.pipeline.show(|book, links, _, sinks| {
             for (service, used) in cpu.used(book, links.iter(), now) {
-                metrics.detectors.cpu(&service, used, seconds);
+                sinks.on_host_event(&HostEvent::CpuUsed { service: &service, used, seconds });
             }
         });
     }
 
     fn save(&mut self, last: bool) {
         let Some(state) = self.state.as_mut().filter(|state| last || state.due(clock::now())) else { return };
-        if let Some(saved) = self.pipeline.audience().detectors.save() {
+        if let Some(saved) = self.pipeline.sink().detectors.save() {
             state.write(&saved);
         }
     }
 
     /// The asker may be gone by now; that is its own affair.
-    fn answer(&mut self, ask: Ask) {
+    fn answer(&mut self, ask: PipelineQuery) {
         match ask {
-            Ask::Scrape(reply) => {
+            PipelineQuery::Scrape(reply) => {
                 let _ = reply.send(self.snapshot());
             }
-            Ask::Inspect(question, reply) => {
+            PipelineQuery::Inspect(question, reply) => {
                 let _ = reply.send(self.inspect(&question));
             }
         }
     }
 
-    fn snapshot(&mut self) -> Snapshot {
+    fn snapshot(&mut self) -> MetricsSnapshot {
         // What waits in the ring happened before the scrape.
         self.drain();
         let now = clock::now();
         let (counters, overflow) = (self.pipeline.counters(), self.pipeline.book().overflow());
-        self.pipeline.show(|book, links, sockets, metrics| metrics.publish(book, links, sockets, now));
-        let store = &mut self.pipeline.audience_mut().store;
+        self.pipeline.show(|book, links, sockets, sinks| sinks.publish(book, links, sockets, now));
+        let store = &mut self.pipeline.sink_mut().metrics.store;
         own::pipeline(store, &counters, overflow);
         own::edge(store, self.edge.as_ref());
         own::process(store);
+        self.refusals.publish(store);
+        own::sights(store, &self.health.sights());
         store.snapshot()
     }
 
-    fn inspect(&mut self, question: &Question) -> Answer {
+    fn inspect(&mut self, question: &InspectQuestion) -> AnswerRows {
         self.drain();
         let now = clock::now();
-        let (book, found) = (self.pipeline.book(), self.pipeline.audience().detectors.findings());
-        match question {
-            Question::Streams { since_seconds, also, .. } => {
-                let mut rows = streams(book, *since_seconds, also, now, &self.wall);
-                hops(&mut rows, book, found);
-                Ok(rows)
+        let (book, detectors) = (self.pipeline.book(), &self.pipeline.sink().detectors);
+        let rows = match question {
+            InspectQuestion::Streams { since_seconds, also, .. } => {
+                let found = detectors.findings();
+                let streams = queries::StreamsSnapshot::new(book, found, *since_seconds, also, now, &self.wall);
+                return Ok(InspectRows::Streams(streams));
             }
-            Question::Stream { id } => stream(book, id, now, &self.wall).map(|row| {
-                let mut rows = vec![row];
-                hops(&mut rows, book, found);
-                rows
-            }),
-            Question::Connections => Ok(connections(&self.pipeline, now, &self.wall)),
-            Question::Processes => {
-                Ok(self.edge.processes().iter().map(|row| Row::Process(Process::new(row))).collect())
+            InspectQuestion::Stream { id } => vec![queries::stream(book, detectors.findings(), id, now, &self.wall)?],
+            InspectQuestion::Connections => {
+                queries::connections(self.pipeline.links(), self.pipeline.sockets(), now, &self.wall)
             }
-            Question::Findings { since_seconds, id } => {
-                findings(&self.pipeline.audience().detectors, *since_seconds, id.as_deref(), now, &self.wall)
+            InspectQuestion::Processes => {
+                self.edge.processes().iter().map(|row| AnswerRow::Process(ProcessView::new(row))).collect()
             }
-            Question::Quota => {
-                let rows = self.pipeline.audience().detectors.quota();
-                Ok(rows.iter().map(|row| Row::Quota(quota::Quota::new(row, now, &self.wall))).collect())
+            InspectQuestion::Findings { since_seconds, id } => {
+                queries::findings(detectors, *since_seconds, id.as_deref(), now, &self.wall)?
             }
-            Question::Probes => Ok(self.edge.probes().iter().map(|row| Row::Probe(Probe::new(row))).collect()),
-        }
-    }
-}
-
-/// Findings that last and those that were over within `since_seconds`, or those that `id` names.
-///
-/// # Errors
-/// `id` names none, or more than one.
-pub fn findings(detectors: &Detectors, since_seconds: f64, id: Option<&str>, now: Ns, wall: &Wall) -> Answer {
-    let all = detectors.findings().list();
-    let wanted: Vec<_> = match id {
-        Some(id) => all.into_iter().filter(|finding| finding.id.starts_with(id)).collect(),
-        None => all.into_iter().filter(|f| f.ended.is_none_or(|at| now.seconds_since(at) <= since_seconds)).collect(),
-    };
-    match (id, wanted.as_slice()) {
-        (Some(id), []) => {
-            Err(format!("no finding with an id that begins with {id:?}: `llm-observer inspect findings` lists them"))
-        }
-        (Some(id), [first, second, ..]) => Err(format!(
-            "more than one finding begins with {id:?} ({}, {} …): give more of the id",
-            first.id, second.id
-        )),
-        _ => Ok(wanted.into_iter().map(|f| Row::Finding(Box::new(finding::Finding::new(f, now, wall)))).collect()),
-    }
-}
-
-/// Says of which call a stream is the continuation.
-pub fn hops(rows: &mut [Row], book: &Book, findings: &Findings) {
-    for row in rows {
-        let stream = match row {
-            Row::Stream(stream) => stream.as_mut(),
-            Row::Detail(detail) => &mut detail.stream,
-            _ => continue,
+            InspectQuestion::Quota => queries::quotas(detectors, now, &self.wall),
+            InspectQuestion::Sights => {
+                // What the edge says of itself is of now; the host is looked at aside.
+                self.health.saw(CheckSource::Edge, self.edge.sights());
+                self.health.sights().iter().map(|check| AnswerRow::Sight(CheckView::new(check))).collect()
+            }
+            InspectQuestion::Probes => {
+                self.edge.probes().iter().map(|row| AnswerRow::Probe(ProbeView::new(row))).collect()
+            }
         };
-        let call = book.call(&stream.id);
-        stream.hop_of = call.and_then(|call| findings.hop_of(&call)).map(str::to_owned);
-    }
-}
-
-/// Open connections that have carried a model call, in the order in which they were opened.
-fn connections(pipeline: &Pipeline<Metrics>, now: Ns, wall: &Wall) -> Vec<Row> {
-    let mut links: Vec<_> = pipeline.links().iter().collect();
-    links.sort_by_key(|link| (link.opened, link.conn));
-    let view = |link| Row::Connection(Box::new(Connection::new(link, pipeline.sockets(), now, wall)));
-    links.into_iter().map(view).collect()
-}
-
-/// Open streams, those that ended within `since_seconds` and those named, in the order in which they began.
-#[must_use]
-pub fn streams(book: &Book, since_seconds: f64, also: &[String], now: Ns, wall: &Wall) -> Vec<Row> {
-    let recent = |entry: &&Entry| {
-        entry.ended.is_none_or(|ended| now.seconds_since(ended) <= since_seconds) || also.contains(&entry.id)
-    };
-    let mut entries: Vec<&Entry> = book.ended().filter(recent).chain(book.open()).collect();
-    entries.sort_by_key(|entry| entry.started);
-    entries.into_iter().map(|entry| Row::Stream(Box::new(Stream::new(entry, now, wall)))).collect()
-}
-
-/// The one stream whose id begins with `prefix`, with its timeline.
-fn stream(book: &Book, prefix: &str, now: Ns, wall: &Wall) -> Result<Row, String> {
-    let mut ids: Vec<&str> =
-        book.open().chain(book.ended()).map(|e| e.id.as_str()).filter(|id| id.starts_with(prefix)).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    match ids.as_slice() {
-        [] => {
-            Err(format!("no stream with an id that begins with {prefix:?}: `llm-observer inspect streams` lists them"))
-        }
-        [id] => {
-            let (entry, points, before) = book.find(id).ok_or("the stream has just been forgotten")?;
-            Ok(Row::Detail(Box::new(Detail::new(entry, &points, before, now, wall))))
-        }
-        [first, second, ..] => {
-            Err(format!("more than one stream begins with {prefix:?} ({first}, {second} …): give more of the id"))
-        }
+        Ok(InspectRows::Ready(rows))
     }
 }

@@ -1,132 +1,118 @@
 //! `doctor`: can this host be observed, what is lost, how to fix it.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
-use serde::Serialize;
-use serde_json::value::RawValue;
-
-use super::{Format, Socket, edge, output};
-use crate::coverage::{Check, Severity};
-use crate::export::inspect::Question;
-use crate::export::inspect::client::{ClientError, ask};
-use crate::export::inspect::table::{Cell, Column, Table, Tint};
-use crate::export::inspect::view::{Probe, Process};
+use super::{Format, Socket, output};
+use crate::coverage::{CheckSeverity, HealthCheck};
+use crate::export::inspect::InspectQuestion;
+use crate::export::inspect::client::{ClientError, all};
+use crate::export::inspect::sight::CheckView;
+use crate::export::inspect::table::{CellColour, TableCell, TableColumn, TextTable};
+use crate::export::inspect::view::{ProbeView, ProcessView};
+use crate::identity;
+use crate::kernel;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct DoctorArgs {
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
     socket: Socket,
+    /// Where the host's root is mounted, as `run` is told [default: found by itself]
+    #[arg(long = "host.root", env = "LLM_OBSERVER_HOST_ROOT", value_name = "PATH")]
+    host_root: Option<OsString>,
 }
 
-/// A check as JSON.
-#[derive(Debug, Serialize)]
-struct View<'a> {
-    name: &'a str,
-    status: &'static str,
-    found: &'a str,
-    lost: &'a str,
-    fix: &'a str,
-}
-
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut checks = edge::preflight();
-    checks.extend(daemon(&args.socket));
+pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    identity::host::set_root(args.host_root.as_deref().filter(|path| !path.is_empty()).map(Path::new));
+    let mut checks = checks(&args.socket);
+    checks.push(CheckView::new(&identity::host::check()));
     output::print(&match args.output {
-        Format::Json => json(&checks)?,
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(&checks)?),
         Format::Table => table(&checks),
     })?;
-    let worst = checks.iter().map(|check| check.severity).max().unwrap_or(Severity::Ok);
+    let worst = checks.iter().map(CheckView::severity).max().unwrap_or(CheckSeverity::Ok);
     Ok(ExitCode::from(match worst {
-        Severity::Ok => 0,
-        Severity::Degraded => 1,
-        Severity::Fatal => 2,
+        CheckSeverity::Ok => 0,
+        CheckSeverity::Degraded => 1,
+        CheckSeverity::Blind | CheckSeverity::Fatal => 2,
     }))
 }
 
-/// What a running daemon sees and does not see. No daemon is no fault of the host.
-fn daemon(socket: &Socket) -> Vec<Check> {
-    let answers =
-        rows::<Process>(socket, &Question::Processes).and_then(|p| Ok((p, rows::<Probe>(socket, &Question::Probes)?)));
-    match answers {
-        Ok((processes, probes)) => vec![coverage(&processes), probed(&probes)],
+/// A running daemon is asked: it knows what it could do, and its maps need not be made a second
+/// time. Where there is none, or none that answers, everything is tried. No daemon is no fault of
+/// the host.
+fn checks(socket: &Socket) -> Vec<CheckView> {
+    let views = |checks: Vec<HealthCheck>| checks.iter().map(CheckView::new).collect::<Vec<_>>();
+    let mut all = views(kernel::kernel());
+    match daemon(socket) {
+        Ok(told) => all.extend(told),
         Err(ClientError::NoDaemon(_)) => {
-            vec![ok("daemon", "not running; start it with `llm-observer run`".into())]
+            all.extend(views(kernel::preflight()));
+            all.extend(views(vec![HealthCheck::ok("daemon", "not running; start it with `llm-observer run`")]));
         }
-        Err(error) => vec![Check {
-            name: "daemon",
-            severity: Severity::Degraded,
-            found: error.to_string(),
-            lost: "what the running daemon sees is unknown".into(),
-            fix: "run doctor as root, with the daemon's --inspect.socket".into(),
-        }],
+        Err(error) => {
+            let (lost, fix) =
+                ("what the running daemon sees is unknown", "run doctor as root, with the daemon's --inspect.socket");
+            all.extend(views(kernel::preflight()));
+            all.extend(views(vec![HealthCheck::bad("daemon", CheckSeverity::Degraded, error.to_string(), lost, fix)]));
+        }
     }
+    all
 }
 
-fn coverage(processes: &[Process]) -> Check {
+/// What a running daemon sees and does not see, told by itself.
+fn daemon(socket: &Socket) -> Result<Vec<CheckView>, ClientError> {
+    let mut told = vec![CheckView::new(&HealthCheck::ok("daemon", "running: what follows is its own account"))];
+    told.extend(all::<CheckView>(&socket.path, &InspectQuestion::Sights)?);
+    told.push(CheckView::new(&coverage(&all::<ProcessView>(&socket.path, &InspectQuestion::Processes)?)));
+    told.push(CheckView::new(&probed(&all::<ProbeView>(&socket.path, &InspectQuestion::Probes)?)));
+    Ok(told)
+}
+
+fn coverage(processes: &[ProcessView]) -> HealthCheck {
     // Who never spoke TLS to the outside has nothing to hide.
-    let blind: Vec<&Process> =
+    let blind: Vec<&ProcessView> =
         processes.iter().filter(|p| p.visibility != "plaintext" && p.hellos != Some(0)).collect();
     let found = format!(
         "{} of {} processes that use TLS are seen in plaintext",
         processes.len() - blind.len(),
         processes.len()
     );
-    let Some(first) = blind.first() else { return ok("coverage", found) };
-    Check {
+    let Some(first) = blind.first() else { return HealthCheck::ok("coverage", found) };
+    HealthCheck {
         name: "coverage",
-        severity: Severity::Degraded,
+        severity: CheckSeverity::Degraded,
         found,
         lost: format!("streams of {} processes, such as {} ({}, {})", blind.len(), first.pid, first.comm, first.reason),
         fix: "see `llm-observer inspect processes`: the reason column says why".into(),
     }
 }
 
-fn probed(probes: &[Probe]) -> Check {
-    let broken: Vec<&Probe> = probes.iter().filter(|probe| probe.state == "broken").collect();
+fn probed(probes: &[ProbeView]) -> HealthCheck {
+    let broken: Vec<&ProbeView> = probes.iter().filter(|probe| probe.state == "broken").collect();
     let found = format!("{} probes, {} broken", probes.len(), broken.len());
-    let Some(first) = broken.first() else { return ok("probes", found) };
-    Check {
+    let Some(first) = broken.first() else { return HealthCheck::ok("probes", found) };
+    HealthCheck {
         name: "probes",
-        severity: Severity::Degraded,
+        severity: CheckSeverity::Degraded,
         found,
         lost: format!("{} on {}: {}", first.probe, first.target, first.reason),
         fix: "see `llm-observer inspect probes`; restart the daemon if the file was replaced".into(),
     }
 }
 
-fn ok(name: &'static str, found: String) -> Check {
-    Check { name, severity: Severity::Ok, found, lost: String::new(), fix: String::new() }
-}
-
-fn rows<T: serde::de::DeserializeOwned>(socket: &Socket, question: &Question) -> Result<Vec<T>, ClientError> {
-    let mut rows = Vec::new();
-    ask(&socket.path, question, &mut |row: &RawValue| {
-        let row = serde_json::from_str(row.get());
-        rows.push(row.map_err(|source| ClientError::Strange { path: socket.path.clone(), source })?);
-        Ok(())
-    })?;
-    Ok(rows)
-}
-
-fn json(checks: &[Check]) -> anyhow::Result<String> {
-    let views: Vec<View> = checks
-        .iter()
-        .map(|c| View { name: c.name, status: status(c.severity), found: &c.found, lost: &c.lost, fix: &c.fix })
-        .collect();
-    Ok(format!("{}\n", serde_json::to_string_pretty(&views)?))
-}
-
 /// One line a check; what is lost and how to fix it stand below, indented.
-fn table(checks: &[Check]) -> String {
-    let head = |head| Column { head, right: false, least: None, usual: 0 };
-    let mut table = Table::new(vec![head("CHECK"), head("STATUS"), head("FOUND")], output::style());
-    let rows: Vec<Vec<Cell>> =
-        checks.iter().map(|c| vec![c.name.into(), tinted(c.severity), c.found.as_str().into()]).collect();
+fn table(checks: &[CheckView]) -> String {
+    let head = |head| TableColumn { head, right: false, least: None, usual: 0 };
+    let mut table = TextTable::new(vec![head("CHECK"), head("STATUS"), head("FOUND")], output::style());
+    let rows: Vec<Vec<TableCell>> =
+        checks.iter().map(|c| vec![c.name.as_str().into(), tinted(c), c.found.as_str().into()]).collect();
     let mut text = table.render(&rows);
-    for check in checks.iter().filter(|check| check.severity != Severity::Ok) {
+    for check in checks.iter().filter(|check| check.severity() != CheckSeverity::Ok) {
         text.push_str(&format!(
             "\n{}: lost: {}\n{:width$}  fix: {}\n",
             check.name,
@@ -139,15 +125,7 @@ fn table(checks: &[Check]) -> String {
     text
 }
 
-fn tinted(severity: Severity) -> Cell {
-    let tint = if severity == Severity::Ok { Tint::Good } else { Tint::Bad };
-    Cell { text: status(severity).into(), tint }
-}
-
-fn status(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Ok => "ok",
-        Severity::Degraded => "degraded",
-        Severity::Fatal => "fatal",
-    }
+fn tinted(check: &CheckView) -> TableCell {
+    let tint = if check.severity() == CheckSeverity::Ok { CellColour::Good } else { CellColour::Bad };
+    TableCell { text: check.status.clone(), tint }
 }

@@ -8,12 +8,12 @@ use serde_json::value::RawValue;
 
 use super::{Socket, output};
 use crate::export::inspect::client::{ClientError, ask};
-use crate::export::inspect::table::{Cell, Column, Table};
-use crate::export::inspect::view::Detail;
-use crate::export::inspect::{Question, columns, finding, quota};
+use crate::export::inspect::table::{TableCell, TableColumn, TextTable};
+use crate::export::inspect::view::StreamDetailView;
+use crate::export::inspect::{InspectQuestion, columns, finding, quota};
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct InspectArgs {
     #[command(subcommand)]
     what: What,
 }
@@ -87,25 +87,30 @@ enum View {
     Json,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let shown = match &args.what {
         What::Streams { follow: true, since, common } => follow(common, since.as_secs_f64()),
         What::Streams { since, common, .. } => {
-            let question = Question::Streams { since_seconds: since.as_secs_f64(), follow: false, also: Vec::new() };
+            let question =
+                InspectQuestion::Streams { since_seconds: since.as_secs_f64(), follow: false, also: Vec::new() };
             list(common, &question, columns::STREAMS, "no streams")
         }
         What::Stream { id, common } => stream(common, id),
-        What::Processes { common } => list(common, &Question::Processes, columns::PROCESSES, "no process uses TLS"),
-        What::Probes { common } => list(common, &Question::Probes, columns::PROBES, "no probes"),
+        What::Processes { common } => {
+            list(common, &InspectQuestion::Processes, columns::PROCESSES, "no process uses TLS")
+        }
+        What::Probes { common } => list(common, &InspectQuestion::Probes, columns::PROBES, "no probes"),
         What::Connections { common } => {
-            list(common, &Question::Connections, columns::CONNECTIONS, "no connection carries model calls")
+            list(common, &InspectQuestion::Connections, columns::CONNECTIONS, "no connection carries model calls")
         }
         What::Findings { id: None, since, common } => {
-            let question = Question::Findings { since_seconds: since.as_secs_f64(), id: None };
+            let question = InspectQuestion::Findings { since_seconds: since.as_secs_f64(), id: None };
             list(common, &question, finding::FINDINGS, "no findings")
         }
         What::Findings { id: Some(id), since, common } => finding(common, id, since.as_secs_f64()),
-        What::Quota { common } => list(common, &Question::Quota, quota::QUOTA, "no provider has told of a limit yet"),
+        What::Quota { common } => {
+            list(common, &InspectQuestion::Quota, quota::QUOTA, "no provider has told of a limit yet")
+        }
     };
     match shown {
         Ok(()) | Err(ClientError::OutputClosed) => Ok(ExitCode::SUCCESS),
@@ -116,8 +121,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// A whole answer as a table or one JSON array.
 fn list<T: DeserializeOwned>(
     common: &Common,
-    question: &Question,
-    set: columns::Set<T>,
+    question: &InspectQuestion,
+    set: columns::ColumnSet<T>,
     nothing: &str,
 ) -> Result<(), ClientError> {
     let mut rows: Vec<Box<RawValue>> = Vec::new();
@@ -142,7 +147,7 @@ fn follow(common: &Common, since_seconds: f64) -> Result<(), ClientError> {
     let (mut table, show) = table(common, columns::STREAMS);
     table.reserve();
     let mut begun = false;
-    ask(&common.socket.path, &Question::Streams { since_seconds, follow: true, also: Vec::new() }, &mut |row| {
+    ask(&common.socket.path, &InspectQuestion::Streams { since_seconds, follow: true, also: Vec::new() }, &mut |row| {
         if common.output == View::Json {
             return output::print_row(&format!("{}\n", row.get()));
         }
@@ -155,11 +160,11 @@ fn follow(common: &Common, since_seconds: f64) -> Result<(), ClientError> {
 
 fn stream(common: &Common, id: &str) -> Result<(), ClientError> {
     let mut shown = Ok(());
-    ask(&common.socket.path, &Question::Stream { id: id.to_owned() }, &mut |row| {
+    ask(&common.socket.path, &InspectQuestion::Stream { id: id.to_owned() }, &mut |row| {
         shown = match common.output {
             View::Json => output::print_row(&array(&[row.to_owned()])),
             _ => {
-                let detail: Detail = read(common, row)?;
+                let detail: StreamDetailView = read(common, row)?;
                 output::print_row(&columns::detail(&detail, common.output == View::Wide, output::style()))
             }
         };
@@ -170,7 +175,7 @@ fn stream(common: &Common, id: &str) -> Result<(), ClientError> {
 
 fn finding(common: &Common, id: &str, since_seconds: f64) -> Result<(), ClientError> {
     let mut shown = Ok(());
-    ask(&common.socket.path, &Question::Findings { since_seconds, id: Some(id.to_owned()) }, &mut |row| {
+    ask(&common.socket.path, &InspectQuestion::Findings { since_seconds, id: Some(id.to_owned()) }, &mut |row| {
         shown = match common.output {
             View::Json => output::print_row(&array(&[row.to_owned()])),
             _ => output::print_row(&finding::detail(&read(common, row)?, output::style())),
@@ -180,18 +185,18 @@ fn finding(common: &Common, id: &str, since_seconds: f64) -> Result<(), ClientEr
     shown
 }
 
-type Show<T> = Box<dyn Fn(&T) -> Vec<Cell>>;
+type Show<T> = Box<dyn Fn(&T) -> Vec<TableCell>>;
 
-fn table<T: 'static>(common: &Common, set: columns::Set<T>) -> (Table, Show<T>) {
+fn table<T: 'static>(common: &Common, set: columns::ColumnSet<T>) -> (TextTable, Show<T>) {
     let wide = common.output == View::Wide;
     let chosen: Vec<_> = set.iter().filter(|column| wide || !column.wide).collect();
-    let heads: Vec<Column> = chosen.iter().map(|column| column.column).collect();
+    let heads: Vec<TableColumn> = chosen.iter().map(|column| column.column).collect();
     let mut style = output::style();
     if wide {
         // Asked for everything: nothing is shortened.
         style.width = None;
     }
-    (Table::new(heads, style), Box::new(move |row| chosen.iter().map(|column| (column.show)(row)).collect()))
+    (TextTable::new(heads, style), Box::new(move |row| chosen.iter().map(|column| (column.show)(row)).collect()))
 }
 
 fn read<T: DeserializeOwned>(common: &Common, row: &RawValue) -> Result<T, ClientError> {

@@ -5,12 +5,14 @@ mod cpu;
 pub mod daemon;
 mod doctor;
 mod edge;
+mod fresh;
 mod inspect;
 mod lock;
 mod output;
 mod record;
 mod replay;
 mod run;
+mod secrecy;
 pub mod state;
 mod target;
 mod top;
@@ -23,7 +25,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::SOCKET;
-use output::Closed;
+use crate::units::duration_seconds;
+use output::OutputClosed;
 
 /// What a host's LLM traffic really does, seen from the kernel.
 #[derive(Debug, Parser)]
@@ -40,21 +43,22 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Observe this host: the daemon
-    Run(run::Args),
+    Run(run::RunArgs),
     /// Ask the daemon what it sees
-    Inspect(inspect::Args),
+    Inspect(inspect::InspectArgs),
     /// Show what is going on now: full screen on a terminal (q quits), one table elsewhere
-    Top(top::Args),
-    /// Check whether this host can be observed, what is lost and how to fix it (exit 0 all well, 1 degraded, 2 cannot run)
-    Doctor(doctor::Args),
+    Top(top::TopArgs),
+    /// Check whether this host can be observed, what is lost and how to fix it (exit 0 all well, 1
+    /// degraded, 2 cannot run)
+    Doctor(doctor::DoctorArgs),
     /// Write what the kernel side reports to a file, for `replay`
-    Record(record::Args),
+    Record(record::RecordArgs),
     /// Run recordings through the same pipeline, without root and without a kernel
-    Replay(replay::Args),
+    Replay(replay::ReplayArgs),
     /// Print a shell's completion script
-    Completion(completion::Args),
+    Completion(completion::CompletionArgs),
     /// Print the version
-    Version(version::Args),
+    Version(version::VersionArgs),
 }
 
 /// Where the daemon's socket is.
@@ -79,7 +83,7 @@ pub fn main() -> ExitCode {
     match verb(Cli::parse().verb) {
         Ok(code) => code,
         // Whoever read our output has seen enough (`| head`).
-        Err(error) if error.is::<Closed>() => ExitCode::SUCCESS,
+        Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("llm-observer: {}", chain(error.as_ref()));
             ExitCode::from(2)
@@ -115,7 +119,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Log to stderr; `LLM_OBSERVER_LOG` filters (`debug`, `observer::kernel=trace`), `LLM_OBSERVER_LOG_FORMAT=json` is for
+/// Log to stderr; `LLM_OBSERVER_LOG` filters (`debug`, `edge::kernel=trace`), `LLM_OBSERVER_LOG_FORMAT=json` is for
 /// machines.
 fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LLM_OBSERVER_LOG").unwrap_or_else(|_| "info".into());
@@ -128,28 +132,9 @@ fn log() {
 /// `90s`, `15m`, `2h`, `1d`, `1h30m`; a bare number is seconds.
 fn duration(text: &str) -> Result<std::time::Duration, String> {
     let fault = || format!("{text:?} is no duration: write it like 90s, 15m, 2h or 1h30m");
-    let mut seconds = 0_f64;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (number, after) = rest.split_at(digits);
-        let unit = if after.starts_with("ms") {
-            "ms"
-        } else {
-            after.get(..after.chars().next().map_or(0, char::len_utf8)).unwrap_or_default()
-        };
-        let scale = match unit {
-            "ms" => 0.001,
-            "s" | "" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            "d" => 86_400.0,
-            _ => return Err(fault()),
-        };
-        seconds += number.parse::<f64>().map_err(|_| fault())? * scale;
-        rest = after.strip_prefix(unit).unwrap_or_default();
-    }
-    if text.is_empty() { Err(fault()) } else { std::time::Duration::try_from_secs_f64(seconds).map_err(|_| fault()) }
+    let bare = text.ends_with(|last: char| last.is_ascii_digit() || last == '.');
+    let seconds = if bare { duration_seconds(&format!("{text}s")) } else { duration_seconds(text) };
+    std::time::Duration::try_from_secs_f64(seconds.ok_or_else(fault)?).map_err(|_| fault())
 }
 
 #[cfg(test)]

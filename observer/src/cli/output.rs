@@ -3,35 +3,35 @@
 use std::io::{self, IsTerminal, Write};
 
 use crate::export::inspect::client::ClientError;
-use crate::export::inspect::table::Style;
+use crate::export::inspect::table::TableStyle;
 
 /// Whoever read our output has closed it.
 #[derive(Debug, thiserror::Error)]
 #[error("the output was closed")]
-pub struct Closed;
+pub(super) struct OutputClosed;
 
 /// Writes to stdout at once.
-pub fn print(text: &str) -> anyhow::Result<()> {
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(OutputClosed.into()),
         other => Ok(other?),
     }
 }
 
 /// `print` for the client's row function.
-pub fn print_row(text: &str) -> Result<(), ClientError> {
+pub(super) fn print_row(text: &str) -> Result<(), ClientError> {
     print(text).map_err(|_| ClientError::OutputClosed)
 }
 
 /// Colour and width, where stdout is a terminal and nobody said `NO_COLOR`.
-pub fn style() -> Style {
+pub(super) fn style() -> TableStyle {
     let terminal = io::stdout().is_terminal();
-    Style { colour: terminal && wants_colour(), width: if terminal { width() } else { None } }
+    TableStyle { colour: terminal && wants_colour(), width: if terminal { width() } else { None } }
 }
 
 /// Whether the log may be coloured.
-pub fn colour_on_stderr() -> bool {
+pub(super) fn colour_on_stderr() -> bool {
     io::stderr().is_terminal() && wants_colour()
 }
 

@@ -1,9 +1,9 @@
 //! `record FILE`: what the kernel side hands up, into a file that `replay` reads.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::BufWriter;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,17 +11,20 @@ use anyhow::Context;
 use clap::ValueEnum;
 use tokio::runtime::Builder;
 
+use super::fresh::FreshFile;
 use super::run::pipeline_settings;
-use super::wake::{Signals, Sources, Wake};
-use crate::clock::{self, Wall};
-use crate::config::{Flags, Settings};
-use crate::coverage::Edge;
+use super::wake::{StopSignals, WakeReason, WakeSources};
+use crate::clock::{self, WallClock};
+use crate::config::{CommandFlags, DaemonSettings};
+use crate::coverage::CaptureEdge;
 use crate::export::ask;
 use crate::recording::{self, Recorder};
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// File to write, mode 0600; an existing one is replaced
+pub(super) struct RecordArgs {
+    /// File to write, mode 0600; an existing file of yours is replaced, nothing else is. It is
+    /// there from the moment at which probes are in place, so that a recording that is cut off
+    /// holds what came before
     file: PathBuf,
     /// What to keep of the plaintext
     #[arg(long, value_enum, default_value_t)]
@@ -32,6 +35,9 @@ pub struct Args {
     /// Configuration file (YAML), for its match and kernel sections
     #[arg(long, env = "LLM_OBSERVER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Where the host's root is mounted, for the names of containers and pods [default: found by itself]
+    #[arg(long = "host.root", env = "LLM_OBSERVER_HOST_ROOT", value_name = "PATH")]
+    host_root: Option<OsString>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -45,36 +51,43 @@ enum Payload {
     Full,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     super::log();
-    let settings = Settings::new(Flags { config: args.config.clone(), ..Default::default() })?;
-    super::edge::may_observe("record")?;
+    crate::kernel::heap::tune();
+    let host_root = args.host_root.clone().map(PathBuf::from);
+    let settings = DaemonSettings::new(CommandFlags { config: args.config.clone(), host_root, ..Default::default() })?;
+    crate::identity::host::set_root(settings.host_root.as_deref());
+    super::edge::may_observe("record", &settings)?;
     let name = args.file.display();
-    let file = create(&args.file).with_context(|| format!("cannot write {name}"))?;
-    warn(args);
+    super::secrecy::keep_to_itself();
+    let (mut fresh, file) = FreshFile::create(&args.file)?;
+    warn(args, fresh.is_exposed());
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the loop")?;
     // From now on a signal ends the recording in order, also while probes are still being attached.
-    let signals = runtime.block_on(async { Signals::new() })?;
+    let signals = runtime.block_on(async { StopSignals::new() })?;
     let edge = super::edge::start(&settings)?;
-    let wall = i64::try_from(Wall::read().offset()).unwrap_or_default();
+    let wall = i64::try_from(WallClock::read().offset()).unwrap_or_default();
     let recorder = Recorder::new(BufWriter::new(file), args.payload.meant(), wall, pipeline_settings(settings))?;
+    // Not before: where nothing can be recorded, the file that was there stays.
+    fresh.put_in_place()?;
     let recorded = runtime
         .block_on(record(edge, recorder, signals, args.duration))
         .with_context(|| format!("cannot record to {name}"))?;
+    fresh.check()?;
     eprintln!("{recorded} records in {name}; see them with `llm-observer replay {name}`");
     Ok(ExitCode::SUCCESS)
 }
 
 /// Until a signal or the end of `duration`; the number of records.
 async fn record(
-    mut edge: Box<dyn Edge>,
+    mut edge: Box<dyn CaptureEdge>,
     mut recorder: Recorder<BufWriter<File>>,
-    signals: Signals,
+    signals: StopSignals,
     duration: Option<Duration>,
 ) -> std::io::Result<u64> {
     // Nobody asks a recording, but somebody could.
     let (_asker, asks) = ask::channel();
-    let mut sources = Sources::new(&edge.fds(), signals, asks)?;
+    let mut sources = WakeSources::new(&edge.fds(), signals, asks)?;
     let (mut more, mut count) = (false, 0);
     let begun = clock::now();
     let over = |now: crate::units::Ns| duration.is_some_and(|most| u128::from(now - begun) >= most.as_nanos());
@@ -83,12 +96,14 @@ async fn record(
         let now = clock::now();
         more = drain(edge.as_mut(), &mut recorder, &mut count)?;
         match wake {
-            Wake::Signal => break,
-            Wake::Tick => {
+            // Whoever watched over it has gone: keys and prompts are not gathered for nobody.
+            WakeReason::Signal | WakeReason::Hangup => break,
+            WakeReason::Tick => {
                 edge.tick(now);
                 recorder.tick(now)?;
+                recorder.flush()?;
             }
-            Wake::Ring | Wake::Request(_) => {}
+            WakeReason::Ring | WakeReason::Request(_) => {}
         }
         for (conn, verdict) in recorder.verdicts() {
             edge.decide(conn, verdict);
@@ -101,7 +116,11 @@ async fn record(
     Ok(count)
 }
 
-fn drain(edge: &mut dyn Edge, recorder: &mut Recorder<BufWriter<File>>, count: &mut u64) -> std::io::Result<bool> {
+fn drain(
+    edge: &mut dyn CaptureEdge,
+    recorder: &mut Recorder<BufWriter<File>>,
+    count: &mut u64,
+) -> std::io::Result<bool> {
     let mut failed = Ok(());
     let more = edge.drain(&mut |record| {
         if failed.is_ok() {
@@ -112,47 +131,46 @@ fn drain(edge: &mut dyn Edge, recorder: &mut Recorder<BufWriter<File>>, count: &
     failed.map(|()| more)
 }
 
-/// Nobody but the owner may read it, whatever file was there before.
-fn create(path: &Path) -> std::io::Result<File> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    Ok(file)
-}
-
-fn warn(args: &Args) {
-    let holds = match args.payload {
-        Payload::None => return,
-        Payload::Sse => "model names and the shape of every answer (its text masked letter by letter)",
-        Payload::Full => "everything in clear: API keys, prompts and answers of every program on this host",
-    };
-    eprintln!(
-        "warning: {} will hold {holds}; it is readable by its owner only, so keep it that way",
-        args.file.display()
-    );
-}
-
-impl Payload {
-    fn meant(self) -> recording::Payload {
-        match self {
-            Payload::None => recording::Payload::None,
-            Payload::Sse => recording::Payload::Sse,
-            Payload::Full => recording::Payload::Full,
-        }
+/// What anybody who reads the file will know.
+fn warn(args: &RecordArgs, exposed: bool) {
+    let file = args.file.display();
+    eprintln!("warning: {file} will hold {}", args.payload.holds());
+    if args.payload != Payload::None {
+        eprintln!("warning: it is readable by its owner only, so keep it that way");
+    }
+    if exposed {
+        eprintln!(
+            "warning: anybody may remove or replace files in the folder of {file} (it has no sticky bit); nobody else can \
+             read the recording, but see to it that what you replay is yours"
+        );
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Payload {
+    fn meant(self) -> recording::PayloadMode {
+        match self {
+            Payload::None => recording::PayloadMode::None,
+            Payload::Sse => recording::PayloadMode::Sse,
+            Payload::Full => recording::PayloadMode::Full,
+        }
+    }
 
-    #[test]
-    fn the_file_is_its_owners_even_if_it_was_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("r");
-        std::fs::write(&path, "old").unwrap();
-        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        create(&path).unwrap();
-        let meta = std::fs::metadata(&path).unwrap();
-        assert_eq!((meta.permissions().mode() & 0o777, meta.len()), (0o600, 0));
+    /// What stays in clear. Of `Sse` the truth is in `recording::redact` and `recording::mask`.
+    fn holds(self) -> &'static str {
+        match self {
+            Payload::None => {
+                "which programs (with paths, users' services, pods and containers) spoke with which addresses, when and how \
+                 much; no byte of what they said"
+            }
+            Payload::Sse => {
+                "of every model call, in clear: the program (with its path, service, pod and container), the peer's address, \
+                 host, method and URL path without its query, the retry headers of SDKs, the model, status and content type; of \
+                 its events the names, the values of `type`, `role`, `status`, `code`, finish reasons and the like, the names \
+                 of JSON members, and every number; times and sizes. Long runs of letters and digits in paths and names are \
+                 masked, shorter ones are not: a secret in a path may stay. Texts only by their shape (each letter an x, each \
+                 digit a 0, spaces and punctuation as they are)"
+            }
+            Payload::Full => "everything in clear: API keys, prompts and answers of every program on this host",
+        }
     }
 }

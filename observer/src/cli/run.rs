@@ -4,29 +4,32 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::ValueEnum;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-use super::daemon::Daemon;
-use super::lock::Lock;
-use super::state::State;
-use super::wake::Signals;
+use super::daemon::{Daemon, LOOK_NS};
+use super::lock::InstanceLock;
+use super::state::StateFile;
+use super::wake::StopSignals;
 use crate::clock;
-use crate::config::{Flags, Settings};
-use crate::export::ask::{self, Asker};
-use crate::export::audience::Metrics;
-use crate::export::http::{self, Health, Site};
-use crate::export::inspect::server::Socket;
-use crate::export::text;
+use crate::config::{CommandFlags, DaemonSettings};
+use crate::export::ask::{self, PipelineClient};
+use crate::export::health::{CheckSource, DaemonHealth};
+use crate::export::http::{self, HttpContext};
+use crate::export::inspect::server::InspectSocket;
+use crate::export::refusals::RefusalCounts;
 use crate::export::web_config::WebConfig;
+use crate::identity;
 use crate::pipeline::{self, Pipeline};
+use crate::sinks::DaemonSinks;
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct RunArgs {
     /// Configuration file (YAML)
     #[arg(long, env = "LLM_OBSERVER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -47,10 +50,14 @@ pub struct Args {
     /// Socket for `inspect` [default: /run/llm-observer/inspect.sock]
     #[arg(long = "inspect.socket", env = "LLM_OBSERVER_INSPECT_SOCKET", value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Where baselines of detectors outlive a restart; empty for nowhere [default: /var/lib/llm-observer/baselines.json]
+    /// Where baselines of detectors outlive a restart; empty for nowhere [default:
+    /// /var/lib/llm-observer/baselines.json]
     // A string: clap takes no empty path.
     #[arg(long = "state.file", env = "LLM_OBSERVER_STATE_FILE", value_name = "PATH")]
     state: Option<OsString>,
+    /// Where the host's root is mounted, for the names of containers and pods [default: found by itself]
+    #[arg(long = "host.root", env = "LLM_OBSERVER_HOST_ROOT", value_name = "PATH")]
+    host_root: Option<OsString>,
     /// Observe only this; may be given several times [default: everything on the host]
     #[arg(long = "target", env = "LLM_OBSERVER_TARGET", value_name = "PID|EXE|CGROUP", value_delimiter = ',')]
     targets: Vec<String>,
@@ -69,16 +76,19 @@ enum Source {
     Tls,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     super::log();
-    let settings = Settings::new(args.flags())?;
+    crate::kernel::heap::tune();
+    let settings = DaemonSettings::new(args.flags())?;
+    identity::host::set_root(settings.host_root.as_deref());
     if let Some(path) = &settings.web_config {
         WebConfig::read(path)?;
     }
-    super::edge::may_observe("run")?;
-    let lock = Lock::take(&args.lock_file)?;
+    super::edge::may_observe("run", &settings)?;
+    super::secrecy::keep_to_itself();
+    let lock = InstanceLock::take(&args.lock_file)?;
     let servers = servers()?;
-    let bound = servers.block_on(Bound::bind(&settings))?;
+    let bound = servers.block_on(BoundSockets::bind(&settings))?;
     let ended = serve(bound, settings, &servers);
     servers.shutdown_background();
     drop(lock);
@@ -86,32 +96,38 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Sockets that are ours before anything is attached.
-struct Bound {
+struct BoundSockets {
     listeners: Vec<TcpListener>,
-    socket: Socket,
+    socket: InspectSocket,
 }
 
-impl Bound {
-    async fn bind(settings: &Settings) -> anyhow::Result<Bound> {
-        let socket = Socket::bind(&settings.socket)?;
+impl BoundSockets {
+    async fn bind(settings: &DaemonSettings) -> anyhow::Result<BoundSockets> {
+        let socket = InspectSocket::bind(&settings.socket)?;
         let mut listeners = Vec::new();
         for address in &settings.listen_addresses {
             listeners.push(http::bind(address).await?);
         }
-        Ok(Bound { listeners, socket })
+        Ok(BoundSockets { listeners, socket })
     }
 }
 
-impl Bound {
+impl BoundSockets {
     /// Serves everything on the servers' thread; the handle is that of `inspect`.
-    fn serve(self, asker: Asker, site: &Arc<Site>, servers: &Runtime) -> anyhow::Result<JoinHandle<()>> {
-        let room = http::room();
+    fn serve(
+        self,
+        asker: PipelineClient,
+        site: &Arc<HttpContext>,
+        refusals: Arc<RefusalCounts>,
+        servers: &Runtime,
+    ) -> anyhow::Result<JoinHandle<()>> {
+        let room = site.room();
         for listener in self.listeners {
             tracing::info!(address = %listener.local_addr()?, path = site.telemetry_path, "serving metrics");
             servers.spawn(http::serve(listener, Arc::clone(site), Arc::clone(&room)));
         }
         tracing::info!(socket = %self.socket.path().display(), "answering inspect");
-        Ok(servers.spawn(self.socket.serve(asker)))
+        Ok(servers.spawn(self.socket.serve(asker, refusals)))
     }
 }
 
@@ -127,23 +143,26 @@ fn servers() -> anyhow::Result<Runtime> {
 }
 
 /// Serves first, so that `/readyz` can say that it is not ready yet; then attaches, and observes until a signal.
-fn serve(bound: Bound, settings: Settings, servers: &Runtime) -> anyhow::Result<()> {
+fn serve(bound: BoundSockets, settings: DaemonSettings, servers: &Runtime) -> anyhow::Result<()> {
     let (asker, asks) = ask::channel();
-    let health = Arc::new(Health::default());
+    let health = Arc::new(DaemonHealth::default());
     health.beat(clock::now());
-    let site = site(&settings, asker.clone(), Arc::clone(&health))?;
-    let serving = bound.serve(asker, &site, servers)?;
-    let metrics = Metrics::new(settings.caps, settings.reader_rate).with_detectors(&settings.detect);
-    let state = settings.state.clone().map(|path| State::new(path, clock::now()));
+    let refusals = Arc::new(RefusalCounts::default());
+    let site = site(&settings, asker.clone(), Arc::clone(&health), Arc::clone(&refusals));
+    let serving = bound.serve(asker, &site, Arc::clone(&refusals), servers)?;
+    let sinks = DaemonSinks::new(&settings.sinks);
+    let state = settings.state.clone().map(|path| StateFile::new(path, clock::now()));
     let own = Builder::new_current_thread().enable_all().build().context("cannot start the pipeline's loop")?;
     // From now on a signal ends the daemon in order, also while probes are still being attached.
-    let signals = own.block_on(async { Signals::new() }).context("cannot wait for signals")?;
+    let signals = own.block_on(async { StopSignals::new() }).context("cannot wait for signals")?;
     let mut daemon = None;
+    look(&settings, &health);
     let ended = super::edge::start(&settings).and_then(|edge| {
         let edge = super::target::narrow(edge, settings.targets.clone());
-        let pipeline = Pipeline::new(pipeline_settings(settings), metrics);
+        let pipeline = Pipeline::new(pipeline_settings(settings), sinks);
         tracing::info!("observing");
-        let running = daemon.insert(Daemon::new(edge, pipeline, health).with_state(state)).run(signals, asks);
+        let made = Daemon::new(edge, pipeline, health).with_state(state).with_refusals(refusals);
+        let running = daemon.insert(made).run(signals, asks);
         own.block_on(running).context("the pipeline's loop cannot wait for its events")
     });
     // The socket's file goes with its task, whether or not anything could be attached. Detaching takes a second or two:
@@ -156,23 +175,34 @@ fn serve(bound: Bound, settings: Settings, servers: &Runtime) -> anyhow::Result<
     ended
 }
 
-fn site(settings: &Settings, asker: Asker, health: Arc<Health>) -> anyhow::Result<Arc<Site>> {
-    let registry = match text::registry(asker) {
-        Ok(registry) => registry,
-        Err(error) => bail!("the metric catalogue is inconsistent (a bug of llm-observer): {error}"),
-    };
-    Ok(Arc::new(Site {
-        registry,
-        health,
-        telemetry_path: settings.telemetry_path.clone(),
-        web_config: settings.web_config.clone(),
-        auth: Default::default(),
-    }))
+/// Looks at this host, now and from then on by a thread of its own: a file of /proc may take its
+/// time, and neither the pipeline nor a health page waits for it. It ends with the process.
+fn look(settings: &DaemonSettings, health: &Arc<DaemonHealth>) {
+    health.saw(CheckSource::Host, super::edge::sights(settings));
+    let (settings, health) = (settings.clone(), Arc::clone(health));
+    let looking = std::thread::Builder::new().name("sights".into()).spawn(move || {
+        loop {
+            std::thread::sleep(Duration::from_nanos(LOOK_NS));
+            health.saw(CheckSource::Host, super::edge::sights(&settings));
+        }
+    });
+    if let Err(error) = looking {
+        tracing::warn!(%error, "what can be seen is not looked at again: no thread for it");
+    }
+}
+
+fn site(
+    settings: &DaemonSettings,
+    asker: PipelineClient,
+    health: Arc<DaemonHealth>,
+    refusals: Arc<RefusalCounts>,
+) -> Arc<HttpContext> {
+    HttpContext::new(Arc::new(asker), health, settings.telemetry_path.clone(), settings.web_config.clone(), refusals)
 }
 
 /// What the pipeline is told of the settings.
-pub fn pipeline_settings(settings: Settings) -> pipeline::Settings {
-    pipeline::Settings {
+pub(super) fn pipeline_settings(settings: DaemonSettings) -> pipeline::PipelineSettings {
+    pipeline::PipelineSettings {
         extras: settings.extras,
         ledger: settings.ledger,
         conns: settings.connections,
@@ -180,9 +210,9 @@ pub fn pipeline_settings(settings: Settings) -> pipeline::Settings {
     }
 }
 
-impl Args {
-    fn flags(&self) -> Flags {
-        Flags {
+impl RunArgs {
+    fn flags(&self) -> CommandFlags {
+        CommandFlags {
             config: self.config.clone(),
             listen_addresses: self.listen_addresses.clone(),
             web_config: self.web_config.clone(),
@@ -190,6 +220,7 @@ impl Args {
             socket: self.socket.clone(),
             targets: self.targets.clone(),
             state: self.state.clone().map(PathBuf::from),
+            host_root: self.host_root.clone().map(PathBuf::from),
         }
     }
 }

@@ -1,49 +1,48 @@
-//! `--target`: a kernel side that shows only the chosen processes. Connections of others are decided `Ignore` at once, so
-//! that they cost one look-up in the kernel from then on.
+//! `--target`: a kernel side that shows only the chosen processes. Connections of others are
+//! decided `Ignore` at once, so that they cost one look-up in the kernel from then on.
 
-use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
 
 use observer_common::record::Verdict;
 
-use crate::config::Target;
-use crate::coverage::{Edge, KernelCounters, ProbeRow, ProcessRow};
-use crate::identity::{Identity, Reader};
-use crate::record::{ConnKey, Record, Sock};
+use crate::config::ObservationTarget;
+use crate::coverage::{CaptureEdge, HealthCheck, KernelCounters, ProbeRow, ProcessRow};
+use crate::identity::IdentityReader;
+use crate::record::{ConnKey, Record, SocketCookie};
 use crate::units::Ns;
 
 /// The filter.
-pub struct Targeted {
-    edge: Box<dyn Edge>,
-    targets: Vec<Target>,
+pub(super) struct TargetFilter {
+    edge: Box<dyn CaptureEdge>,
+    targets: Vec<ObservationTarget>,
     /// Processes that records may be of.
     wanted: HashSet<u32>,
     refused: Vec<ConnKey>,
     /// Whose the wanted sockets are: their segments name the socket alone.
-    sockets: HashMap<Sock, u32>,
-    reader: RefCell<Reader>,
+    sockets: HashMap<SocketCookie, u32>,
+    reader: IdentityReader,
 }
 
 /// `edge` itself, if everything on the host is meant.
-pub fn narrow(edge: Box<dyn Edge>, targets: Vec<Target>) -> Box<dyn Edge> {
+pub(super) fn narrow(edge: Box<dyn CaptureEdge>, targets: Vec<ObservationTarget>) -> Box<dyn CaptureEdge> {
     if targets.is_empty() {
         return edge;
     }
-    let (wanted, refused, sockets, reader) = (HashSet::new(), Vec::new(), HashMap::new(), RefCell::default());
-    Box::new(Targeted { edge, targets, wanted, refused, sockets, reader })
+    let (wanted, refused, sockets, reader) = (HashSet::new(), Vec::new(), HashMap::new(), IdentityReader::default());
+    Box::new(TargetFilter { edge, targets, wanted, refused, sockets, reader })
 }
 
-impl Edge for Targeted {
+impl CaptureEdge for TargetFilter {
     fn fds(&self) -> Vec<RawFd> {
         self.edge.fds()
     }
 
     fn drain(&mut self, sink: &mut dyn FnMut(&Record<'_>)) -> bool {
-        let Targeted { edge, targets, wanted, refused, sockets, reader } = self;
+        let TargetFilter { edge, targets, wanted, refused, sockets, reader } = self;
         let more = edge.drain(&mut |record| {
             if let Record::Process { tgid, identity, .. } = record {
-                if fits(targets, identity, &reader.borrow().cgroups(*tgid)) {
+                if fits(targets, *tgid, identity.exe.as_deref(), &reader.cgroups(*tgid)) {
                     wanted.insert(*tgid);
                 } else {
                     // A pid is used again.
@@ -87,8 +86,8 @@ impl Edge for Targeted {
     fn processes(&self) -> Vec<ProcessRow> {
         let mut rows = self.edge.processes();
         rows.retain(|row| {
-            let mut reader = self.reader.borrow_mut();
-            reader.read(row.pid).is_some_and(|(_, identity)| fits(&self.targets, &identity, &reader.cgroups(row.pid)))
+            let exe = self.reader.exe(row.pid);
+            fits(&self.targets, row.pid, exe.as_deref(), &self.reader.cgroups(row.pid))
         });
         rows
     }
@@ -100,17 +99,22 @@ impl Edge for Targeted {
     fn counters(&self) -> KernelCounters {
         self.edge.counters()
     }
+
+    fn sights(&self) -> Vec<HealthCheck> {
+        self.edge.sights()
+    }
 }
 
-/// The process a record is of (0, which is none: a socket that is not wanted), and its connection where a verdict about it is due.
-fn owner(record: &Record<'_>, sockets: &HashMap<Sock, u32>) -> (u32, Option<ConnKey>) {
-    let of = |sock: &Sock| sockets.get(sock).copied().unwrap_or(0);
+/// The process a record is of (0, which is none: a socket that is not wanted), and its connection
+/// where a verdict about it is due.
+fn owner(record: &Record<'_>, sockets: &HashMap<SocketCookie, u32>) -> (u32, Option<ConnKey>) {
+    let of = |sock: &SocketCookie| sockets.get(sock).copied().unwrap_or(0);
     match record {
         Record::SockOpen(open) => (open.tgid, Some(open.conn())),
         Record::Segment(segment) => (of(&segment.sock), None),
         Record::SockInfo(info) => (of(&info.sock), None),
         Record::SockClose { sock, .. } => (of(sock), None),
-        Record::Joined(joined) => (joined.conn.tgid, None),
+        Record::Paired(paired) => (paired.conn.tgid, None),
         Record::Process { tgid, .. } | Record::Exit { tgid, .. } => (*tgid, None),
         Record::Started { tgid, .. } => (tgid.unwrap_or(0), None),
         Record::Open { conn, .. } => (conn.tgid, Some(*conn)),
@@ -123,14 +127,13 @@ fn owner(record: &Record<'_>, sockets: &HashMap<Sock, u32>) -> (u32, Option<Conn
     }
 }
 
-fn fits(targets: &[Target], identity: &Identity, cgroups: &[String]) -> bool {
+fn fits(targets: &[ObservationTarget], pid: u32, exe: Option<&str>, cgroups: &[String]) -> bool {
     targets.iter().any(|target| match target {
-        Target::Pid(pid) => *pid == identity.pid,
-        Target::Exe(exe) => identity
-            .exe
-            .as_deref()
-            .is_some_and(|path| path == exe || (!exe.contains('/') && path.rsplit('/').next() == Some(exe))),
-        Target::Cgroup(wanted) => cgroups.iter().any(|path| below(path, wanted)),
+        ObservationTarget::Pid(wanted) => *wanted == pid,
+        ObservationTarget::Exe(wanted) => {
+            exe.is_some_and(|path| path == wanted || (!wanted.contains('/') && path.rsplit('/').next() == Some(wanted)))
+        }
+        ObservationTarget::Cgroup(wanted) => cgroups.iter().any(|path| below(path, wanted)),
     })
 }
 
@@ -148,15 +151,20 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::identity::ProcessIdentity;
 
     #[test]
     fn targets_choose() {
-        let identity = Identity { pid: 7, exe: Some("/usr/bin/python3.11".into()), ..Default::default() };
         let cgroups = ["/system.slice/agent.service/payload".to_owned()];
-        let fits = |target| fits(&[target], &identity, &cgroups);
-        assert!(fits(Target::Pid(7)) && !fits(Target::Pid(8)));
-        assert!(fits(Target::Exe("/usr/bin/python3.11".into())) && fits(Target::Exe("python3.11".into())));
-        assert!(!fits(Target::Exe("python3".into())) && !fits(Target::Exe("bin/python3.11".into())));
+        let fits = |target| fits(&[target], 7, Some("/usr/bin/python3.11"), &cgroups);
+        assert!(fits(ObservationTarget::Pid(7)) && !fits(ObservationTarget::Pid(8)));
+        assert!(
+            fits(ObservationTarget::Exe("/usr/bin/python3.11".into()))
+                && fits(ObservationTarget::Exe("python3.11".into()))
+        );
+        assert!(
+            !fits(ObservationTarget::Exe("python3".into())) && !fits(ObservationTarget::Exe("bin/python3.11".into()))
+        );
         for (cgroup, expected) in [
             ("/system.slice", true),
             ("/system.slice/agent.service/", true),
@@ -164,7 +172,7 @@ mod tests {
             ("/system", false),
             ("agent", false),
         ] {
-            assert_eq!(fits(Target::Cgroup(cgroup.into())), expected, "{cgroup}");
+            assert_eq!(fits(ObservationTarget::Cgroup(cgroup.into())), expected, "{cgroup}");
         }
     }
 
@@ -173,7 +181,7 @@ mod tests {
     fn others_are_ignored_and_their_records_stay_away() {
         let decided = Arc::new(Mutex::new(Vec::new()));
         let edge = Box::new(Fake { decided: Arc::clone(&decided) });
-        let mut edge = narrow(edge, vec![Target::Pid(1)]);
+        let mut edge = narrow(edge, vec![ObservationTarget::Pid(1)]);
         let mut seen = Vec::new();
         edge.drain(&mut |record| seen.push(owner(record, &HashMap::new()).0));
         assert_eq!(seen, [1, 1, 1]);
@@ -185,13 +193,13 @@ mod tests {
         decided: Arc<Mutex<Vec<(u32, Verdict)>>>,
     }
 
-    impl Edge for Fake {
+    impl CaptureEdge for Fake {
         fn fds(&self) -> Vec<RawFd> {
             Vec::new()
         }
         fn drain(&mut self, sink: &mut dyn FnMut(&Record<'_>)) -> bool {
             for tgid in [1, 2] {
-                let identity = Arc::new(Identity { pid: tgid, ..Default::default() });
+                let identity = Arc::new(ProcessIdentity { pid: tgid, ..Default::default() });
                 sink(&Record::Process { tgid, start_ns: 0, identity });
                 sink(&Record::Open { conn: ConnKey { tgid, ..Default::default() }, at: Ns(1) });
                 sink(&Record::Exit { tgid, at: Ns(2) });

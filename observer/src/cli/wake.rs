@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
-use crate::export::ask::Ask;
+use crate::export::ask::PipelineQuery;
 
 /// After a drain the ring is left alone for this long: stamps are taken in the kernel, so waiting costs no accuracy,
 /// and one wake-up then serves many records.
@@ -20,43 +20,48 @@ const PAUSE: Duration = Duration::from_millis(3);
 const TICK: Duration = Duration::from_millis(200);
 
 /// Why the loop was woken.
-pub enum Wake {
+pub enum WakeReason {
     /// Records wait.
     Ring,
     /// Time passed.
     Tick,
     /// Somebody asks.
-    Request(Ask),
+    Request(PipelineQuery),
     /// SIGTERM or SIGINT.
     Signal,
+    /// SIGHUP: the terminal is gone, or somebody wants the configuration read again.
+    Hangup,
 }
 
 /// Where wakes come from.
-pub struct Sources {
+pub struct WakeSources {
     rings: Vec<AsyncFd<RawFd>>,
     rest_until: Instant,
     tick: Interval,
-    asks: Receiver<Ask>,
-    signals: Signals,
+    asks: Receiver<PipelineQuery>,
+    signals: StopSignals,
 }
 
-/// SIGTERM and SIGINT, caught from the moment this is made.
-pub struct Signals {
+/// SIGTERM, SIGINT and SIGHUP, caught from the moment this is made: each of them would else end the
+/// process in disorder.
+pub struct StopSignals {
     term: Signal,
     int: Signal,
+    hup: Signal,
 }
 
-impl Signals {
+impl StopSignals {
     /// Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When signals cannot be caught.
-    pub fn new() -> std::io::Result<Signals> {
-        Ok(Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    pub fn new() -> std::io::Result<StopSignals> {
+        let [term, int, hup] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        Ok(StopSignals { term: term?, int: int?, hup: hup? })
     }
 }
 
-impl Sources {
+impl WakeSources {
     /// Waits for these descriptors, these questions, time and signals.
     ///
     /// # Errors
@@ -65,25 +70,26 @@ impl Sources {
         deprecated,
         reason = "the descriptors belong to the edge, which lives as long as the daemon that waits for them"
     )]
-    pub fn new(fds: &[RawFd], signals: Signals, asks: Receiver<Ask>) -> std::io::Result<Sources> {
+    pub fn new(fds: &[RawFd], signals: StopSignals, asks: Receiver<PipelineQuery>) -> std::io::Result<WakeSources> {
         let rings = fds.iter().map(|fd| AsyncFd::with_interest(*fd, Interest::READABLE)).collect::<Result<_, _>>()?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Sources { rings, rest_until: Instant::now(), tick, asks, signals })
+        Ok(WakeSources { rings, rest_until: Instant::now(), tick, asks, signals })
     }
 
     /// The next reason to do something. Signals come first, then time and requests, so that a full ring starves nobody.
-    pub async fn next(&mut self, more: bool) -> Wake {
-        let Sources { rings, rest_until, tick, asks, signals } = self;
+    pub async fn next(&mut self, more: bool) -> WakeReason {
+        let WakeSources { rings, rest_until, tick, asks, signals } = self;
         tokio::select! {
             biased;
-            _ = signals.term.recv() => Wake::Signal,
-            _ = signals.int.recv() => Wake::Signal,
-            _ = tick.tick() => Wake::Tick,
-            Some(ask) = asks.recv() => Wake::Request(ask),
+            _ = signals.term.recv() => WakeReason::Signal,
+            _ = signals.int.recv() => WakeReason::Signal,
+            _ = signals.hup.recv() => WakeReason::Hangup,
+            _ = tick.tick() => WakeReason::Tick,
+            Some(ask) = asks.recv() => WakeReason::Request(ask),
             () = ring(rings, *rest_until, more) => {
                 *rest_until = Instant::now() + PAUSE;
-                Wake::Ring
+                WakeReason::Ring
             }
         }
     }

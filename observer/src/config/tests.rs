@@ -1,10 +1,10 @@
 use super::*;
 
-fn settings(text: &str) -> Result<Settings, String> {
+fn settings(text: &str) -> Result<DaemonSettings, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), text).unwrap();
     let name = file.path().display().to_string();
-    Settings::new(Flags { config: Some(file.path().into()), ..Default::default() })
+    DaemonSettings::new(CommandFlags { config: Some(file.path().into()), ..Default::default() })
         .map_err(|error| error.to_string().replace(&name, "FILE"))
 }
 
@@ -25,17 +25,21 @@ fn everything_can_be_said() {
          targets: ['12', /usr/bin/python3, /sys/fs/cgroup/system.slice/a.service]\nmatch:\n\
          - {api: openai.chat, path_suffix: /ai/complete, host: Gateway.internal}\n\
          limits: {ended_streams: 7, idle_seconds: 1.5, label_values: 9, series: 10, connections: 11}\n\
-         qoe: {reader_chars_per_second: 30}\nkernel: {ring_bytes: 1048576}\n",
+         host: {root: /host}\nqoe: {reader_chars_per_second: 30}\nkernel: {ring_bytes: 1048576}\n",
     )
     .unwrap();
     assert_eq!(settings.listen_addresses, ["127.0.0.1:1", ":2"]);
-    let targets =
-        [Target::Pid(12), Target::Exe("/usr/bin/python3".into()), Target::Cgroup("/system.slice/a.service".into())];
+    let targets = [
+        ObservationTarget::Pid(12),
+        ObservationTarget::Exe("/usr/bin/python3".into()),
+        ObservationTarget::Cgroup("/system.slice/a.service".into()),
+    ];
     assert_eq!(settings.targets, targets);
     assert_eq!(settings.extras[0].host.as_deref(), Some("gateway.internal"));
     assert_eq!((settings.ledger.ended, settings.ledger.idle_ns), (7, 1_500_000_000));
-    assert_eq!((settings.caps, settings.connections), (Caps { values: 9, series: 10 }, 11));
-    assert_eq!((settings.reader_rate, settings.ring_bytes), (30.0, 1_048_576));
+    assert_eq!((settings.sinks.caps, settings.connections), (SeriesCaps { values: 9, series: 10 }, 11));
+    assert_eq!(settings.host_root.as_deref(), Some(Path::new("/host")));
+    assert_eq!((settings.sinks.reader_rate, settings.ring_bytes), (30.0, 1_048_576));
 }
 
 /// The example names every key, and the values of the defaults.
@@ -45,11 +49,11 @@ fn the_example_is_the_default() {
     let default = settings("").unwrap();
     assert_eq!(example.extras.len(), 1);
     assert_eq!((example.socket, example.telemetry_path), (default.socket, default.telemetry_path));
-    assert_eq!((example.caps, example.connections), (default.caps, default.connections));
+    assert_eq!((example.sinks.caps, example.connections), (default.sinks.caps, default.connections));
     assert_eq!((example.ledger.ended, example.ledger.idle_ns), (default.ledger.ended, default.ledger.idle_ns));
-    assert_eq!((example.reader_rate, example.ring_bytes), (default.reader_rate, default.ring_bytes));
-    assert_eq!(example.state, default.state);
-    assert_eq!(format!("{:?}", example.detect), format!("{:?}", default.detect));
+    assert_eq!((example.sinks.reader_rate, example.ring_bytes), (default.sinks.reader_rate, default.ring_bytes));
+    assert_eq!((example.state, example.host_root), (default.state, None));
+    assert_eq!(format!("{:?}", example.sinks.detect), format!("{:?}", default.sinks.detect));
     let text = include_str!("../../docs/config.example.yml");
     for row in detect::DETECTORS {
         assert!(text.contains(&format!("\n  {}:", row.name)), "{} is not in the example", row.name);
@@ -75,8 +79,8 @@ fn detectors_are_checked() {
 fn flags_win_over_the_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "web: {listen_addresses: [':1']}\ninspect: {socket: /a}\n").unwrap();
-    let flags = Flags { config: Some(file.path().into()), socket: Some("/b".into()), ..Default::default() };
-    let settings = Settings::new(flags).unwrap();
+    let flags = CommandFlags { config: Some(file.path().into()), socket: Some("/b".into()), ..Default::default() };
+    let settings = DaemonSettings::new(flags).unwrap();
     assert_eq!((settings.socket, settings.listen_addresses), ("/b".into(), vec![":1".to_owned()]));
 }
 
@@ -105,6 +109,7 @@ fn wrong_values_are_named() {
         let error = settings(text).unwrap_err();
         assert!(error.contains(part), "{text}: {error}");
     }
-    let error = Settings::new(Flags { config: Some("/nonexistent".into()), ..Default::default() }).unwrap_err();
+    let error =
+        DaemonSettings::new(CommandFlags { config: Some("/nonexistent".into()), ..Default::default() }).unwrap_err();
     assert!(error.to_string().contains("cannot read /nonexistent"), "{error}");
 }

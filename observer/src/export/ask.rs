@@ -2,46 +2,49 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::export::inspect::{Answer, Question};
-use crate::export::store::Snapshot;
-use crate::export::text::Source;
+use crate::export::inspect::{AnswerRow, AnswerRows, InspectQuestion, InspectRows};
+use crate::export::store::MetricsSnapshot;
+use crate::export::text::SnapshotSource;
 
 /// Questions that may wait at once; more of them wait at their sender.
 const WAITING: usize = 64;
 
 /// One question and where its answer goes.
 #[derive(Debug)]
-pub enum Ask {
-    Scrape(oneshot::Sender<Snapshot>),
-    Inspect(Question, oneshot::Sender<Answer>),
+pub enum PipelineQuery {
+    Scrape(oneshot::Sender<MetricsSnapshot>),
+    Inspect(InspectQuestion, oneshot::Sender<AnswerRows>),
 }
 
 /// The servers' end.
 #[derive(Clone, Debug)]
-pub struct Asker(mpsc::Sender<Ask>);
+pub struct PipelineClient(mpsc::Sender<PipelineQuery>);
 
 /// A way to ask, and where the questions come out.
 #[must_use]
-pub fn channel() -> (Asker, mpsc::Receiver<Ask>) {
+pub fn channel() -> (PipelineClient, mpsc::Receiver<PipelineQuery>) {
     let (sender, receiver) = mpsc::channel(WAITING);
-    (Asker(sender), receiver)
+    (PipelineClient(sender), receiver)
 }
 
-impl Asker {
+impl PipelineClient {
     /// Asks for rows.
-    pub async fn inspect(&self, question: Question) -> Answer {
+    ///
+    /// # Errors
+    /// Whose fault it is and what to do, in one sentence.
+    pub async fn inspect(&self, question: InspectQuestion) -> Result<Vec<AnswerRow>, String> {
         let (reply, answer) = oneshot::channel();
         let gone = || "the daemon is stopping: ask again when it is back".to_owned();
-        self.0.send(Ask::Inspect(question, reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        self.0.send(PipelineQuery::Inspect(question, reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?.map(InspectRows::made)
     }
 }
 
-impl Source for Asker {
+impl SnapshotSource for PipelineClient {
     /// Waits; not for an async thread.
-    fn snapshot(&self) -> Option<Snapshot> {
+    fn snapshot(&self) -> Option<MetricsSnapshot> {
         let (reply, answer) = oneshot::channel();
-        self.0.blocking_send(Ask::Scrape(reply)).ok()?;
+        self.0.blocking_send(PipelineQuery::Scrape(reply)).ok()?;
         answer.blocking_recv().ok()
     }
 }

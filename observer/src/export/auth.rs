@@ -1,114 +1,155 @@
-//! Basic authentication against bcrypt hashes.
+//! Basic authentication against bcrypt hashes, which are slow on purpose: whoever sends passwords spends our time.
+//!
+//! So one hash is computed at a time, a password that was right once is right from memory, and wrong ones are limited,
+//! for each peer and for all together. Who logged in before never waits for those who try.
+
+mod bucket;
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-/// Compared for users that do not exist, so that an answer takes as long for them (a hash of cost 10 of nothing in use).
-const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuu5Lo0g67CiD3M4RpN1BmBb4Crp5w7dbK";
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-/// Remembered checks: bcrypt takes 50 ms and more of a core, which each scrape would pay again.
-const REMEMBERED: usize = 100;
+use crate::export::room::PeerNetwork;
+use bucket::LoginBuckets;
+use capture::base64;
 
-/// Checks credentials and remembers the answers, by a keyed hash: no password is kept.
-#[derive(Debug, Default)]
-pub struct Auth {
+/// The part of a bcrypt hash behind its cost: of nothing in use.
+const NOBODY: &str = "abcdefghijklmnopqrstuu5Lo0g67CiD3M4RpN1BmBb4Crp5w7dbK";
+
+/// Right answers remembered: bcrypt takes 50 ms and more of a core, which each scrape would pay again. Only who knows a
+/// password can fill it.
+const RIGHT: usize = 100;
+
+/// Wrong ones, so that a scraper with an old password costs nothing: a list of their own, since strangers can fill it.
+const WRONG: usize = 100;
+
+/// How long a check may wait for its turn.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// Keeps and checks credentials, by a keyed hash: no password is kept.
+#[derive(Debug)]
+pub(super) struct Authenticator {
     key: RandomState,
-    known: Mutex<Vec<(u64, bool)>>,
+    right: Mutex<Vec<u64>>,
+    wrong: Mutex<Vec<u64>>,
+    buckets: Mutex<LoginBuckets>,
+    /// One core at most works for strangers.
+    turn: Arc<Semaphore>,
 }
 
-impl Auth {
-    /// Whether `header` (the value of `Authorization`) names a user with its password. Slow: not for an async thread.
-    pub fn allows(&self, header: Option<&str>, users: &BTreeMap<String, String>) -> bool {
-        let Some((user, password)) = header.and_then(credentials) else { return false };
+/// What came of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LoginOutcome {
+    Allowed,
+    Denied,
+    /// Too many wrong ones before it: not checked.
+    TooMany,
+    /// Too many are being checked: not checked.
+    Busy,
+}
+
+impl Default for Authenticator {
+    fn default() -> Authenticator {
+        Authenticator {
+            key: RandomState::new(),
+            right: Mutex::default(),
+            wrong: Mutex::default(),
+            buckets: Mutex::default(),
+            turn: Arc::new(Semaphore::new(1)),
+        }
+    }
+}
+
+impl Authenticator {
+    /// Whether `header` (the value of `Authorization`) names a user with its password.
+    pub(super) async fn check(
+        &self,
+        peer: PeerNetwork,
+        header: Option<&str>,
+        users: &BTreeMap<String, String>,
+    ) -> LoginOutcome {
+        let Some((user, password)) = header.and_then(credentials) else { return LoginOutcome::Denied };
         let hash = users.get(&user);
         let digest = self.key.hash_one((&user, &password, hash));
-        if let Some((_, answer)) = self.lock().iter().find(|(known, _)| *known == digest) {
-            return *answer;
+        if let Some(login) = self.remembered(digest) {
+            return login;
         }
-        let right = bcrypt::verify(&password, hash.map_or(NOBODY, String::as_str)).unwrap_or(false) && hash.is_some();
-        self.remember(digest, right);
-        right
+        if !lock(&self.buckets).take(peer, Instant::now()) {
+            return LoginOutcome::TooMany;
+        }
+        let Ok(Ok(turn)) = timeout(WAIT, Arc::clone(&self.turn).acquire_owned()).await else {
+            lock(&self.buckets).give_back(peer);
+            return LoginOutcome::Busy;
+        };
+        // Somebody may have asked the same meanwhile.
+        if let Some(login) = self.remembered(digest) {
+            lock(&self.buckets).give_back(peer);
+            return login;
+        }
+        let known = hash.is_some();
+        let hash = hash.cloned().unwrap_or_else(|| self.nobody(&user, users));
+        let checked = tokio::task::spawn_blocking(move || {
+            // Held until the hash is made, even if the asker has gone: else who hangs up would get another core.
+            let _turn = turn;
+            bcrypt::verify(password, &hash).unwrap_or(false)
+        });
+        let right = checked.await.unwrap_or(false) && known;
+        if right {
+            lock(&self.buckets).give_back(peer);
+            remember(&self.right, digest, RIGHT);
+            LoginOutcome::Allowed
+        } else {
+            remember(&self.wrong, digest, WRONG);
+            LoginOutcome::Denied
+        }
     }
 
-    fn remember(&self, digest: u64, answer: bool) {
-        let mut known = self.lock();
-        if known.len() >= REMEMBERED {
-            known.remove(0);
+    fn remembered(&self, digest: u64) -> Option<LoginOutcome> {
+        if lock(&self.right).contains(&digest) {
+            return Some(LoginOutcome::Allowed);
         }
-        known.push((digest, answer));
+        lock(&self.wrong).contains(&digest).then_some(LoginOutcome::Denied)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(u64, bool)>> {
-        // A poisoned list is still a list.
-        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// What a user who does not exist is compared with: it costs what one of those who do costs,
+    /// always the same for one name, so that the time of an answer tells nothing.
+    fn nobody(&self, user: &str, users: &BTreeMap<String, String>) -> String {
+        let costs: Vec<u32> =
+            users.values().filter_map(|hash| Some(hash.parse::<bcrypt::HashParts>().ok()?.get_cost())).collect();
+        let pick = usize::try_from(self.key.hash_one(user)).unwrap_or(0).checked_rem(costs.len()).unwrap_or(0);
+        format!("$2b${:02}${NOBODY}", costs.get(pick).copied().unwrap_or(bcrypt::DEFAULT_COST))
     }
+}
+
+fn remember(list: &Mutex<Vec<u64>>, digest: u64, most: usize) {
+    let mut list = lock(list);
+    if list.len() >= most {
+        list.remove(0);
+    }
+    list.push(digest);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A poisoned list is still a list.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `Basic base64(user:password)`.
 fn credentials(header: &str) -> Option<(String, String)> {
     let (scheme, encoded) = header.split_once(' ')?;
-    let decoded = scheme.eq_ignore_ascii_case("basic").then(|| base64(encoded.trim()))??;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let mut decoded = Vec::new();
+    base64::decode_standard(encoded.trim().as_bytes(), &mut decoded)?;
     let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
     Some((user.to_owned(), password.to_owned()))
 }
 
-/// RFC 4648 with or without padding; `None` for anything else.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut count) = (0_u32, 0);
-    for byte in text.trim_end_matches('=').bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    Some(out)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_read() {
-        for (text, plain) in [("", ""), ("dTpw", "u:p"), ("dTpwdw==", "u:pw"), ("dTpwdw", "u:pw"), ("8J+YgDp4", "😀:x")]
-        {
-            assert_eq!(base64(text).unwrap(), plain.as_bytes());
-        }
-        assert_eq!(base64("d:"), None);
-    }
-
-    #[test]
-    fn only_the_right_password_opens() {
-        let auth = Auth::default();
-        let users = BTreeMap::from([("u".to_owned(), bcrypt::hash("p", 4).unwrap())]);
-        // Twice each: the second answer comes from memory.
-        for _ in 0..2 {
-            assert!(auth.allows(Some("Basic dTpw"), &users));
-            for wrong in ["Basic dTpwdw==", "Basic eDpw", "Bearer dTpw", "Basic", "Basic !", ""] {
-                assert!(!auth.allows(Some(wrong), &users), "{wrong}");
-            }
-            assert!(!auth.allows(None, &users));
-        }
-        // A changed hash is another question.
-        let changed = BTreeMap::from([("u".to_owned(), bcrypt::hash("q", 4).unwrap())]);
-        assert!(!auth.allows(Some("Basic dTpw"), &changed));
-    }
-
-    #[test]
-    fn nobody_has_a_hash_of_real_cost() {
-        assert_eq!(bcrypt::verify("", NOBODY).ok(), Some(false));
-    }
-}
+mod tests;

@@ -3,13 +3,14 @@
 
 use crate::units::Ns;
 
-/// Points of the delivery curve kept for one stream. When it is full, every second one is dropped and from then on half as
-/// many are kept: memory is constant and the error is at most the time between two kept points.
+/// Points of the delivery curve kept for one stream. When it is full, every second one is dropped
+/// and from then on half as many are kept: memory is constant and the error is at most the time
+/// between two kept points.
 const POINTS: usize = 128;
 
 /// One stream's delivery so far.
 #[derive(Clone, Debug, Default)]
-pub struct Delivery {
+pub(super) struct DeliverySplit {
     /// When the first chunk with visible text came.
     first: Option<Ns>,
     total: u64,
@@ -22,9 +23,9 @@ pub struct Delivery {
     skipped: u32,
 }
 
-impl Delivery {
+impl DeliverySplit {
     /// A chunk of `chars` visible characters came.
-    pub fn chunk(&mut self, at: Ns, chars: u32) {
+    pub(super) fn chunk(&mut self, at: Ns, chars: u32) {
         let first = *self.first.get_or_insert(at);
         // Stamps of two CPUs may differ by nanoseconds; the curve never goes back.
         let since = (at - first).max(self.curve.last().map_or(0, |last| last.0));
@@ -36,11 +37,11 @@ impl Delivery {
         }
     }
 
-    /// 1 − (area by which delivery is behind a reader) / (area the reader expects), for a reader who starts at the
-    /// first chunk and takes `rate` characters a second. 1: never waited. `None` for fewer than two chunks, where it says
-    /// nothing.
+    /// 1 − (area by which delivery is behind a reader) / (area the reader expects), for a reader
+    /// who starts at the first chunk and takes `rate` characters a second. 1: never waited. `None`
+    /// for fewer than two chunks, where it says nothing.
     #[must_use]
-    pub fn qoe(&self, rate: f64) -> Option<f64> {
+    pub(super) fn qoe(&self, rate: f64) -> Option<f64> {
         if self.chunks < 2 || self.total == 0 || rate <= 0.0 {
             return None;
         }
@@ -62,7 +63,8 @@ impl Delivery {
             .sum()
     }
 
-    /// Every `stride`th point stays; those between replace each other. The first, where the reader starts, always stays.
+    /// Every `stride`th point stays; those between replace each other. The first, where the reader
+    /// starts, always stays.
     fn push(&mut self, point: (u64, u64)) {
         self.stride = self.stride.max(1);
         if self.curve.len() == POINTS {
@@ -100,8 +102,8 @@ fn seconds(ns: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn deliver(points: &[(f64, u32)]) -> Delivery {
-        let mut delivery = Delivery::default();
+    fn deliver(points: &[(f64, u32)]) -> DeliverySplit {
+        let mut delivery = DeliverySplit::default();
         for (at, chars) in points {
             let at = std::time::Duration::from_secs_f64(1.0 + at).as_nanos();
             delivery.chunk(Ns(u64::try_from(at).unwrap()), *chars);

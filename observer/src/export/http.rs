@@ -1,89 +1,68 @@
 //! `/metrics`, the landing page and the health pages.
 //!
-//! Bounded against peers that are slow on purpose: a cap of connections, a time to send the head, a life for the
-//! connection. Nothing here runs on the pipeline's thread; a scrape asks it for a copy of the numbers.
+//! Strangers reach this port: how they are kept from crowding others out is in `door`, what a
+//! scrape may cost in `scrape`. Nothing here runs on the pipeline's thread; a scrape asks it for a
+//! copy of the numbers, and the health pages ask nobody.
 
-use std::io::{self, Write};
-use std::net::SocketAddr;
+mod door;
+mod scrape;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus::Registry;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 
-use crate::clock;
-use crate::export::auth::Auth;
-use crate::export::text;
+use crate::export::auth::{Authenticator, LoginOutcome};
+pub use crate::export::health::DaemonHealth;
+use crate::export::refusals::{ClientRefusal, RefusalCounts};
+use crate::export::room::{ClientSlots, PeerNetwork};
+use crate::export::text::{self, SnapshotSource};
 use crate::export::web_config::WebConfig;
-use crate::units::Ns;
-
-/// Connections served at once; more wait in the kernel's queue.
-const CONNECTIONS: usize = 128;
-
-/// Time for a request head, and for a TLS handshake. Also how long an idle connection is kept.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// After this a connection finishes its request and is closed; a scraper just opens another.
-const LIFE: Duration = Duration::from_secs(120);
-
-/// And after this it is cut: the peer does not read.
-const LIFE_AT_MOST: Duration = Duration::from_secs(130);
-
-/// The pipeline's loop is alive if it turned within this.
-const BEAT_NS: u64 = 10_000_000_000;
-
-/// Written by the pipeline's thread, read by the health pages.
-#[derive(Debug, Default)]
-pub struct Health {
-    ready: AtomicBool,
-    beat: AtomicU64,
-}
-
-impl Health {
-    /// The loop turned.
-    pub fn beat(&self, now: Ns) {
-        self.beat.store(now.0, Ordering::Relaxed);
-    }
-
-    /// Probes are in place.
-    pub fn set_ready(&self) {
-        self.ready.store(true, Ordering::Relaxed);
-    }
-
-    fn healthy(&self) -> bool {
-        clock::now() - Ns(self.beat.load(Ordering::Relaxed)) < BEAT_NS
-    }
-
-    fn ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed) && self.healthy()
-    }
-}
+pub use door::serve;
+use scrape::{ScrapeOutcome, SharedScrapes};
+use settings::WebSettings;
 
 /// What all connections share.
-pub struct Site {
-    pub registry: Registry,
-    pub health: Arc<Health>,
+pub struct HttpContext {
+    source: Arc<dyn SnapshotSource>,
+    health: Arc<DaemonHealth>,
     /// `/metrics`, as configured.
     pub telemetry_path: String,
-    /// Read again for each connection and request.
-    pub web_config: Option<PathBuf>,
-    pub auth: Auth,
+    settings: WebSettings,
+    auth: Authenticator,
+    scrapes: SharedScrapes,
+    refusals: Arc<RefusalCounts>,
+}
+
+impl HttpContext {
+    /// `source`: where the numbers come from; `web_config`: the file of `--web.config.file`, read again while serving.
+    #[must_use]
+    pub fn new(
+        source: Arc<dyn SnapshotSource>,
+        health: Arc<DaemonHealth>,
+        telemetry_path: String,
+        web_config: Option<PathBuf>,
+        refusals: Arc<RefusalCounts>,
+    ) -> Arc<HttpContext> {
+        let (settings, auth, scrapes) =
+            (WebSettings::new(web_config), Authenticator::default(), SharedScrapes::default());
+        Arc::new(HttpContext { source, health, telemetry_path, settings, auth, scrapes, refusals })
+    }
+
+    /// Room for connections, shared by all listeners.
+    #[must_use]
+    pub fn room(&self) -> Arc<ClientSlots> {
+        ClientSlots::new(door::BOUNDS, Arc::clone(&self.refusals))
+    }
 }
 
 /// Why an address cannot be had.
@@ -115,107 +94,54 @@ pub async fn bind(address: &str) -> Result<TcpListener, ListenError> {
     })
 }
 
-/// Serves one listener until the process ends.
-pub async fn serve(listener: TcpListener, site: Arc<Site>, room: Arc<Semaphore>) {
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let site = Arc::clone(&site);
-                tokio::spawn(async move {
-                    connection(stream, peer, &site).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                // Out of descriptors: give some time to be freed, instead of spinning.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-/// Room for connections, shared by all listeners.
-#[must_use]
-pub fn room() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(CONNECTIONS))
-}
-
-async fn connection(stream: TcpStream, peer: SocketAddr, site: &Arc<Site>) {
-    let served = match site.config().await {
-        Ok(WebConfig { tls: Some(tls), .. }) => match timeout(HEAD_TIME, TlsAcceptor::from(tls).accept(stream)).await {
-            Ok(Ok(stream)) => http(stream, site).await,
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the TLS handshake took too long".into()),
-        },
-        Ok(_) => http(stream, site).await,
-        // Better no answer than one without the TLS that was asked for.
-        Err(error) => {
-            tracing::error!(%error, "cannot serve: the web config file is wrong");
-            Ok(())
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%peer, error, "connection ended");
-    }
-}
-
-async fn http(stream: impl AsyncRead + AsyncWrite + Unpin, site: &Arc<Site>) -> Result<(), String> {
-    let service = service_fn(|request| respond(Arc::clone(site), request));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = timeout(LIFE_AT_MOST, async {
-        tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = tokio::time::sleep(LIFE) => {
-                connection.as_mut().graceful_shutdown();
-                connection.as_mut().await
-            }
-        }
-    });
-    ended.await.map_err(|_| "too slow a reader".to_owned())?.map_err(|error| error.to_string())
-}
-
 type Page = Response<Full<Bytes>>;
 
-async fn respond(site: Arc<Site>, request: Request<Incoming>) -> Result<Page, hyper::Error> {
-    let config = match site.config().await {
+async fn respond(site: &HttpContext, peer: PeerNetwork, request: &Request<Incoming>) -> Page {
+    let config = match site.settings.get().await {
         Ok(config) => config,
         Err(error) => {
             tracing::error!(%error, "cannot serve: the web config file is wrong");
-            return Ok(plain(StatusCode::INTERNAL_SERVER_ERROR, "the web config file is wrong; see the log\n"));
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "the web config file is wrong; see the log\n");
         }
     };
-    let mut page = if allowed(&site, &config, request.headers()).await {
-        route(&site, &request).await
-    } else {
-        let mut page = plain(StatusCode::UNAUTHORIZED, "Unauthorized\n");
-        page.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
-        page
+    let mut page = match allowed(site, peer, &config, request).await {
+        LoginOutcome::Allowed => route(site, request).await,
+        LoginOutcome::Denied => {
+            let mut page = plain(StatusCode::UNAUTHORIZED, "Unauthorized\n");
+            page.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+            page
+        }
+        LoginOutcome::TooMany => {
+            site.refusals.count(ClientRefusal::LoginRate);
+            later(StatusCode::TOO_MANY_REQUESTS, "too many wrong passwords: try again later\n")
+        }
+        LoginOutcome::Busy => {
+            site.refusals.count(ClientRefusal::LoginWait);
+            later(StatusCode::SERVICE_UNAVAILABLE, "too many passwords are being checked: try again later\n")
+        }
     };
     for (name, value) in &config.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             page.headers_mut().insert(name, value);
         }
     }
-    Ok(page)
+    page
 }
 
-async fn allowed(site: &Arc<Site>, config: &WebConfig, headers: &HeaderMap) -> bool {
-    if config.users.is_empty() {
-        return true;
+async fn allowed(
+    site: &HttpContext,
+    peer: PeerNetwork,
+    config: &WebConfig,
+    request: &Request<Incoming>,
+) -> LoginOutcome {
+    if config.users.is_empty() || config.open_to_all(request.uri().path()) {
+        return LoginOutcome::Allowed;
     }
-    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let (site, users) = (Arc::clone(site), config.users.clone());
-    tokio::task::spawn_blocking(move || site.auth.allows(header.as_deref(), &users)).await.unwrap_or(false)
+    let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    site.auth.check(peer, header, &config.users).await
 }
 
-async fn route(site: &Arc<Site>, request: &Request<Incoming>) -> Page {
+async fn route(site: &HttpContext, request: &Request<Incoming>) -> Page {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut page = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         page.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -225,22 +151,19 @@ async fn route(site: &Arc<Site>, request: &Request<Incoming>) -> Page {
         path if path == site.telemetry_path => metrics(site, request.headers()).await,
         "/" => html(landing(&site.telemetry_path)),
         "/-/healthy" | "/healthz" => state(site.health.healthy(), "the pipeline's loop does not turn\n"),
-        "/-/ready" | "/readyz" => state(site.health.ready(), "probes are not in place yet\n"),
+        "/-/ready" | "/readyz" => readiness(site.health.readiness()),
         _ => plain(StatusCode::NOT_FOUND, "404: try /\n"),
     }
 }
 
-async fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Page {
+async fn metrics(site: &HttpContext, headers: &HeaderMap) -> Page {
     let gzip = accepts_gzip(headers);
-    let registry = site.registry.clone();
-    let made = tokio::task::spawn_blocking(move || {
-        let text = text::encode(&registry).map_err(|error| error.to_string())?;
-        if gzip { compress(&text).map_err(|error| error.to_string()) } else { Ok(text) }
-    });
-    match made.await.map_err(|error| error.to_string()).flatten() {
-        Ok(body) if body.is_empty() => plain(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping\n"),
-        Ok(body) => {
-            let mut page = Response::new(Full::new(Bytes::from(body)));
+    match site.scrapes.get(&site.source, gzip).await {
+        ScrapeOutcome::Done(body) if body.is_empty() => {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping\n")
+        }
+        ScrapeOutcome::Done(body) => {
+            let mut page = Response::new(Full::new(body));
             page.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(text::CONTENT_TYPE));
             page.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
             if gzip {
@@ -248,7 +171,11 @@ async fn metrics(site: &Arc<Site>, headers: &HeaderMap) -> Page {
             }
             page
         }
-        Err(error) => {
+        ScrapeOutcome::Busy => {
+            site.refusals.count(ClientRefusal::ScrapeWait);
+            later(StatusCode::SERVICE_UNAVAILABLE, "the scrape before this one takes too long: try again later\n")
+        }
+        ScrapeOutcome::Failed(error) => {
             tracing::error!(error, "cannot encode the metrics");
             plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot encode the metrics; see the log\n")
         }
@@ -265,20 +192,25 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-fn compress(text: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
-    encoder.write_all(text)?;
-    encoder.finish()
-}
-
 fn state(good: bool, problem: &str) -> Page {
     if good { plain(StatusCode::OK, "OK\n") } else { plain(StatusCode::SERVICE_UNAVAILABLE, problem) }
+}
+
+fn readiness((ready, text): (bool, String)) -> Page {
+    plain(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &text)
 }
 
 fn plain(status: StatusCode, text: &str) -> Page {
     let mut page = Response::new(Full::new(Bytes::from(text.to_owned())));
     *page.status_mut() = status;
     page.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    page
+}
+
+/// Not now.
+fn later(status: StatusCode, text: &str) -> Page {
+    let mut page = plain(status, text);
+    page.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     page
 }
 
@@ -297,12 +229,4 @@ fn landing(telemetry_path: &str) -> String {
          <li><a href=\"/-/ready\">Ready</a></li></ul>\
          <p>On the host: <code>llm-observer inspect streams</code></p></body></html>\n"
     )
-}
-
-impl Site {
-    async fn config(&self) -> Result<WebConfig, String> {
-        let Some(path) = self.web_config.clone() else { return Ok(WebConfig::default()) };
-        let read = tokio::task::spawn_blocking(move || WebConfig::read(&path).map_err(|error| error.to_string()));
-        read.await.map_err(|error| error.to_string()).flatten()
-    }
 }

@@ -1,56 +1,23 @@
-//! Label values of an entry, in the catalogue's order.
+//! Values of labels that single metrics have besides those of the call.
 
-use crate::ledger::{Entry, Outcome};
+use crate::ledger::{CallOutcome, Entry};
 
-/// Values of the `STREAM` labels.
+/// The own labels of `OPERATION` metrics: operation, model that answered, port.
 #[must_use]
-pub fn stream(entry: &Entry) -> [&str; 6] {
-    [
-        entry.provider,
-        model(entry),
-        host(entry),
-        &entry.identity.service,
-        entry.identity.k8s.namespace.as_deref().unwrap_or_default(),
-        entry.identity.k8s.workload.as_deref().unwrap_or_default(),
-    ]
+pub(super) fn operation(entry: &Entry) -> [&str; 3] {
+    [entry.operation, entry.response_model.as_deref().unwrap_or_default(), port(entry)]
 }
 
-/// Values of the `STREAM` labels and one more.
+/// Those and one more.
 #[must_use]
-pub fn stream_and<'a>(entry: &'a Entry, own: &'a str) -> [&'a str; 7] {
-    let [provider, model, host, service, namespace, workload] = stream(entry);
-    [provider, model, host, service, namespace, workload, own]
-}
-
-/// Values of the `OPERATION` labels.
-#[must_use]
-pub fn operation(entry: &Entry) -> [&str; 9] {
-    let [provider, model, host, service, namespace, workload] = stream(entry);
-    let response_model = entry.response_model.as_deref().unwrap_or_default();
-    [entry.operation, provider, model, response_model, host, port(entry), service, namespace, workload]
-}
-
-/// Values of the `OPERATION` labels and one more.
-#[must_use]
-pub fn operation_and<'a>(entry: &'a Entry, own: &'a str) -> [&'a str; 10] {
-    let [operation, provider, model, answered, host, port, service, namespace, workload] = operation(entry);
-    [operation, provider, model, answered, host, port, service, namespace, workload, own]
-}
-
-/// The model asked for, in its own word; empty until the request was seen.
-fn model(entry: &Entry) -> &str {
-    entry.request_model().unwrap_or_default()
-}
-
-/// Host of `server_address`, which may carry a port (`Host: gateway:8443`).
-#[must_use]
-pub fn host(entry: &Entry) -> &str {
-    entry.host()
+pub(super) fn operation_and<'a>(entry: &'a Entry, own: &'a str) -> [&'a str; 4] {
+    let [operation, answered, port] = operation(entry);
+    [operation, answered, port, own]
 }
 
 /// The port named with the host; without one TLS is 443, plain text 80.
 #[must_use]
-pub fn port(entry: &Entry) -> &str {
+pub(super) fn port(entry: &Entry) -> &str {
     match (entry.host(), entry.port()) {
         ("", _) => "",
         (_, Some(port)) => port,
@@ -61,18 +28,18 @@ pub fn port(entry: &Entry) -> &str {
 
 /// The port that the request named, if it named one.
 #[must_use]
-pub fn port_named(entry: &Entry) -> Option<u16> {
+pub(super) fn port_named(entry: &Entry) -> Option<u16> {
     entry.port()?.parse().ok()
 }
 
 /// The `error_type` label: empty when nothing failed, the status of an HTTP error, the provider's error type where it
 /// is a plain word, else the outcome.
 #[must_use]
-pub fn error_type(entry: &Entry) -> String {
+pub(super) fn error_type(entry: &Entry) -> String {
     match (entry.outcome, entry.status) {
-        (None | Some(Outcome::Complete), _) => String::new(),
-        (Some(Outcome::HttpError), Some(status)) => status.to_string(),
-        (Some(Outcome::ErrorEvent), _) => word(entry.error_kind.as_deref()).unwrap_or("error_event").to_owned(),
+        (None | Some(CallOutcome::Complete), _) => String::new(),
+        (Some(CallOutcome::HttpError), Some(status)) => status.to_string(),
+        (Some(CallOutcome::ErrorEvent), _) => word(entry.error_kind.as_deref()).unwrap_or("error_event").to_owned(),
         (Some(other), _) => other.name().to_owned(),
     }
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use procfs::process::{LimitValue, Process};
 
-use crate::coverage::{Edge, KernelCounters, ProbeRow, ProbeState, ProcessRow, Visibility};
-use crate::detect::{DETECTORS, Severity};
-use crate::export::catalogue::Id;
-use crate::export::store::Store;
-use crate::pipeline::Counters;
+use crate::coverage::{
+    CaptureEdge, DiscoveryCounters, HealthCheck, KernelCounters, ProbeRow, ProbeState, ProcessRow, TlsVisibility,
+};
+use crate::detect::{DETECTORS, FindingSeverity, metrics as detectors};
+use crate::export::catalogue::{calls, observer as own};
+use crate::export::store::SeriesStore;
+use crate::pipeline::PipelineCounters;
 use crate::units::LossCause;
 
 /// The commit this was built from, where the build knew it.
@@ -24,75 +26,112 @@ pub const RUSTC: &str = match option_env!("LLM_OBSERVER_RUSTC") {
 };
 
 /// Starts the series whose label values are known beforehand at 0.
-pub fn start(store: &mut Store) {
-    store.set_to(Id::BuildInfo, &[env!("CARGO_PKG_VERSION"), REVISION, RUSTC], 1.0);
+pub fn start(store: &mut SeriesStore) {
+    store.set_to(own::BUILD_INFO.with(&[env!("CARGO_PKG_VERSION"), REVISION, RUSTC]), 1.0);
     for row in DETECTORS {
-        store.series(Id::DetectorEvaluated, &[row.name]);
-        for severity in Severity::ALL {
-            store.series(Id::Findings, &[row.name, severity.name()]);
+        store.series(detectors::DETECTOR_EVALUATED.with(&[row.name]));
+        for severity in FindingSeverity::ALL {
+            store.series(detectors::FINDINGS.with(&[row.name, severity.name()]));
         }
     }
     for cause in LossCause::ALL {
-        store.series(Id::EventsLost, &[cause.name()]);
-        store.series(Id::LostBytes, &[cause.name()]);
+        store.series(own::EVENTS_LOST.with(&[cause.name()]));
+        store.series(own::LOST_BYTES.with(&[cause.name()]));
     }
 }
 
 /// The kernel side's account.
-pub fn edge(store: &mut Store, edge: &dyn Edge) {
+pub fn edge(store: &mut SeriesStore, edge: &dyn CaptureEdge) {
     counters(store, &edge.counters());
     probes(store, &edge.probes());
     processes(store, &edge.processes());
 }
 
 /// The pipeline's account.
-pub fn pipeline(store: &mut Store, counters: &Counters, streams_overflow: u64) {
+pub fn pipeline(store: &mut SeriesStore, counters: &PipelineCounters, streams_overflow: u64) {
     for (kind, count) in counters.kinds() {
-        store.set_to(Id::Events, &[kind], count as f64);
+        store.set_to(own::EVENTS.with(&[kind]), count as f64);
     }
-    store.set_to(Id::ShapesWithheld, &[], counters.shapes_withheld as f64);
-    store.set_to(Id::TableOverflow, &["sockets"], counters.sockets_evicted as f64);
-    store.set_to(Id::TableOverflow, &["connections"], counters.evicted as f64);
-    store.set_to(Id::TableOverflow, &["streams"], streams_overflow as f64);
+    store.set_to(calls::SHAPES_WITHHELD.with(&[]), counters.shapes_withheld as f64);
+    store.set_to(own::TABLE_OVERFLOW.with(&["sockets"]), counters.sockets_evicted as f64);
+    store.set_to(own::TABLE_OVERFLOW.with(&["connections"]), counters.evicted as f64);
+    store.set_to(own::TABLE_OVERFLOW.with(&["streams"]), streams_overflow as f64);
 }
 
-fn counters(store: &mut Store, counters: &KernelCounters) {
+/// What the daemon can see.
+pub fn sights(store: &mut SeriesStore, sights: &[HealthCheck]) {
+    store.clear(own::SIGHT_STATE.id());
+    for check in sights {
+        store.set_to(own::SIGHT_STATE.with(&[check.name, check.severity.name()]), 1.0);
+    }
+}
+
+fn counters(store: &mut SeriesStore, counters: &KernelCounters) {
     // The kernel side saw these losses itself and counts those of connections nobody has decided about too, so its
     // figure replaces what the pipeline inferred from the holes.
-    for (id, lost) in [(Id::EventsLost, &counters.lost_calls), (Id::LostBytes, &counters.lost_bytes)] {
+    for (metric, lost) in [(own::EVENTS_LOST, &counters.lost_calls), (own::LOST_BYTES, &counters.lost_bytes)] {
         for (cause, count) in lost {
-            store.set_to(id, &[cause.name()], *count as f64);
+            store.set_to(metric.with(&[cause.name()]), *count as f64);
         }
     }
     for (direction, calls) in ["read", "write"].into_iter().zip(counters.captured) {
-        store.set_to(Id::CapturedCalls, &[direction], calls as f64);
+        store.set_to(own::CAPTURED_CALLS.with(&[direction]), calls as f64);
     }
-    store.set_to(Id::DiscoveryLost, &[], counters.discovery_lost as f64);
-    store.set_to(Id::IgnoredCalls, &[], counters.ignored_calls as f64);
+    store.set_to(own::DOUBLED_CALLS.with(&[]), counters.doubled_calls as f64);
+    discovery(store, &counters.discovery);
+    store.set_to(own::IGNORED_CALLS.with(&[]), counters.ignored_calls as f64);
     for (program, seconds) in &counters.seconds {
-        store.set_to(Id::KernelSeconds, &[program], *seconds);
+        store.set_to(own::KERNEL_SECONDS.with(&[program]), *seconds);
     }
 }
 
-fn probes(store: &mut Store, rows: &[ProbeRow]) {
-    store.clear(Id::ProbeState);
-    store.clear(Id::ProbeHits);
+fn discovery(store: &mut SeriesStore, counters: &DiscoveryCounters) {
+    store.set_to(own::DISCOVERY_LOST.with(&[]), counters.lost_records as f64);
+    let states = [
+        ("probed", counters.probed),
+        ("waiting", counters.waiting),
+        ("postponed", counters.postponed),
+        ("stuck", counters.stuck),
+    ];
+    for (state, files) in states {
+        store.set_to(own::DISCOVERY_FILES.with(&[state]), files as f64);
+    }
+    let events = [
+        ("released", counters.released),
+        ("replaced", counters.replaced),
+        ("no_descriptors", counters.no_room),
+        ("unreadable", counters.unreadable),
+        ("stuck", counters.stuck_ever),
+        ("dropped", counters.lost_jobs),
+    ];
+    for (event, count) in events {
+        store.set_to(own::DISCOVERY_EVENTS.with(&[event]), count as f64);
+    }
+    store.clear(own::FILES_REFUSED.id());
+    for (reason, files) in &counters.refused {
+        store.set_to(own::FILES_REFUSED.with(&[reason.name()]), *files as f64);
+    }
+}
+
+fn probes(store: &mut SeriesStore, rows: &[ProbeRow]) {
+    store.clear(own::PROBE_STATE.id());
+    store.clear(own::PROBE_HITS.id());
     for row in rows {
-        store.set_to(Id::ProbeState, &[row.probe, &row.target, probe_state(row.state)], 1.0);
+        store.set_to(own::PROBE_STATE.with(&[row.probe, &row.target, probe_state(row.state)]), 1.0);
         if let Some(hits) = row.hits {
-            store.add_to(Id::ProbeHits, &[row.probe, &row.target], hits as f64);
+            store.add_to(own::PROBE_HITS.with(&[row.probe, &row.target]), hits as f64);
         }
     }
 }
 
-fn processes(store: &mut Store, rows: &[ProcessRow]) {
+fn processes(store: &mut SeriesStore, rows: &[ProcessRow]) {
     let mut counts: BTreeMap<(&str, &str), u32> = BTreeMap::new();
     for row in rows {
-        *counts.entry((visibility(row.visibility), row.reason)).or_default() += 1;
+        *counts.entry((visibility(row.visibility), row.reason())).or_default() += 1;
     }
-    store.clear(Id::CoverageProcesses);
+    store.clear(own::COVERAGE_PROCESSES.id());
     for ((visibility, reason), count) in counts {
-        store.set_to(Id::CoverageProcesses, &[visibility, reason], f64::from(count));
+        store.set_to(own::COVERAGE_PROCESSES.with(&[visibility, reason]), f64::from(count));
     }
 }
 
@@ -109,32 +148,32 @@ pub fn probe_state(state: ProbeState) -> &'static str {
 
 /// The `visibility` label and column.
 #[must_use]
-pub fn visibility(visibility: Visibility) -> &'static str {
+pub fn visibility(visibility: TlsVisibility) -> &'static str {
     match visibility {
-        Visibility::Plaintext => "plaintext",
-        Visibility::Shape => "shape",
-        Visibility::None => "none",
+        TlsVisibility::Plaintext => "plaintext",
+        TlsVisibility::Shape => "shape",
+        TlsVisibility::None => "none",
     }
 }
 
 /// The daemon's own process, from /proc. What cannot be read is left out.
-pub fn process(store: &mut Store) {
-    let Ok(own) = Process::myself() else { return };
-    if let Ok(stat) = own.stat() {
+pub fn process(store: &mut SeriesStore) {
+    let Ok(process) = Process::myself() else { return };
+    if let Ok(stat) = process.stat() {
         let ticks = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
-        store.set_to(Id::ProcessCpu, &[], ticks);
-        store.set_to(Id::ProcessMemory, &[], (stat.rss * procfs::page_size()) as f64);
-        store.set_to(Id::ProcessVirtual, &[], stat.vsize as f64);
-        store.set_to(Id::ProcessThreads, &[], stat.num_threads as f64);
+        store.set_to(own::PROCESS_CPU.with(&[]), ticks);
+        store.set_to(own::PROCESS_MEMORY.with(&[]), (stat.rss * procfs::page_size()) as f64);
+        store.set_to(own::PROCESS_VIRTUAL.with(&[]), stat.vsize as f64);
+        store.set_to(own::PROCESS_THREADS.with(&[]), stat.num_threads as f64);
         if let Ok(boot) = procfs::boot_time_secs() {
             let started = boot as f64 + stat.starttime as f64 / procfs::ticks_per_second() as f64;
-            store.set_to(Id::ProcessStart, &[], started);
+            store.set_to(own::PROCESS_START.with(&[]), started);
         }
     }
-    if let Ok(open) = own.fd_count() {
-        store.set_to(Id::ProcessOpenFds, &[], open as f64);
+    if let Ok(open) = process.fd_count() {
+        store.set_to(own::PROCESS_OPEN_FDS.with(&[]), open as f64);
     }
-    if let Ok(LimitValue::Value(most)) = own.limits().map(|limits| limits.max_open_files.soft_limit) {
-        store.set_to(Id::ProcessMaxFds, &[], most as f64);
+    if let Ok(LimitValue::Value(most)) = process.limits().map(|limits| limits.max_open_files.soft_limit) {
+        store.set_to(own::PROCESS_MAX_FDS.with(&[]), most as f64);
     }
 }

@@ -2,11 +2,11 @@
 //! What we cannot honour is refused: a security setting must never be skipped in silence.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -39,6 +39,7 @@ struct Typed {
     tls_server_config: Option<TypedTls>,
     http_server_config: TypedHttp,
     basic_auth_users: BTreeMap<String, String>,
+    auth_excluded_paths: Vec<String>,
     rate_limit: Option<TypedRateLimit>,
 }
 
@@ -78,6 +79,8 @@ pub struct WebConfig {
     pub tls: Option<Arc<ServerConfig>>,
     /// User → bcrypt hash. Empty: nobody is asked.
     pub users: BTreeMap<String, String>,
+    /// Paths for which nobody is asked either.
+    pub open_paths: Vec<String>,
     pub headers: Vec<(String, String)>,
 }
 
@@ -107,7 +110,13 @@ impl WebConfig {
         }
         let tls = typed.tls_server_config.map(|tls| tls.server(path)).transpose()?;
         let headers = typed.http_server_config.headers.into_iter().collect();
-        Ok(WebConfig { tls, users: typed.basic_auth_users, headers })
+        Ok(WebConfig { tls, users: typed.basic_auth_users, open_paths: typed.auth_excluded_paths, headers })
+    }
+
+    /// Whether this very path needs no password.
+    #[must_use]
+    pub fn open_to_all(&self, path: &str) -> bool {
+        self.open_paths.iter().any(|open| open == path)
     }
 }
 
@@ -197,7 +206,7 @@ fn beside(config: &Path, file: &str) -> PathBuf {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain: Result<Vec<_>, _> = rustls_pemfile::certs(&mut open(path)?).collect();
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes(path)?).collect();
     let chain = chain.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     if chain.is_empty() {
         return Err(format!("{} holds no certificate", path.display()));
@@ -206,14 +215,14 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    rustls_pemfile::private_key(&mut open(path)?)
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?
-        .ok_or_else(|| format!("{} holds no private key", path.display()))
+    PrivateKeyDer::from_pem_slice(&bytes(path)?).map_err(|error| match error {
+        pem::Error::NoItemsFound => format!("{} holds no private key", path.display()),
+        error => format!("{} cannot be read: {error}", path.display()),
+    })
 }
 
-fn open(path: &Path) -> Result<BufReader<File>, String> {
-    let name = path.display();
-    File::open(path).map(BufReader::new).map_err(|error| format!("{name} cannot be opened: {error}"))
+fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("{} cannot be opened: {error}", path.display()))
 }
 
 #[cfg(test)]

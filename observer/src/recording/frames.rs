@@ -1,11 +1,11 @@
 //! A masked event in the framing of its stream, so that what is replayed is what was recorded.
 
 use super::mask;
-use crate::proto::{Event, EventKind, RequestHead, body, ws};
+use crate::proto::{BodyEvent, BodyEventKind, RequestHead, body, ws};
 
 /// How the events of one call are written down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(super) enum EventFraming {
     /// Server-sent events.
     #[default]
     Events,
@@ -21,31 +21,31 @@ pub(super) enum Framing {
     Media,
 }
 
-impl Framing {
+impl EventFraming {
     /// Of an answer with this content type.
-    pub(super) fn of(content_type: &str) -> Framing {
+    pub(super) fn of(content_type: &str) -> EventFraming {
         match content_type {
-            "text/event-stream" => Framing::Events,
-            "application/vnd.amazon.eventstream" => Framing::Messages,
-            grpc if grpc.starts_with("application/grpc") => Framing::Grpc,
-            media if body::is_media(media) => Framing::Media,
-            _ => Framing::Lines,
+            "text/event-stream" => EventFraming::Events,
+            "application/vnd.amazon.eventstream" => EventFraming::Messages,
+            grpc if grpc.starts_with("application/grpc") => EventFraming::Grpc,
+            media if body::is_media(media) => EventFraming::Media,
+            _ => EventFraming::Lines,
         }
     }
 
     /// One event.
-    pub(super) fn event(self, event: &Event<'_>) -> Vec<u8> {
+    pub(super) fn event(self, event: &BodyEvent<'_>) -> Vec<u8> {
         match self {
-            Framing::Events => block(event),
-            Framing::Lines => [mask::text(event.data), b"\n".to_vec()].concat(),
-            Framing::Messages => message(event),
-            Framing::Grpc => {
-                let flag = u8::from(event.kind == EventKind::Opaque);
+            EventFraming::Events => block(event),
+            EventFraming::Lines => [mask::text(event.data), b"\n".to_vec()].concat(),
+            EventFraming::Messages => message(event),
+            EventFraming::Grpc => {
+                let flag = u8::from(event.kind == BodyEventKind::Opaque);
                 let length = u32::try_from(event.wire_bytes.saturating_sub(5)).unwrap_or(u32::MAX);
                 [&[flag][..], &length.to_be_bytes(), &zeros(length as usize)].concat()
             }
-            Framing::Socket => frame(event, false),
-            Framing::Media => Vec::new(),
+            EventFraming::Socket => frame(event, false),
+            EventFraming::Media => Vec::new(),
         }
     }
 }
@@ -56,11 +56,11 @@ pub(super) fn is_socket(head: &RequestHead) -> bool {
 }
 
 /// A message of a WebSocket, of the client (masked with zeros) or the server.
-pub(super) fn frame(event: &Event<'_>, client: bool) -> Vec<u8> {
+pub(super) fn frame(event: &BodyEvent<'_>, client: bool) -> Vec<u8> {
     let (opcode, payload) = match event.kind {
-        EventKind::Text | EventKind::Exception => (0x81, mask::text(event.data)),
-        EventKind::Binary => (0x82, zeros(event.data.len())),
-        EventKind::Opaque => (0x82, zeros(event.wire_bytes)),
+        BodyEventKind::Text | BodyEventKind::Exception => (0x81, mask::text(event.data)),
+        BodyEventKind::Binary => (0x82, zeros(event.data.len())),
+        BodyEventKind::Opaque => (0x82, zeros(event.wire_bytes)),
     };
     let masked = if client { 0x80 } else { 0 };
     let mut bytes = vec![opcode];
@@ -80,7 +80,7 @@ fn zeros(count: usize) -> Vec<u8> {
     vec![0; count.min(crate::limits::SSE_EVENT)]
 }
 
-fn block(event: &Event<'_>) -> Vec<u8> {
+fn block(event: &BodyEvent<'_>) -> Vec<u8> {
     let mut text = event.name.map(|name| format!("event: {}\n", mask::name(name))).unwrap_or_default().into_bytes();
     for line in mask::text(event.data).split(|&byte| byte == b'\n') {
         text.extend([b"data: ", line, b"\n"].concat());
@@ -89,9 +89,9 @@ fn block(event: &Event<'_>) -> Vec<u8> {
     text
 }
 
-fn message(event: &Event<'_>) -> Vec<u8> {
+fn message(event: &BodyEvent<'_>) -> Vec<u8> {
     let (kind, name) = match event.kind {
-        EventKind::Exception => ("exception", ":exception-type"),
+        BodyEventKind::Exception => ("exception", ":exception-type"),
         _ => ("event", ":event-type"),
     };
     let name = event.name.map(|value| header(name, &mask::name(value))).unwrap_or_default();

@@ -1,5 +1,6 @@
-//! Texts made unreadable, character by character: counts, sentence ends and JSON structure stay. So do not `<think>` tags inside a
-//! text: what stands between them counts as visible when such a recording is replayed.
+//! Texts made unreadable, character by character: counts, sentence ends and JSON structure stay. So
+//! do not `<think>` tags inside a text: what stands between them counts as visible when such a
+//! recording is replayed.
 
 /// Members whose values are names of the API and numbers of its making, not somebody's words.
 const PLAIN: [&str; 15] = [
@@ -22,6 +23,11 @@ const PLAIN: [&str; 15] = [
 /// Longest value kept of such a member.
 const PLAIN_MAX: usize = 64;
 
+/// A run of letters and digits of this length and more that has both is no word but an id, a token or a key.
+const SECRET_RUN: usize = 20;
+/// Members that name a model: long ids in them (of fine-tuned ones) say which it is.
+const MODELS: [&str; 2] = ["model", "modelVersion"];
+
 /// An event's data: JSON keeps its structure, member names and the values of `PLAIN`; `[DONE]` stays; of anything else,
 /// and of all other strings, only the shape of the text. What was no UTF-8 still is none.
 pub(super) fn text(data: &[u8]) -> Vec<u8> {
@@ -40,7 +46,35 @@ pub(super) fn text(data: &[u8]) -> Vec<u8> {
 
 /// An event's name.
 pub(super) fn name(name: &str) -> String {
-    if is_name(name) { name.into() } else { "x".into() }
+    if is_name(name) { secrets(name) } else { "x".into() }
+}
+
+/// A URL's path or a name, less what looks like a key: long runs of letters and digits, and UUIDs.
+pub(super) fn secrets(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for part in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_') {
+        if is_uuid(part.trim_end_matches(|c: char| !c.is_ascii_alphanumeric())) {
+            out.extend(part.chars().map(shape));
+            continue;
+        }
+        for run in part.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+            if is_secret(run.trim_end_matches(|c: char| !c.is_ascii_alphanumeric())) {
+                out.extend(run.chars().map(shape));
+            } else {
+                out.push_str(run);
+            }
+        }
+    }
+    out
+}
+
+fn is_secret(run: &str) -> bool {
+    run.len() >= SECRET_RUN && run.bytes().any(|b| b.is_ascii_digit()) && run.bytes().any(|b| b.is_ascii_alphabetic())
+}
+
+fn is_uuid(part: &str) -> bool {
+    let lengths = part.split('-').map(str::len);
+    lengths.eq([8, 4, 4, 4, 12]) && part.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
 }
 
 fn json(data: &str) -> String {
@@ -53,7 +87,8 @@ fn json(data: &str) -> String {
         let colon = tail.trim_start().starts_with(':');
         let plain = PLAIN.contains(&member) && before.trim() == ":" && is_name(string);
         if (colon && is_name(string)) || plain {
-            out.push_str(&format!("\"{string}\""));
+            let kept = if plain && MODELS.contains(&member) { string.to_owned() } else { secrets(string) };
+            out.push_str(&format!("\"{kept}\""));
         } else {
             out.push('"');
             inside(string, &mut out);
@@ -161,6 +196,33 @@ mod tests {
             assert_eq!(got, want);
             assert!(!got.contains("secret") && !got.contains("sk-1") && !got.contains("Bob"), "{got}");
         }
+    }
+
+    #[test]
+    fn what_looks_like_a_key_goes_from_paths_and_names_too() {
+        for (path, want) in [
+            ("/v1/chat/completions", "/v1/chat/completions"),
+            (
+                "/model/anthropic.claude-3-5-sonnet-20241022-v2%3A0/invoke",
+                "/model/anthropic.claude-3-5-sonnet-20241022-v2%3A0/invoke",
+            ),
+            (
+                "/v1beta/models/gemini-2.5-flash:streamGenerateContent",
+                "/v1beta/models/gemini-2.5-flash:streamGenerateContent",
+            ),
+            ("/v1/sk-abcdefghij0123456789KLM/chat", "/v1/sk-xxxxxxxxxx0000000000xxx/chat"),
+            ("/v1/0123456789abcdef0123456789abcdef", "/v1/0000000000xxxxxx0000000000xxxxxx"),
+            ("/t/6f9619ff-8b86-d011-b42d-00cf4fc964ff/x", "/t/0x0000xx-0x00-x000-x00x-00xx0xx000xx/x"),
+            ("/projects/my-project-123456/locations/x", "/projects/my-project-123456/locations/x"),
+            ("", ""),
+        ] {
+            assert_eq!(secrets(path), want);
+        }
+        assert_eq!(name("sk_abcdefghij0123456789KLM"), "xx_xxxxxxxxxx0000000000xxx".replacen("xx", "sk", 1));
+        let masked =
+            text(br#"{"type":"abcdefghij0123456789","model":"ft-abcdefghij0123456789","abcdefghij0123456789":1}"#);
+        let want = r#"{"type":"xxxxxxxxxx0000000000","model":"ft-abcdefghij0123456789","xxxxxxxxxx0000000000":1}"#;
+        assert_eq!(String::from_utf8(masked).unwrap(), want);
     }
 
     #[test]

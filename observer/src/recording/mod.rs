@@ -4,6 +4,7 @@
 //! file   = magic "LLMOREC\n" | version u16 = 1 | payload u8 (0 none, 1 sse, 2 full) | 0 u8 | wall i64 | frame*
 //! frame  = kind u8 | length u32 | body (length bytes)
 //! body 1 = tgid u32 | start_ns u64 | comm | exe | service | namespace | workload | pod | container | container_id
+//!          | known u8 | uid u32 | pod_uid | workload_kind | node                (absent in older files)
 //!      2 = conn | at u64                                                        (a TLS object was born)
 //!      3 = conn | direction u8 | flags u8 | cause u8 | at u64 | entered u64 | pos u64 | call_len u32 | offset u32
 //!          | size u32 | size bytes if flag 4                                    (plaintext moved)
@@ -27,14 +28,15 @@
 //! flags  = 1 born | 2 bytes missing, see cause (index in LossCause::ALL) | 4 payload follows
 //!          of 10: 1 born | 2 local address follows | 4 connect_at is known; of 12: 1 srtt_us, 2 retransmits are known
 //!          of 11: also 8 SYN | 16 FIN | 32 RST | 64 no room to receive | 128 its sender's timer had run out
-//! method = index in JoinMethod::ALL; confidence: 0 low, 1 high
+//! method = index in PairingMethod::ALL; confidence: 0 low, 1 high
 //! text   = length u16 | UTF-8 bytes; length 65535: not known
 //! ```
 //! All numbers are little-endian; times are nanoseconds on CLOCK_BOOTTIME; `wall` is the wall clock minus that clock.
 //! A reader skips frames of a kind it does not know and bytes behind a body it does. The file may end anywhere.
 //!
-//! What is kept of the plaintext is the operator's choice (`Payload`): `full` holds everything that was said, secrets
-//! included, and is for the owner's eyes; `none` and `sse` hold neither secrets nor anybody's words.
+//! What is kept of the plaintext is the operator's choice (`PayloadMode`): `full` holds everything
+//! that was said, secrets included, and is for the owner's eyes; `none` and `sse` hold neither
+//! secrets nor anybody's words.
 #![deny(clippy::disallowed_methods, reason = "works on any Read and Write: opening files is the caller's")]
 
 mod frames;
@@ -47,10 +49,10 @@ mod write;
 
 use std::io;
 
-pub use read::Reader;
+pub use read::RecordingReader;
 pub use redact::Recorder;
-pub use replay::{Replayed, replay};
-pub use write::Writer;
+pub use replay::{ReplaySummary, replay};
+pub use write::RecordingWriter;
 
 /// First bytes of a recording.
 const MAGIC: &[u8; 8] = b"LLMOREC\n";
@@ -98,18 +100,19 @@ const FLAG_RETRANSMITS: u8 = 2;
 
 /// How much of the plaintext a recording holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Payload {
+pub enum PayloadMode {
     /// Nothing: stamps, positions and sizes. A replay sees gaps of exact sizes instead of bytes.
     #[default]
     None,
-    /// Streams of model calls as events, every text in them masked letter by letter: a replay finds the same calls, events,
-    /// character counts, times, tokens and outcomes. Requests are reduced to method, path, host, model and `stream`.
+    /// Streams of model calls as events, every text in them masked letter by letter: a replay finds
+    /// the same calls, events, character counts, times, tokens and outcomes. Requests are reduced
+    /// to method, path, host, model and `stream`.
     Sse,
     /// Every byte: headers, keys, prompts and answers.
     Full,
 }
 
-impl Payload {
+impl PayloadMode {
     /// The name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -145,15 +148,15 @@ pub enum RecordingError {
     Io(#[from] io::Error),
 }
 
-/// For fuzzing: a recording of anything, through everything, and recorded again with its words masked. Nothing may panic,
-/// and what is written must be readable.
+/// For fuzzing: a recording of anything, through everything, and recorded again with its words
+/// masked. Nothing may panic, and what is written must be readable.
 pub fn fuzz(data: &[u8]) {
-    use crate::pipeline::{Pipeline, Settings};
-    if let Ok(mut reader) = Reader::new(data) {
-        let _ = replay(&mut reader, &mut Pipeline::new(Settings::default(), ()));
+    use crate::pipeline::{Pipeline, PipelineSettings};
+    if let Ok(mut reader) = RecordingReader::new(data) {
+        let _ = replay(&mut reader, &mut Pipeline::new(PipelineSettings::default(), ()));
     }
     let (Ok(mut reader), Ok(mut recorder)) =
-        (Reader::new(data), Recorder::new(Vec::new(), Payload::Sse, 0, Settings::default()))
+        (RecordingReader::new(data), Recorder::new(Vec::new(), PayloadMode::Sse, 0, PipelineSettings::default()))
     else {
         return;
     };
@@ -161,8 +164,8 @@ pub fn fuzz(data: &[u8]) {
         let _ = recorder.record(&record);
     }
     let written = recorder.finish().unwrap_or_default();
-    let read =
-        Reader::new(&written[..]).and_then(|mut again| replay(&mut again, &mut Pipeline::new(Settings::default(), ())));
+    let read = RecordingReader::new(&written[..])
+        .and_then(|mut again| replay(&mut again, &mut Pipeline::new(PipelineSettings::default(), ())));
     assert!(read.is_ok_and(|done| !done.cut && done.skipped == 0));
 }
 

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use super::{
     AUDITED, CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, JOINED, LAST_KIND, MAGIC, MAX_FRAME, OPEN, PROCESS,
-    Payload, READ_END, REMOTE, RecordingError, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, STARTED, UNKNOWN,
-    VERSION, sock,
+    PayloadMode, READ_END, REMOTE, RecordingError, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, STARTED,
+    UNKNOWN, VERSION, sock,
 };
-use crate::identity::{Identity, K8s};
-use crate::record::{ConnKey, Data, Record};
+use crate::identity::{K8sIdentity, ProcessIdentity};
+use crate::record::{ConnKey, Record, TlsData};
 use crate::units::{Direction, LossCause, Ns};
 
 const HEAD: usize = 20;
 
 /// Reads a recording, one record at a time, in constant memory.
-pub struct Reader<R> {
+pub struct RecordingReader<R> {
     from: R,
-    payload: Payload,
+    payload: PayloadMode,
     wall: i64,
     frame: Vec<u8>,
     offset: u64,
@@ -25,7 +25,7 @@ pub struct Reader<R> {
     skipped: u64,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> RecordingReader<R> {
     /// Reads the head of a recording. Give it a buffered source.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl<R: Read> Reader<R> {
     pub fn new(mut from: R) -> Result<Self, RecordingError> {
         let mut head = Vec::with_capacity(HEAD);
         from.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
-        let mut fields = Fields(&head);
+        let mut fields = FrameFields(&head);
         if fields.take(MAGIC.len()) != Some(MAGIC) {
             return Err(RecordingError::NotARecording);
         }
@@ -43,19 +43,19 @@ impl<R: Read> Reader<R> {
         }
         let damaged = |what| RecordingError::Damaged { what, offset: 0 };
         let payload = match fields.u8() {
-            Some(0) => Payload::None,
-            Some(1) => Payload::Sse,
-            Some(2) => Payload::Full,
+            Some(0) => PayloadMode::None,
+            Some(1) => PayloadMode::Sse,
+            Some(2) => PayloadMode::Full,
             _ => return Err(damaged("unknown payload mode")),
         };
         let _reserved = fields.u8();
         let wall = fields.u64().ok_or(damaged("no clock offset"))?.cast_signed();
-        Ok(Reader { from, payload, wall, frame: Vec::new(), offset: HEAD as u64, cut: false, skipped: 0 })
+        Ok(RecordingReader { from, payload, wall, frame: Vec::new(), offset: HEAD as u64, cut: false, skipped: 0 })
     }
 
     /// What it holds of the plaintext.
     #[must_use]
-    pub fn payload(&self) -> Payload {
+    pub fn payload(&self) -> PayloadMode {
         self.payload
     }
 
@@ -101,7 +101,7 @@ impl<R: Read> Reader<R> {
             self.cut |= !self.frame.is_empty();
             return Ok(None);
         }
-        let mut head = Fields(&self.frame);
+        let mut head = FrameFields(&self.frame);
         let (Some(kind), Some(len)) = (head.u8(), head.u32()) else { return Ok(None) };
         let len = usize::try_from(len).ok().filter(|&len| len <= MAX_FRAME);
         let len = len.ok_or(RecordingError::Damaged { what: "a frame longer than any", offset })?;
@@ -122,7 +122,7 @@ impl<R: Read> Reader<R> {
 }
 
 fn decode(kind: u8, frame: &[u8]) -> Option<Record<'_>> {
-    let mut fields = Fields(frame);
+    let mut fields = FrameFields(frame);
     Some(match kind {
         PROCESS => {
             let (tgid, start_ns) = (fields.u32()?, fields.u64()?);
@@ -140,7 +140,7 @@ fn decode(kind: u8, frame: &[u8]) -> Option<Record<'_>> {
             Record::Audited { conn, at, moved: (fields.u8()? != 0).then_some(moved) }
         }
         REMOTE => Record::Remote { conn: fields.conn()?, peer: sock::addr(&mut fields)? },
-        JOINED => Record::Joined(sock::joined(&mut fields)?),
+        JOINED => Record::Paired(sock::joined(&mut fields)?),
         SOCK_OPEN => Record::SockOpen(sock::open(&mut fields)?),
         SEGMENT => Record::Segment(sock::segment(&mut fields)?),
         SOCK_INFO => Record::SockInfo(sock::info(&mut fields)?),
@@ -157,19 +157,20 @@ fn decode(kind: u8, frame: &[u8]) -> Option<Record<'_>> {
     })
 }
 
-fn moved<'a>(fields: &mut Fields<'a>) -> Option<Data<'a>> {
+fn moved<'a>(fields: &mut FrameFields<'a>) -> Option<TlsData<'a>> {
     let conn = fields.conn()?;
     let direction = if fields.u8()? == 0 { Direction::Read } else { Direction::Write };
     let (flags, cause) = (fields.u8()?, fields.u8()?);
     let (at, entered, pos) = (fields.ns()?, fields.ns()?, fields.u64()?);
     let (call_len, offset, size) = (fields.u32()?, fields.u32()?, fields.u32()?);
     let (bytes, lost) = left_out(fields, flags, cause, size)?;
-    Some(Data { conn, direction, at, entered, pos, call_len, offset, born: flags & FLAG_BORN != 0, lost, bytes })
+    Some(TlsData { conn, direction, at, entered, pos, call_len, offset, born: flags & FLAG_BORN != 0, lost, bytes })
 }
 
-/// The payload of a frame, and why bytes are missing behind it: those left out of the recording are a gap of the same size.
+/// The payload of a frame, and why bytes are missing behind it: those left out of the recording are
+/// a gap of the same size.
 pub(super) fn left_out<'a>(
-    fields: &mut Fields<'a>,
+    fields: &mut FrameFields<'a>,
     flags: u8,
     cause: u8,
     size: u32,
@@ -181,26 +182,36 @@ pub(super) fn left_out<'a>(
     Some((bytes, left_out.or(named.flatten())))
 }
 
-fn who(pid: u32, fields: &mut Fields<'_>) -> Option<Identity> {
-    Some(Identity {
+fn who(pid: u32, fields: &mut FrameFields<'_>) -> Option<ProcessIdentity> {
+    let mut identity = ProcessIdentity {
         pid,
+        uid: None,
         comm: fields.text()?.unwrap_or_default(),
         exe: fields.text()?,
         service: fields.text()?.unwrap_or_default(),
-        k8s: K8s {
+        k8s: K8sIdentity {
             namespace: fields.text()?,
             workload: fields.text()?,
             pod: fields.text()?,
             container: fields.text()?,
+            ..K8sIdentity::default()
         },
         container_id: fields.text()?,
-    })
+    };
+    // A file of an earlier version ends here.
+    if let (Some(known), Some(uid)) = (fields.u8(), fields.u32()) {
+        identity.uid = (known != 0).then_some(uid);
+        identity.k8s.pod_uid = fields.text().flatten();
+        identity.k8s.workload_kind = fields.text().flatten();
+        identity.k8s.node = fields.text().flatten();
+    }
+    Some(identity)
 }
 
 /// What is left of a frame.
-pub(super) struct Fields<'a>(&'a [u8]);
+pub(super) struct FrameFields<'a>(&'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> FrameFields<'a> {
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;

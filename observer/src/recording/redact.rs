@@ -1,41 +1,42 @@
-//! The recorder, and what makes `Payload::Sse` safe: nothing is masked *out of* the raw bytes. The records go through a
-//! pipeline of their own, and what it understood of each model call is written down afresh as a connection of its own,
-//! with every text masked. What it did not understand is not there.
+//! The recorder, and what makes `PayloadMode::Sse` safe: nothing is masked *out of* the raw bytes.
+//! The records go through a pipeline of their own, and what it understood of each model call is
+//! written down afresh as a connection of its own, with every text masked. What it did not
+//! understand is not there.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use super::frames::{self, Framing};
-use super::{Payload, Writer};
+use super::frames::{self, EventFraming};
+use super::{PayloadMode, RecordingWriter, mask};
 use crate::dialect::{self, RequestFacts};
-use crate::ledger::{Audience, Entry, Happening};
-use crate::pipeline::{Pipeline, Settings, Verdict};
-use crate::proto::{End, Message, RequestHead, ResponseHead};
-use crate::record::{ConnKey, Data, Record};
+use crate::ledger::{Entry, MessageTap};
+use crate::pipeline::{Pipeline, PipelineSettings, Verdict};
+use crate::proto::{ExchangeEnd, Message, RequestHead, ResponseHead};
+use crate::record::{ConnKey, Record, TlsData};
 use crate::units::{Direction, LossCause, Moment, Ns};
 
 /// Longest payload of one record, well under `MAX_FRAME`.
 const PIECE: usize = 64 * 1024;
 
-/// Writes the records it is given, as its `Payload` allows.
+/// Writes the records it is given, as its `PayloadMode` allows.
 pub struct Recorder<W: Write>(Mode<W>);
 
 enum Mode<W: Write> {
-    Raw(Writer<W>),
-    Redacted(Box<Pipeline<Scribe<W>>>),
+    Raw(RecordingWriter<W>),
+    Redacted(Box<Pipeline<(), MessageScribe<W>>>),
 }
 
 impl<W: Write> Recorder<W> {
-    /// Begins a recording. `wall`: wall clock minus CLOCK_BOOTTIME, nanoseconds. `settings`: what counts as a model call,
-    /// for `Payload::Sse`.
+    /// Begins a recording. `wall`: wall clock minus CLOCK_BOOTTIME, nanoseconds. `settings`: what
+    /// counts as a model call, for `PayloadMode::Sse`.
     ///
     /// # Errors
     /// Those of the sink.
-    pub fn new(to: W, payload: Payload, wall: i64, settings: Settings) -> io::Result<Self> {
-        let writer = Writer::new(to, payload, wall)?;
+    pub fn new(to: W, payload: PayloadMode, wall: i64, settings: PipelineSettings) -> io::Result<Self> {
+        let writer = RecordingWriter::new(to, payload, wall)?;
         Ok(Recorder(match payload {
-            Payload::None | Payload::Full => Mode::Raw(writer),
-            Payload::Sse => Mode::Redacted(Box::new(Pipeline::new(settings, Scribe::new(writer)))),
+            PayloadMode::None | PayloadMode::Full => Mode::Raw(writer),
+            PayloadMode::Sse => Mode::Redacted(Box::new(Pipeline::with_tap(settings, (), MessageScribe::new(writer)))),
         }))
     }
 
@@ -48,13 +49,13 @@ impl<W: Write> Recorder<W> {
             Mode::Raw(writer) => writer.record(record),
             Mode::Redacted(pipeline) => {
                 if let Record::Process { .. } = record {
-                    pipeline.audience_mut().write(record);
+                    pipeline.tap_mut().write(record);
                 }
                 pipeline.record(record);
                 if let Record::Exit { .. } | Record::Started { .. } = record {
-                    pipeline.audience_mut().write(record);
+                    pipeline.tap_mut().write(record);
                 }
-                pipeline.audience_mut().check()
+                pipeline.tap_mut().check()
             }
         }
     }
@@ -68,12 +69,23 @@ impl<W: Write> Recorder<W> {
             Mode::Raw(_) => Ok(()),
             Mode::Redacted(pipeline) => {
                 pipeline.tick(now);
-                pipeline.audience_mut().check()
+                pipeline.tap_mut().check()
             }
         }
     }
 
-    /// Verdicts for the kernel: what will not be recorded need not come up. None unless `Payload::Sse`.
+    /// Hands on what is buffered, so that a recording that is cut off holds all but its last moments.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            Mode::Raw(writer) => writer.flush(),
+            Mode::Redacted(pipeline) => pipeline.tap_mut().writer.flush(),
+        }
+    }
+
+    /// Verdicts for the kernel: what will not be recorded need not come up. None unless `PayloadMode::Sse`.
     pub fn verdicts(&mut self) -> Vec<(ConnKey, Verdict)> {
         match &mut self.0 {
             Mode::Raw(_) => Vec::new(),
@@ -89,7 +101,7 @@ impl<W: Write> Recorder<W> {
         match self.0 {
             Mode::Raw(writer) => writer.finish(),
             Mode::Redacted(pipeline) => {
-                let mut scribe = pipeline.into_audience();
+                let ((), mut scribe) = pipeline.into_parts();
                 scribe.check()?;
                 scribe.writer.finish()
             }
@@ -97,19 +109,17 @@ impl<W: Write> Recorder<W> {
     }
 }
 
-/// Writes down what it overhears.
-struct Scribe<W> {
-    writer: Writer<W>,
-    calls: HashMap<(ConnKey, u64), Tape>,
+/// Writes down the messages it is shown.
+struct MessageScribe<W> {
+    writer: RecordingWriter<W>,
+    calls: HashMap<(ConnKey, u64), CallRewriter>,
     failed: Option<io::Error>,
 }
 
-impl<W: Write> Audience for Scribe<W> {
-    fn hear(&mut self, _: Happening<'_>) {}
-
-    fn overhear(&mut self, entry: &Entry, at: Moment, message: &Message<'_>) {
+impl<W: Write> MessageTap for MessageScribe<W> {
+    fn on_message(&mut self, entry: &Entry, at: Moment, message: &Message<'_>) {
         let name = (entry.conn, entry.exchange);
-        let tape = self.calls.entry(name).or_insert_with(|| Tape::new(entry));
+        let tape = self.calls.entry(name).or_insert_with(|| CallRewriter::new(entry));
         let mut out = Vec::new();
         tape.message(entry, at, message, &mut out);
         if matches!(message, Message::End(_)) {
@@ -119,9 +129,9 @@ impl<W: Write> Audience for Scribe<W> {
     }
 }
 
-impl<W: Write> Scribe<W> {
-    fn new(writer: Writer<W>) -> Self {
-        Scribe { writer, calls: HashMap::new(), failed: None }
+impl<W: Write> MessageScribe<W> {
+    fn new(writer: RecordingWriter<W>) -> Self {
+        MessageScribe { writer, calls: HashMap::new(), failed: None }
     }
 
     fn write(&mut self, record: &Record<'_>) {
@@ -136,83 +146,83 @@ impl<W: Write> Scribe<W> {
 }
 
 /// One call as a connection of its own.
-struct Tape {
+struct CallRewriter {
     conn: ConnKey,
-    read: Way,
-    write: Way,
+    read: RewrittenDirection,
+    write: RewrittenDirection,
     bodiless: bool,
     remote: bool,
-    framing: Framing,
+    framing: EventFraming,
 }
 
 /// One direction of it. Bytes understood from one call of the application become one call again.
 #[derive(Default)]
-struct Way {
+struct RewrittenDirection {
     pos: u64,
     call: u64,
     start: u64,
 }
 
 /// A record to be written.
-enum Line {
+enum RecordingLine {
     Plain(Record<'static>),
-    Data(Data<'static>, Vec<u8>),
+    Data(TlsData<'static>, Vec<u8>),
 }
 
-impl Line {
+impl RecordingLine {
     fn record(&self) -> Record<'_> {
         match self {
-            Line::Plain(record) => record.clone(),
-            Line::Data(data, bytes) => Record::Data(Data { bytes, ..*data }),
+            RecordingLine::Plain(record) => record.clone(),
+            RecordingLine::Data(data, bytes) => Record::Data(TlsData { bytes, ..*data }),
         }
     }
 }
 
-impl Tape {
+impl CallRewriter {
     fn new(entry: &Entry) -> Self {
         let ConnKey { handle, start_ns, tgid, generation } = entry.conn;
         // Another address for each call, so that calls of one connection do not displace each other.
         let mixed = handle ^ entry.exchange.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let conn = ConnKey { handle: mixed, start_ns, tgid, generation };
-        Tape {
+        CallRewriter {
             conn,
-            read: Way::default(),
-            write: Way::default(),
+            read: RewrittenDirection::default(),
+            write: RewrittenDirection::default(),
             bodiless: true,
             remote: false,
-            framing: Framing::default(),
+            framing: EventFraming::default(),
         }
     }
 
-    fn message(&mut self, entry: &Entry, at: Moment, message: &Message<'_>, out: &mut Vec<Line>) {
+    fn message(&mut self, entry: &Entry, at: Moment, message: &Message<'_>, out: &mut Vec<RecordingLine>) {
         match message {
             Message::Request(head) => {
-                out.push(Line::Plain(Record::Open { conn: self.conn, at: at.read }));
+                out.push(RecordingLine::Plain(Record::Open { conn: self.conn, at: at.at }));
                 self.say(Direction::Write, request(entry.api, head), at, out);
                 if frames::is_socket(head) {
-                    self.framing = Framing::Socket;
+                    self.framing = EventFraming::Socket;
                     self.say(Direction::Read, SWITCH, at, out);
                 }
             }
-            Message::RequestEnd { .. } | Message::Response(_) if self.framing == Framing::Socket => {}
+            Message::RequestEnd { .. } | Message::Response(_) if self.framing == EventFraming::Socket => {}
             Message::RequestEnd { .. } => {
                 let body = facts(entry);
                 self.say(Direction::Write, [&chunk(body.as_bytes())[..], b"0\r\n\r\n"].concat(), at, out);
             }
             Message::Response(head) => {
                 self.bodiless = matches!(head.status, 204 | 304);
-                self.framing = head.content_type.as_deref().map(Framing::of).unwrap_or_default();
+                self.framing = head.content_type.as_deref().map(EventFraming::of).unwrap_or_default();
                 self.say(Direction::Read, response(head), at, out);
             }
             Message::Sent { message, began: _ } => self.say(Direction::Write, frames::frame(message, true), at, out),
-            Message::Event(event) if self.framing == Framing::Socket => {
+            Message::Event(event) if self.framing == EventFraming::Socket => {
                 self.say(Direction::Read, self.framing.event(event), at, out);
             }
             Message::Event(event) => self.say(Direction::Read, chunk(&self.framing.event(event)), at, out),
-            Message::Body(bytes) if self.framing == Framing::Media => {
+            Message::Body(bytes) if self.framing == EventFraming::Media => {
                 self.say(Direction::Read, chunk(&vec![0; bytes.len()]), at, out);
             }
-            Message::Comment if self.framing == Framing::Socket => self.say(Direction::Read, [0x89, 0], at, out),
+            Message::Comment if self.framing == EventFraming::Socket => self.say(Direction::Read, [0x89, 0], at, out),
             Message::Comment => self.say(Direction::Read, chunk(b":\n\n"), at, out),
             Message::Gap { bytes, cause } => self.gap(*bytes, *cause, at, out),
             Message::End(how) => {
@@ -225,13 +235,13 @@ impl Tape {
     }
 
     /// The peer's address, as soon as it is known.
-    fn remote(&mut self, entry: &Entry, out: &mut Vec<Line>) {
+    fn remote(&mut self, entry: &Entry, out: &mut Vec<RecordingLine>) {
         if let Some(peer) = entry.remote.filter(|_| !std::mem::replace(&mut self.remote, entry.remote.is_some())) {
-            out.push(Line::Plain(Record::Remote { conn: self.conn, peer }));
+            out.push(RecordingLine::Plain(Record::Remote { conn: self.conn, peer }));
         }
     }
 
-    fn say(&mut self, direction: Direction, text: impl Into<Vec<u8>>, at: Moment, out: &mut Vec<Line>) {
+    fn say(&mut self, direction: Direction, text: impl Into<Vec<u8>>, at: Moment, out: &mut Vec<RecordingLine>) {
         for piece in text.into().chunks(PIECE) {
             self.piece(direction, piece.to_vec(), at, None, out);
         }
@@ -244,7 +254,7 @@ impl Tape {
         text: Vec<u8>,
         at: Moment,
         lost: Option<(u32, LossCause)>,
-        out: &mut Vec<Line>,
+        out: &mut Vec<RecordingLine>,
     ) {
         let way = match direction {
             Direction::Read => &mut self.read,
@@ -256,11 +266,11 @@ impl Tape {
         let offset = way.pos - way.start;
         let len = text.len() as u64 + lost.map_or(0, |(bytes, _)| u64::from(bytes));
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        let data = Data {
+        let data = TlsData {
             conn: self.conn,
             direction,
-            at: at.read,
-            entered: at.read,
+            at: at.at,
+            entered: at.at,
             pos: way.pos,
             call_len: small(offset + len),
             offset: small(offset),
@@ -269,32 +279,32 @@ impl Tape {
             bytes: &[],
         };
         way.pos += len;
-        out.push(Line::Data(data, text));
+        out.push(RecordingLine::Data(data, text));
     }
 
     /// A hole inside an HTTP chunk, so that the framing survives; an empty line after it, so that the next event does.
-    fn gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment, out: &mut Vec<Line>) {
+    fn gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment, out: &mut Vec<RecordingLine>) {
         let bytes = u32::try_from(bytes.unwrap_or(1)).unwrap_or(u32::MAX).clamp(1, 1 << 30);
         self.piece(Direction::Read, format!("{bytes:x}\r\n").into_bytes(), at, Some((bytes, cause)), out);
         self.say(Direction::Read, [b"\r\n", &chunk(b"\n\n")[..]].concat(), at, out);
     }
 
-    fn end(&mut self, how: End, at: Moment, out: &mut Vec<Line>) {
+    fn end(&mut self, how: ExchangeEnd, at: Moment, out: &mut Vec<RecordingLine>) {
         let conn = self.conn;
         let mut lost = 0;
         match how {
-            End::Complete if !self.bodiless && self.framing != Framing::Socket => {
+            ExchangeEnd::Complete if !self.bodiless && self.framing != EventFraming::Socket => {
                 self.say(Direction::Read, "0\r\n\r\n", at, out);
             }
-            End::PeerClosed => out.push(Line::Plain(Record::ReadEnd { conn, at: at.read, clean: true })),
-            End::Reset => out.push(Line::Plain(Record::ReadEnd { conn, at: at.read, clean: false })),
-            End::ProcessExit => return,
+            ExchangeEnd::PeerClosed => out.push(RecordingLine::Plain(Record::ReadEnd { conn, at: at.at, clean: true })),
+            ExchangeEnd::Reset => out.push(RecordingLine::Plain(Record::ReadEnd { conn, at: at.at, clean: false })),
+            ExchangeEnd::ProcessExit => return,
             // A lost tail says the same again.
-            End::Lost => lost = 1,
-            End::Complete | End::LocalClosed => {}
+            ExchangeEnd::Lost => lost = 1,
+            ExchangeEnd::Complete | ExchangeEnd::LocalClosed => {}
         }
         let (read_pos, write_pos) = (self.read.pos + lost, self.write.pos);
-        out.push(Line::Plain(Record::Close { conn, at: at.read, read_pos, write_pos }));
+        out.push(RecordingLine::Plain(Record::Close { conn, at: at.at, read_pos, write_pos }));
     }
 }
 
@@ -307,7 +317,7 @@ const KEPT: [&str; 2] = ["x-stainless-retry-count", "amz-sdk-request"];
 fn request(api: &str, head: &RequestHead) -> String {
     // A socket on a stream of HTTP/2 comes back as an upgrade.
     let method = if frames::is_socket(head) { "GET".to_owned() } else { word(&head.method) };
-    let mut text = format!("{method} {} HTTP/1.1\r\n", word(&head.path));
+    let mut text = format!("{method} {} HTTP/1.1\r\n", word(&mask::secrets(&head.path)));
     if let Some(host) = &head.host {
         text += &format!("host: {}\r\n", word(host));
     }

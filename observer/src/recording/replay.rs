@@ -2,8 +2,8 @@
 
 use std::io::Read;
 
-use super::{Reader, RecordingError};
-use crate::ledger::Audience;
+use super::{RecordingError, RecordingReader};
+use crate::ledger::{EventSink, MessageTap};
 use crate::limits;
 use crate::pipeline::Pipeline;
 use crate::units::Ns;
@@ -13,7 +13,7 @@ const TICK_NS: u64 = 100_000_000;
 
 /// What a replay went through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Replayed {
+pub struct ReplaySummary {
     /// Records.
     pub records: u64,
     /// Frames of unknown kinds.
@@ -29,11 +29,11 @@ pub struct Replayed {
 ///
 /// # Errors
 /// The recording is damaged or cannot be read; what came before was fed.
-pub fn replay<R: Read, A: Audience>(
-    reader: &mut Reader<R>,
-    pipeline: &mut Pipeline<A>,
-) -> Result<Replayed, RecordingError> {
-    let mut done = Replayed { wall: reader.wall(), ..Replayed::default() };
+pub fn replay<R: Read, S: EventSink, T: MessageTap>(
+    reader: &mut RecordingReader<R>,
+    pipeline: &mut Pipeline<S, T>,
+) -> Result<ReplaySummary, RecordingError> {
+    let mut done = ReplaySummary { wall: reader.wall(), ..ReplaySummary::default() };
     let mut ticked = Ns(0);
     while let Some(record) = reader.next_record()? {
         pipeline.record(&record);

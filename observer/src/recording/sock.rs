@@ -2,13 +2,15 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::read::{Fields, left_out};
+use super::read::{FrameFields, left_out};
 use super::write::cause_index;
 use super::{
     FLAG_BORN, FLAG_CONNECTED, FLAG_FIN, FLAG_LOCAL, FLAG_LOST, FLAG_PAYLOAD, FLAG_RETRANSMITS, FLAG_RST, FLAG_SRTT,
     FLAG_SYN, FLAG_TIMED_OUT, FLAG_ZERO_WINDOW,
 };
-use crate::record::{Attach, Confidence, JoinMethod, Joined, Segment, Sock, SockInfo, SockOpen};
+use crate::record::{
+    PairingConfidence, PairingMethod, SockInfo, SockOpen, SocketCookie, SocketOrigin, TcpSegment, TlsSocketPairing,
+};
 use crate::units::{Direction, Ns};
 
 pub(super) fn put_addr(addr: &SocketAddr, body: &mut Vec<u8>) {
@@ -20,28 +22,28 @@ pub(super) fn put_addr(addr: &SocketAddr, body: &mut Vec<u8>) {
     body.extend_from_slice(&addr.port().to_le_bytes());
 }
 
-pub(super) fn addr(fields: &mut Fields<'_>) -> Option<SocketAddr> {
+pub(super) fn addr(fields: &mut FrameFields<'_>) -> Option<SocketAddr> {
     let ip = Ipv6Addr::from(fields.array::<16>()?);
     Some(SocketAddr::new(ip.to_canonical(), fields.u16()?))
 }
 
-pub(super) fn put_joined(joined: &Joined, body: &mut Vec<u8>) {
+pub(super) fn put_joined(joined: &TlsSocketPairing, body: &mut Vec<u8>) {
     super::write::key(&joined.conn, body);
     body.extend_from_slice(&joined.sock.0.to_le_bytes());
     put_addr(&joined.peer, body);
-    let method = JoinMethod::ALL.iter().position(|&method| method == joined.method).unwrap_or(0);
+    let method = PairingMethod::ALL.iter().position(|&method| method == joined.method).unwrap_or(0);
     body.push(u8::try_from(method).unwrap_or(0));
-    body.push(u8::from(joined.confidence == Confidence::High));
+    body.push(u8::from(joined.confidence == PairingConfidence::High));
 }
 
 /// A method of a later version is one that we know nothing of: the frame is damaged.
-pub(super) fn joined(fields: &mut Fields<'_>) -> Option<Joined> {
-    Some(Joined {
+pub(super) fn joined(fields: &mut FrameFields<'_>) -> Option<TlsSocketPairing> {
+    Some(TlsSocketPairing {
         conn: fields.conn()?,
-        sock: Sock(fields.u64()?),
+        sock: SocketCookie(fields.u64()?),
         peer: addr(fields)?,
-        method: JoinMethod::ALL.get(usize::from(fields.u8()?)).copied()?,
-        confidence: if fields.u8()? == 0 { Confidence::Low } else { Confidence::High },
+        method: PairingMethod::ALL.get(usize::from(fields.u8()?)).copied()?,
+        confidence: if fields.u8()? == 0 { PairingConfidence::Low } else { PairingConfidence::High },
     })
 }
 
@@ -50,7 +52,7 @@ pub(super) fn put_open(open: &SockOpen, body: &mut Vec<u8>) {
     body.extend_from_slice(&open.tgid.to_le_bytes());
     body.extend_from_slice(&open.start_ns.to_le_bytes());
     body.push(
-        flag(open.attach == Attach::Born, FLAG_BORN)
+        flag(open.attach == SocketOrigin::Born, FLAG_BORN)
             | flag(open.local.is_some(), FLAG_LOCAL)
             | flag(open.connect_at.is_some(), FLAG_CONNECTED),
     );
@@ -62,8 +64,8 @@ pub(super) fn put_open(open: &SockOpen, body: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn open(fields: &mut Fields<'_>) -> Option<SockOpen> {
-    let (sock, tgid, start_ns) = (Sock(fields.u64()?), fields.u32()?, fields.u64()?);
+pub(super) fn open(fields: &mut FrameFields<'_>) -> Option<SockOpen> {
+    let (sock, tgid, start_ns) = (SocketCookie(fields.u64()?), fields.u32()?, fields.u64()?);
     let flags = fields.u8()?;
     let (at, connect_at, peer) = (fields.ns()?, fields.ns()?, addr(fields)?);
     Some(SockOpen {
@@ -74,11 +76,11 @@ pub(super) fn open(fields: &mut Fields<'_>) -> Option<SockOpen> {
         peer,
         at,
         connect_at: (flags & FLAG_CONNECTED != 0).then_some(connect_at),
-        attach: if flags & FLAG_BORN != 0 { Attach::Born } else { Attach::Mid },
+        attach: if flags & FLAG_BORN != 0 { SocketOrigin::Born } else { SocketOrigin::Mid },
     })
 }
 
-pub(super) fn put_segment(segment: &Segment<'_>, with_payload: bool, body: &mut Vec<u8>) {
+pub(super) fn put_segment(segment: &TcpSegment<'_>, with_payload: bool, body: &mut Vec<u8>) {
     body.extend_from_slice(&segment.sock.0.to_le_bytes());
     body.push(flag(segment.direction == Direction::Write, 1));
     body.push(
@@ -105,8 +107,8 @@ pub(super) fn put_segment(segment: &Segment<'_>, with_payload: bool, body: &mut 
 }
 
 /// Bytes left out of the recording are missing for that reason.
-pub(super) fn segment<'a>(fields: &mut Fields<'a>) -> Option<Segment<'a>> {
-    let sock = Sock(fields.u64()?);
+pub(super) fn segment<'a>(fields: &mut FrameFields<'a>) -> Option<TcpSegment<'a>> {
+    let sock = SocketCookie(fields.u64()?);
     let direction = if fields.u8()? == 0 { Direction::Read } else { Direction::Write };
     let (flags, cause, at) = (fields.u8()?, fields.u8()?, fields.ns()?);
     let (seq, len, size) = (fields.u32()?, fields.u32()?, fields.u32()?);
@@ -114,7 +116,7 @@ pub(super) fn segment<'a>(fields: &mut Fields<'a>) -> Option<Segment<'a>> {
     // The first recordings do not say.
     let told = fields.u8().is_some_and(|told| told != 0);
     let (ack, missed) = (fields.u32().filter(|_| told), fields.u32().unwrap_or(0));
-    Some(Segment {
+    Some(TcpSegment {
         sock,
         direction,
         at,
@@ -140,7 +142,7 @@ pub(super) fn put_info(info: &SockInfo, body: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn info(fields: &mut Fields<'_>) -> Option<SockInfo> {
+pub(super) fn info(fields: &mut FrameFields<'_>) -> Option<SockInfo> {
     let (sock, at) = close(fields)?;
     let flags = fields.u8()?;
     let (srtt_us, retransmits) = (fields.u32()?, fields.u32()?);
@@ -152,13 +154,13 @@ pub(super) fn info(fields: &mut Fields<'_>) -> Option<SockInfo> {
     })
 }
 
-pub(super) fn put_close(sock: Sock, at: Ns, body: &mut Vec<u8>) {
+pub(super) fn put_close(sock: SocketCookie, at: Ns, body: &mut Vec<u8>) {
     body.extend_from_slice(&sock.0.to_le_bytes());
     body.extend_from_slice(&at.0.to_le_bytes());
 }
 
-pub(super) fn close(fields: &mut Fields<'_>) -> Option<(Sock, Ns)> {
-    Some((Sock(fields.u64()?), fields.ns()?))
+pub(super) fn close(fields: &mut FrameFields<'_>) -> Option<(SocketCookie, Ns)> {
+    Some((SocketCookie(fields.u64()?), fields.ns()?))
 }
 
 fn flag(on: bool, flag: u8) -> u8 {

@@ -3,36 +3,36 @@
 use std::io::{self, Write};
 
 use super::{
-    AUDITED, CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, JOINED, MAGIC, OPEN, PROCESS, Payload, READ_END,
-    REMOTE, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, STARTED, UNKNOWN, VERSION, sock,
+    AUDITED, CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, JOINED, MAGIC, OPEN, PROCESS, PayloadMode,
+    READ_END, REMOTE, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, STARTED, UNKNOWN, VERSION, sock,
 };
-use crate::identity::Identity;
-use crate::record::{ConnKey, Data, Record};
+use crate::identity::ProcessIdentity;
+use crate::record::{ConnKey, Record, TlsData};
 use crate::units::{Direction, LossCause};
 
 /// Writes a recording. Give it a buffered sink; `finish` flushes.
-pub struct Writer<W> {
+pub struct RecordingWriter<W> {
     to: W,
     with_payload: bool,
     body: Vec<u8>,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> RecordingWriter<W> {
     /// Begins a recording. `wall`: wall clock minus CLOCK_BOOTTIME, nanoseconds.
     ///
     /// # Errors
     /// Those of the sink.
-    pub fn new(mut to: W, payload: Payload, wall: i64) -> io::Result<Self> {
+    pub fn new(mut to: W, payload: PayloadMode, wall: i64) -> io::Result<Self> {
         let code = match payload {
-            Payload::None => 0,
-            Payload::Sse => 1,
-            Payload::Full => 2,
+            PayloadMode::None => 0,
+            PayloadMode::Sse => 1,
+            PayloadMode::Full => 2,
         };
         to.write_all(MAGIC)?;
         to.write_all(&VERSION.to_le_bytes())?;
         to.write_all(&[code, 0])?;
         to.write_all(&wall.to_le_bytes())?;
-        Ok(Writer { to, with_payload: payload != Payload::None, body: Vec::new() })
+        Ok(RecordingWriter { to, with_payload: payload != PayloadMode::None, body: Vec::new() })
     }
 
     /// Writes one record.
@@ -48,6 +48,14 @@ impl<W: Write> Writer<W> {
         self.to.write_all(&body)?;
         self.body = body;
         Ok(())
+    }
+
+    /// Hands on what the sink has buffered.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 
     /// Flushes, and gives the sink back.
@@ -94,8 +102,8 @@ fn encode(record: &Record<'_>, with_payload: bool, body: &mut Vec<u8>) -> u8 {
             body.extend_from_slice(&at.0.to_le_bytes());
             EXIT
         }
-        Record::Joined(joined) => {
-            sock::put_joined(joined, body);
+        Record::Paired(paired) => {
+            sock::put_joined(paired, body);
             JOINED
         }
         Record::SockOpen(open) => {
@@ -134,7 +142,7 @@ fn plain(conn: &ConnKey, numbers: &[u64], body: &mut Vec<u8>, kind: u8) -> u8 {
     kind
 }
 
-fn moved(data: &Data<'_>, with_payload: bool, body: &mut Vec<u8>) -> u8 {
+fn moved(data: &TlsData<'_>, with_payload: bool, body: &mut Vec<u8>) -> u8 {
     key(&data.conn, body);
     let flag = |on: bool, flag: u8| if on { flag } else { 0 };
     body.push(flag(data.direction == Direction::Write, 1));
@@ -159,12 +167,18 @@ pub(super) fn key(conn: &ConnKey, body: &mut Vec<u8>) {
     body.extend_from_slice(&conn.generation.to_le_bytes());
 }
 
-fn who(identity: &Identity, body: &mut Vec<u8>) {
-    let Identity { pid: _, comm, exe, service, k8s, container_id } = identity;
+fn who(identity: &ProcessIdentity, body: &mut Vec<u8>) {
+    let ProcessIdentity { pid: _, uid, comm, exe, service, k8s, container_id } = identity;
     text(Some(comm), body);
     text(exe.as_ref(), body);
     text(Some(service), body);
     for part in [&k8s.namespace, &k8s.workload, &k8s.pod, &k8s.container, container_id] {
+        text(part.as_ref(), body);
+    }
+    // Since uid and pod_uid are known, too; an older file ends before.
+    body.push(u8::from(uid.is_some()));
+    body.extend_from_slice(&uid.unwrap_or(0).to_le_bytes());
+    for part in [&k8s.pod_uid, &k8s.workload_kind, &k8s.node] {
         text(part.as_ref(), body);
     }
 }

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| observer::dialect::bedrock_invoke::fuzz(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dialects::bedrock_invoke::fuzz(data));

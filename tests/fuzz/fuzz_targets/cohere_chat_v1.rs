@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| observer::dialect::cohere_chat_v1::fuzz(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dialects::cohere_chat_v1::fuzz(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| observer::proto::eventstream::fuzz(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| capture::proto::eventstream::fuzz(data));

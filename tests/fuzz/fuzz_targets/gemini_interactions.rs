@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| observer::dialect::gemini_interactions::fuzz(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dialects::gemini_interactions::fuzz(data));

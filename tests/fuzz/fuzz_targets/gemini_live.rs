@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| observer::dialect::gemini_live::fuzz(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dialects::gemini_live::fuzz(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| observer::proto::grpc::fuzz(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| capture::proto::grpc::fuzz(data));

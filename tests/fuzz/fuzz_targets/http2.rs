@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| observer::proto::h2::fuzz(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| capture::proto::h2::fuzz(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| observer::dialect::llama_cpp_completion::fuzz(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dialects::llama_cpp_completion::fuzz(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| observer::spans::fuzz(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dialects::spans::fuzz(data));

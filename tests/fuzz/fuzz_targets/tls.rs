@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| observer::conn::tls::fuzz(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| capture::conn::tls::fuzz(data));

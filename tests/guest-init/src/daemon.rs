@@ -10,17 +10,17 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// Where it listens for `inspect`.
-pub const SOCKET: &str = "/run/inspect.sock";
+pub(crate) const SOCKET: &str = "/run/inspect.sock";
 const PROGRAM: &str = "/bin/llm-observer";
 const LOG: &str = "/tmp/daemon.log";
 
 /// A running daemon.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Mutex<Child>,
 }
 
 impl Daemon {
-    pub fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let log = File::options().create(true).append(true).open(LOG).context("cannot write the daemon's log")?;
         let mut run = Command::new(PROGRAM);
         run.args(["run", "--inspect.socket", SOCKET]).stderr(log);
@@ -28,12 +28,12 @@ impl Daemon {
     }
 
     /// What it logged, both runs together.
-    pub fn log() -> String {
+    pub(crate) fn log() -> String {
         fs::read(LOG).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// `inspect WHAT -o json`.
-    pub fn inspect(&self, what: &str) -> Result<Value> {
+    pub(crate) fn inspect(&self, what: &str) -> Result<Value> {
         let mut inspect = Command::new(PROGRAM);
         let out = inspect.args(["inspect", what, "-o", "json", "--inspect.socket", SOCKET]).output()?;
         ensure!(out.status.success(), "inspect {what}: {}", String::from_utf8_lossy(&out.stderr).trim());
@@ -41,12 +41,12 @@ impl Daemon {
     }
 
     /// Waits until it answers; an error when it ends or takes too long.
-    pub fn wait_until_it_answers(&self, patience: Duration) -> Result<()> {
+    pub(crate) fn wait_until_it_answers(&self, patience: Duration) -> Result<()> {
         self.wait_for("the daemon's answer", patience, |daemon| daemon.inspect("probes").map(|_| true))
     }
 
     /// Waits until a probe on a file with `name` in its path is attached and well.
-    pub fn wait_for_probe(&self, name: &str, patience: Duration) -> Result<()> {
+    pub(crate) fn wait_for_probe(&self, name: &str, patience: Duration) -> Result<()> {
         self.wait_for("a probe on the library", patience, |daemon| {
             let probes = daemon.inspect("probes")?;
             let rows = probes.as_array().into_iter().flatten().map(Value::to_string);
@@ -55,7 +55,7 @@ impl Daemon {
     }
 
     /// No probe of the table is missing on this kernel: every row is `ok`, or does not apply.
-    pub fn every_probe_is_well(&self) -> Result<()> {
+    pub(crate) fn every_probe_is_well(&self) -> Result<()> {
         let probes = self.inspect("probes")?;
         let state = |row: &&Value| row.get("state").and_then(Value::as_str).unwrap_or("none").to_owned();
         // The list of sockets is a module of Debian's kernels, which the guest does not have: said so, that is well.
@@ -68,7 +68,7 @@ impl Daemon {
     }
 
     /// `/metrics` at the default address tells of a stream that ended well.
-    pub fn counts_a_complete_stream(&self) -> Result<()> {
+    pub(crate) fn counts_a_complete_stream(&self) -> Result<()> {
         let mut wget = Command::new("/bin/busybox");
         let out = wget.args(["wget", "-q", "-O", "-", "http://127.0.0.1:9464/metrics"]).output()?;
         ensure!(out.status.success(), "wget: {}", String::from_utf8_lossy(&out.stderr).trim());
@@ -80,7 +80,7 @@ impl Daemon {
     }
 
     /// Asks it to end and waits for it; it must end well.
-    pub fn stop(self, patience: Duration) -> Result<()> {
+    pub(crate) fn stop(self, patience: Duration) -> Result<()> {
         let id = self.child().id();
         Command::new("/bin/busybox").args(["kill", "-TERM", &id.to_string()]).status()?;
         let deadline = Instant::now() + patience;
@@ -98,14 +98,14 @@ impl Daemon {
     }
 
     /// SIGKILL.
-    pub fn kill(self) -> Result<()> {
+    pub(crate) fn kill(self) -> Result<()> {
         let mut child = self.child();
         child.kill()?;
         child.wait().map(drop).context("cannot wait for the killed daemon")
     }
 
     /// Waits until `done`; an error when the daemon ends or it takes too long.
-    pub fn wait_for(&self, what: &str, patience: Duration, done: impl Fn(&Self) -> Result<bool>) -> Result<()> {
+    pub(crate) fn wait_for(&self, what: &str, patience: Duration, done: impl Fn(&Self) -> Result<bool>) -> Result<()> {
         let deadline = Instant::now() + patience;
         loop {
             let now = done(self);

@@ -2,10 +2,11 @@
 //! compares what `inspect` says with the provider's log. The last line is the verdict.
 
 mod daemon;
+mod overlays;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -59,6 +60,7 @@ fn check(errors: &mut Vec<String>) -> Result<String> {
     gather("plain HTTP over IPv4", plain(&daemon, "127.0.0.1:0"));
     gather("plain HTTP over IPv6", plain(&daemon, "[::1]:0"));
     gather("the wall clock", clock_set(&daemon, &provider));
+    gather("containers", overlays::check(&daemon, &provider));
     gather("probes", daemon.every_probe_is_well());
     gather("metrics", daemon.counts_a_complete_stream());
     gather("stop", daemon.stop(PATIENCE).and_then(|()| nothing_left(before)));
@@ -85,7 +87,8 @@ fn plain(daemon: &Daemon, listen: &str) -> Result<()> {
 /// How far the wall clock is set, seconds.
 const STEP: u64 = 3_600;
 
-/// The wall clock is set while a call goes on, as only a machine of one's own allows: that is told, and the call takes no hour.
+/// The wall clock is set while a call goes on, as only a machine of one's own allows: that is told,
+/// and the call takes no hour.
 fn clock_set(daemon: &Daemon, provider: &Provider) -> Result<()> {
     let steps = |daemon: &Daemon| -> Result<Vec<Value>> {
         let findings = daemon.inspect("findings")?;
@@ -119,8 +122,12 @@ fn exchange(provider: &Provider) -> Result<()> {
 }
 
 fn call(provider: &Provider, model: &str) -> Result<()> {
+    called(curl(Command::new("/usr/bin/curl"), provider, model).output())
+}
+
+/// The arguments of one exchange behind a command that starts curl.
+fn curl(mut curl: Command, provider: &Provider, model: &str) -> Command {
     let body = format!(r#"{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"hello"}}]}}"#);
-    let mut curl = Command::new("/usr/bin/curl");
     curl.args(["-sSN", "--http1.1", "--max-time", "60", "-H", "content-type: application/json", "-d", &body]);
     let ip = provider.address().ip();
     let ip = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
@@ -129,7 +136,12 @@ fn call(provider: &Provider, model: &str) -> Result<()> {
         curl.arg("--cacert").arg(ca);
     }
     curl.arg(format!("{}/v1/chat/completions", provider.url()));
-    let out = curl.output().context("cannot start curl")?;
+    curl
+}
+
+/// It heard the stream to its end.
+fn called(out: std::io::Result<Output>) -> Result<()> {
+    let out = out.context("cannot start curl")?;
     let text = String::from_utf8_lossy(&out.stdout);
     ensure!(out.status.success(), "curl: {}", String::from_utf8_lossy(&out.stderr).trim());
     ensure!(text.contains("[DONE]"), "curl saw no end of the stream, but {} bytes", text.len());
@@ -138,7 +150,7 @@ fn call(provider: &Provider, model: &str) -> Result<()> {
 
 /// The last stream that `inspect` knows against the provider's log.
 fn compare(daemon: &Daemon, provider: &Provider, model: &str) -> Result<String> {
-    let sent: Vec<_> = visible(&provider.lines());
+    let sent: Vec<_> = visible(&provider.lines(), model);
     let (chunks, chars) = (u64::try_from(sent.len())?, sent.iter().sum::<u64>());
     let deadline = Instant::now() + PATIENCE;
     let stream = loop {
@@ -161,15 +173,16 @@ fn compare(daemon: &Daemon, provider: &Provider, model: &str) -> Result<String> 
     ensure!(number("chunks") == Some(chunks), "{:?} chunks seen, {chunks} sent", number("chunks"));
     ensure!(number("visible_chars") == Some(chars), "{:?} characters seen, {chars} sent", number("visible_chars"));
     Ok(format!(
-        "loads, attaches, captures {chunks} of {chunks} chunks and {chars} of {chars} characters through {} and over \
+        "loads, attaches, captures {chunks} of {chunks} chunks and {chars} of {chars} characters through {} (in containers of one image too) and over \
          plain TCP (IPv4, IPv6), and leaves nothing after SIGTERM or SIGKILL",
         libssl()
     ))
 }
 
-/// Characters of each visible delta of the last request, as the provider wrote them.
-fn visible(lines: &[Line]) -> Vec<u64> {
-    let last = lines.iter().filter_map(|line| if let Line::Request(r) = line { Some(r.conn) } else { None }).max();
+/// Characters of each visible delta of the model's last request, as the provider wrote them.
+fn visible(lines: &[Line], model: &str) -> Vec<u64> {
+    let conn = |line: &Line| if let Line::Request(r) = line { (r.model == model).then_some(r.conn) } else { None };
+    let last = lines.iter().filter_map(conn).max();
     let writes = lines.iter().filter_map(|line| if let Line::Write(write) = line { Some(write) } else { None });
     let parts = writes.filter(|write| Some(write.conn) == last).flat_map(|write| &write.parts);
     parts.filter(|part| part.kind == Kind::Visible).map(|part| u64::from(part.chars)).collect()

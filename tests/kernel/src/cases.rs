@@ -1,5 +1,5 @@
-//! The table of live cases in the docs: each case of a kernel test says what it expects, and its row has to stand there.
-//! `UPDATE_DOCS=1` writes the rows of the tests that run.
+//! The table of live cases in the docs: each case of a kernel test says what it expects, and its
+//! row has to stand there. `UPDATE_DOCS=1` writes the rows of the tests that run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,8 +47,9 @@ pub struct Mark {
 }
 
 impl Rig {
-    /// What this detector said since its last case is `expected`, and the docs have the row. Call it when the detector has
-    /// looked at the whole case: a verdict is waited for, silence is believed.
+    /// What this detector said since its last case is `expected`, and the docs have the row. Call
+    /// it when the detector has looked at the whole case: a verdict is waited for, silence is
+    /// believed.
     ///
     /// # Errors
     /// If it is not, or the row is missing.

@@ -76,8 +76,9 @@ impl Clients {
         self.sdks.join("venv/bin/python")
     }
 
-    /// A run of `kind`, to be shaped and started. Where the hosts file may not be changed for it (without root), it goes to this
-    /// host by its own name, and the vendor is the first segment of its path.
+    /// A run of `kind`, to be shaped and started. Where the hosts file may not be changed for it
+    /// (without root), it goes to this host by its own name, and the vendor is the first segment of
+    /// its path.
     #[must_use]
     pub fn run(&self, kind: Kind, provider: &Provider) -> Run {
         let url = match kind.host.filter(|_| rustix::process::geteuid().is_root()) {
@@ -157,6 +158,20 @@ impl Run {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// The same program started by another: `with`, then the program and its arguments.
+    #[must_use]
+    pub fn within(mut self, mut with: Command) -> Self {
+        with.arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => with.env(name, value),
+                None => with.env_remove(name),
+            };
+        }
+        self.command = with;
         self
     }
 

@@ -28,7 +28,8 @@ pub struct Milestone {
     pub what: String,
     /// Seconds, ledger minus provider.
     pub error: f64,
-    /// How much of it the client left the bytes in its socket, by the ledger's own timeline: the ledger rightly counts it.
+    /// How much of it the client left the bytes in its socket, by the ledger's own timeline: the
+    /// ledger rightly counts it.
     pub lag: f64,
 }
 

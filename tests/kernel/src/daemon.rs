@@ -1,8 +1,10 @@
 //! The daemon under test: started with its own socket and port, and always stopped.
 
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -48,11 +50,19 @@ impl Daemon {
     /// # Errors
     /// As `start`.
     pub fn start_with(args: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
+        Self::start_through(&[], args, environment)
+    }
+
+    /// The same, started by another program (`prlimit --nofile=256`) that becomes it.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn start_through(through: &[&str], args: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let binary = places::daemon()?;
         let dir = tempfile::tempdir()?;
         let web = free_port()?;
-        let child = run_command(&binary, dir.path(), web, args)?
+        let child = run_command(through, &binary, dir.path(), web, args)?
             .envs(environment.iter().copied())
             .spawn()
             .with_context(|| format!("cannot start {}", binary.display()))?;
@@ -60,6 +70,46 @@ impl Daemon {
         // Dropped, and so stopped, if it does not get ready.
         daemon.wait_until_ready()?;
         Ok(daemon)
+    }
+
+    /// One that `wrapper` (a command and its arguments) starts, in a folder that anybody may write
+    /// to, so that it may be another user. Waits until it says that it is ready, or why it is not.
+    ///
+    /// # Errors
+    /// As `start`; also if it ends.
+    pub fn start_under(wrapper: &[&str]) -> Result<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let (program, before) = wrapper.split_first().context("no wrapper")?;
+        let dir = tempfile::tempdir()?;
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o777))?;
+        let binary = dir.path().join("llm-observer");
+        // Not by this process: what another test starts meanwhile would hold the copy open for
+        // writing, and it could not be run.
+        Command::new("cp").arg(places::daemon()?).arg(&binary).status()?;
+        let web = free_port()?;
+        let own = run_command(&[], &binary, dir.path(), web, &[])?;
+        let mut command = Command::new(program);
+        command.args(before).arg(&binary).args(own.get_args()).stdin(Stdio::null());
+        command.stdout(File::create(dir.path().join("stdout"))?).stderr(File::create(dir.path().join("stderr"))?);
+        let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+        let mut daemon = Self { child, binary, dir, web, _turn: turn };
+        let told = |(_, page): &(u16, String)| !page.contains("not in place yet");
+        wait_for("the daemon's first word", READY, || {
+            let gone = daemon.child.try_wait().ok().flatten().is_some();
+            (gone || get(web, "/readyz").as_ref().is_ok_and(told)).then_some(())
+        })?;
+        match daemon.child.try_wait()? {
+            Some(status) => bail!("the daemon ended with {status}; its log:\n{}", daemon.log()),
+            None => Ok(daemon),
+        }
+    }
+
+    /// Status and text of a page.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        get(self.web, path)
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
@@ -140,6 +190,19 @@ impl Daemon {
         serde_json::from_str(&text).with_context(|| format!("inspect {args:?} printed {text}"))
     }
 
+    /// `doctor -o json`, beside this daemon: exit code and what it printed.
+    ///
+    /// # Errors
+    /// If the program cannot be started or prints something else.
+    pub fn doctor(&self) -> Result<(Option<i32>, serde_json::Value)> {
+        let mut command = Command::new(&self.binary);
+        command.args(["doctor", "-o", "json", "--inspect.socket"]).arg(self.socket());
+        let output = command.output().context("cannot run doctor")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let value = serde_json::from_str(&text).with_context(|| format!("doctor printed {text}"))?;
+        Ok((output.status.code(), value))
+    }
+
     /// All streams it knows.
     ///
     /// # Errors
@@ -209,17 +272,24 @@ impl Drop for Daemon {
 }
 
 /// `run` with everything of its own, the host's lock too: daemons of other test programs, or the user's, may be there.
-fn run_command(binary: &Path, dir: &Path, web: SocketAddr, args: &[&str]) -> Result<Command> {
-    let mut command = Command::new(binary);
-    command.arg("run").arg("--inspect.socket").arg(dir.join("inspect.sock"));
+fn run_command(through: &[&str], binary: &Path, dir: &Path, web: SocketAddr, args: &[&str]) -> Result<Command> {
+    let mut words = through.iter().map(OsStr::new).chain([binary.as_os_str()]);
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words).arg("run").arg("--inspect.socket").arg(dir.join("inspect.sock"));
     // What one test's daemon learned must not reach another's.
-    command.arg("--state.file").arg(dir.join("baselines.json"));
+    if !args.contains(&"--state.file") {
+        command.arg("--state.file").arg(dir.join("baselines.json"));
+    }
     command.arg("--lock.file").arg(dir.join("lock")).arg(format!("--web.listen-address={web}")).args(args);
     command.stdin(Stdio::null()).stdout(File::create(dir.join("stdout"))?).stderr(File::create(dir.join("stderr"))?);
     Ok(command)
 }
 
-fn get(web: SocketAddr, path: &str) -> Result<(u16, String)> {
+/// One request: status and body.
+///
+/// # Errors
+/// If there is no answer within 10 s.
+pub fn get(web: SocketAddr, path: &str) -> Result<(u16, String)> {
     let mut socket = TcpStream::connect(web)?;
     socket.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;

@@ -1,4 +1,5 @@
-//! A provider at the far end of a path that delays, loses and dies: two network namespaces and `path.py` between them; or behind a proxy.
+//! A provider at the far end of a path that delays, loses and dies: two network namespaces and
+//! `path.py` between them; or behind a proxy.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -37,8 +38,9 @@ pub struct Far {
 }
 
 impl Far {
-    /// `how`: what the path does, as `path.py` takes it (`--loss 0.35`, `--dead EVERY,FOR`). `scenarios` by name, over IPv4 or
-    /// IPv6; `rig`'s certificates are used. `name` must be its own on this host, and short.
+    /// `how`: what the path does, as `path.py` takes it (`--loss 0.35`, `--dead EVERY,FOR`).
+    /// `scenarios` by name, over IPv4 or IPv6; `rig`'s certificates are used. `name` must be its
+    /// own on this host, and short.
     ///
     /// # Errors
     /// If a part does not start.

@@ -29,8 +29,8 @@ impl Helper {
         Ok((helper, first))
     }
 
-    /// Somebody else's programs, which do nothing, on both packet hooks of the root cgroup: `multi` beside others, `exclusive` so
-    /// that nobody else may.
+    /// Somebody else's programs, which do nothing, on both packet hooks of the root cgroup: `multi`
+    /// beside others, `exclusive` so that nobody else may.
     ///
     /// # Errors
     /// If there is no cgroup v2, or the kernel refuses them.
@@ -56,6 +56,15 @@ impl Helper {
     /// If it ended.
     pub fn ask(&mut self) -> Result<Value> {
         self.child.stdin.as_mut().context("no pipe")?.write_all(b"\n")?;
+        self.line()
+    }
+
+    /// Tells it something; its answer.
+    ///
+    /// # Errors
+    /// If it ended.
+    pub fn tell(&mut self, what: &Value) -> Result<Value> {
+        writeln!(self.child.stdin.as_mut().context("no pipe")?, "{what}")?;
         self.line()
     }
 

@@ -12,17 +12,28 @@ pub mod cases;
 pub mod clients;
 pub mod compare;
 pub mod daemon;
+pub mod exact;
 pub mod far;
+pub mod first;
 pub mod helper;
 pub mod kinds;
+pub mod kmsg;
+pub mod layer;
 pub mod ledger;
+pub mod library;
 pub mod matrix;
+pub mod overlay;
 pub mod places;
+pub mod podman;
+pub mod pods;
 pub mod pty;
 pub mod raw;
 pub mod rig;
+pub mod room;
+pub mod siege;
 pub mod truth;
 pub mod verdicts;
+pub mod watch;
 
 use std::time::{Duration, Instant};
 

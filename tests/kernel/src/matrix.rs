@@ -6,12 +6,14 @@ use crate::clients::{Client, Kind};
 use crate::compare::{Quantiles, Report};
 use crate::rig::Rig;
 
-/// An error of a milestone that is called late, seconds, without what the client left its bytes in the socket. The client's and the
-/// provider's stamps differ by two loopback hops, and on a busy host by when each of the two was let run.
+/// An error of a milestone that is called late, seconds, without what the client left its bytes in
+/// the socket. The client's and the provider's stamps differ by two loopback hops, and on a busy
+/// host by when each of the two was let run.
 const LATE: f64 = 0.050;
 /// Largest share of late milestones.
 const LATE_SHARE: f64 = 0.05;
-/// Largest median error of milestones and gaps, milliseconds. The benchmark, with clients that do nothing else, is sharper.
+/// Largest median error of milestones and gaps, milliseconds. The benchmark, with clients that do
+/// nothing else, is sharper.
 const MEDIAN_MS: f64 = 5.0;
 
 /// Runs every client, `together` at a time; the models they asked for.

@@ -94,7 +94,8 @@ pub fn tool(name: &str) -> Option<PathBuf> {
 }
 
 /// Where set-up keeps what lies outside the tree.
-fn cache() -> PathBuf {
+#[must_use]
+pub fn cache() -> PathBuf {
     let home = env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
     env::var_os("LLM_OBSERVER_CACHE").map_or_else(|| home.join(".cache/llm-observer"), PathBuf::from)
 }

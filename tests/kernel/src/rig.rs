@@ -69,11 +69,23 @@ impl Rig {
         Self::start(|options| options, config)
     }
 
-    fn start(options: impl FnOnce(Options) -> Options, config: &str) -> Result<Self> {
+    /// The same as `new`, the daemon being started through another program (`prlimit --nofile=256`).
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn through(program: &[&str]) -> Result<Self> {
+        let (provider, clients, dir) = Self::parts(|options| options)?;
+        Ok(Self::of(provider, clients, Daemon::start_through(program, &[], &[])?, dir))
+    }
+
+    fn parts(options: impl FnOnce(Options) -> Options) -> Result<(Provider, Clients, TempDir)> {
         let dir = tempfile::tempdir()?;
         let own = Options { names: clients::hosts(), ..Options::in_memory(dir.path().to_owned()) };
-        let provider = Provider::start(&options(own))?;
-        let clients = Clients::set_up()?;
+        Ok((Provider::start(&options(own))?, Clients::set_up()?, dir))
+    }
+
+    fn start(options: impl FnOnce(Options) -> Options, config: &str) -> Result<Self> {
+        let (provider, clients, dir) = Self::parts(options)?;
         let file = dir.path().join("observer.yml");
         std::fs::write(&file, config)?;
         let daemon = Daemon::start_with(&["--config", &file.to_string_lossy()], &[])?;
@@ -106,7 +118,18 @@ impl Rig {
     /// # Errors
     /// If `inspect` fails.
     pub fn ended(&self, models: &[String]) -> Result<Vec<Ledger>> {
-        let ours = |ledger: &Ledger| ledger.request_model.as_ref().is_some_and(|model| models.contains(model));
+        self.ended_at(models, None)
+    }
+
+    /// The same of streams to one port alone: of this provider, where an earlier one was asked for the same models.
+    ///
+    /// # Errors
+    /// If `inspect` fails.
+    pub fn ended_at(&self, models: &[String], port: Option<u16>) -> Result<Vec<Ledger>> {
+        let there =
+            |ledger: &Ledger| port.is_none() || ledger.remote.as_ref().is_some_and(|remote| remote.port == port);
+        let asked = |ledger: &Ledger| ledger.request_model.as_ref().is_some_and(|model| models.contains(model));
+        let ours = |ledger: &Ledger| asked(ledger) && there(ledger);
         let expected: usize = models.iter().map(|model| self.truth(model).len()).sum();
         let _ = wait_for("all streams' ends", SETTLE, || {
             let streams = self.daemon.streams().ok()?;

@@ -1,5 +1,5 @@
-//! Retries, a hop that changes the answer, and limits, on live traffic. The client is this program itself, over plain HTTP: an SDK
-//! retries as it likes, these have to be told one by one.
+//! Retries, a hop that changes the answer, and limits, on live traffic. The client is this program
+//! itself, over plain HTTP: an SDK retries as it likes, these have to be told one by one.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 

@@ -1,5 +1,5 @@
-//! Prompt caches that are lost, and histories that the provider holds, on live traffic. The client is this program itself, over plain
-//! HTTP: no SDK changes its system prompt by itself.
+//! Prompt caches that are lost, and histories that the provider holds, on live traffic. The client
+//! is this program itself, over plain HTTP: no SDK changes its system prompt by itself.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
@@ -15,7 +15,8 @@ const DETECTOR: &str = "stale_results";
 /// Where all of these calls go: caches are those of one model.
 const MODEL: &str = "scenario:cached#live";
 
-/// So many conversations of two turns, `from` on: of 30,000 tokens of the first so many come from the cache, of the second none.
+/// So many conversations of two turns, `from` on: of 30,000 tokens of the first so many come from
+/// the cache, of the second none.
 fn talks(rig: &Rig, from: usize, times: usize, cached: u64, systems: [&str; 2]) {
     for n in from..from + times {
         let mut messages = vec![json!({"role": "user", "content": format!("talk {n}")})];

@@ -16,7 +16,8 @@ use serde_json::json;
 
 const DETECTOR: &str = "pressure";
 
-/// Windows of 6 s, and few streams. A busy host bends what a program can use of a core, so half as much more is no more.
+/// Windows of 6 s, and few streams. A busy host bends what a program can use of a core, so half as
+/// much more is no more.
 const CONFIG: &str =
     "detect: {pressure: {window_minutes: 0.1, least_streams: 4, cpu_growth: 1.5, idle_limits_seconds: []}}\n";
 

@@ -1,5 +1,5 @@
-//! Streaming pressure on live traffic: processes that end with their streams, pooled connections that died, silences that are cut;
-//! and what a full ring hid, which is not judged.
+//! Streaming pressure on live traffic: processes that end with their streams, pooled connections
+//! that died, silences that are cut; and what a full ring hid, which is not judged.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
@@ -129,7 +129,8 @@ fn streams_cut_at_an_idle_limit_are_told_streams_cut_before_are_not() {
     if skipped() {
         return;
     }
-    // A cut counts from half a second before the limit to one and a half behind it: each of these is a second from either end.
+    // A cut counts from half a second before the limit to one and a half behind it: each of these
+    // is a second from either end.
     let rig = Rig::tuned("detect: {pressure: {idle_limits_seconds: [4]}}\n").unwrap();
     rig.provider.register("early", cut_after(Duration::from_millis(500)));
     rig.provider.register("cut", cut_after(Duration::from_millis(4_400)));

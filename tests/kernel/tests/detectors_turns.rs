@@ -1,5 +1,6 @@
-//! Detectors of whole turns on live traffic: results of tools in the history, speech behind a model's text; and what several
-//! detectors withhold. The client is this program itself, over plain HTTP: no SDK writes such histories by itself.
+//! Detectors of whole turns on live traffic: results of tools in the history, speech behind a
+//! model's text; and what several detectors withhold. The client is this program itself, over plain
+//! HTTP: no SDK writes such histories by itself.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 

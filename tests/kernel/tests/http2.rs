@@ -153,7 +153,8 @@ fn curl_speaks_http2() {
     assert_eq!((ledger.protocol.as_str(), ledger.outcome.as_deref(), ledger.chunks), ("h2", Some("complete"), 7));
 }
 
-/// Five sockets of one connection (RFC 8441), each with two turns: hyper-h2 and `websockets` on Python's TLS, Node's server.
+/// Five sockets of one connection (RFC 8441), each with two turns: hyper-h2 and `websockets` on
+/// Python's TLS, Node's server.
 #[test]
 fn websockets_over_http2_are_told_apart() {
     if skipped() {

@@ -60,7 +60,8 @@ fn an_answer_that_ran_before_the_daemon_is_shown_to_its_end() {
         assert!(ledger.first_seconds.named().iter().all(|(_, at)| at.is_none()), "{name}: {:?}", ledger.first_seconds);
         assert_eq!(ledger.lost.cause.as_deref(), Some("late_attach"), "{name}");
         assert!(ledger.notes.iter().any(|note| note == "joined_in_the_middle"), "{name}: {:?}", ledger.notes);
-        // What is shown is the end of what the provider wrote, to the character, and all of it since the daemon was ready.
+        // What is shown is the end of what the provider wrote, to the character, and all of it
+        // since the daemon was ready.
         let points = ledger.timeline.iter().filter(|point| point.kind == "visible");
         let shown: Vec<u64> = points.map(|point| u64::from(point.chars)).collect();
         let visible = truth.parts.iter().filter(|(part, _)| part.kind == provider::script::Kind::Visible);

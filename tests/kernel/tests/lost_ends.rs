@@ -14,11 +14,12 @@ use provider::script::{Reply, Scenario, answer, deltas};
 use provider::{Options, Provider};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Between the first delta, which shows that a stream is there, and all that is lost: a busy host is given the time to start the
-/// other stream's client and to stop the daemon.
+/// Between the first delta, which shows that a stream is there, and all that is lost: a busy host
+/// is given the time to start the other stream's client and to stop the daemon.
 const BEFORE_THE_LOSS_US: u64 = 5_000_000;
 
-/// The kernel's tables are looked up within five seconds of a loss, and told of a second later; a busy host is given its time.
+/// The kernel's tables are looked up within five seconds of a loss, and told of a second later; a
+/// busy host is given its time.
 const AUDITED: Duration = Duration::from_secs(20);
 
 #[test]

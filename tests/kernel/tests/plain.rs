@@ -1,5 +1,5 @@
-//! Plain HTTP, seen at the socket alone: every ledger against the provider's log. Both ends are on this host: each stream must
-//! be there once, as the client's.
+//! Plain HTTP, seen at the socket alone: every ledger against the provider's log. Both ends are on
+//! this host: each stream must be there once, as the client's.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
@@ -12,8 +12,8 @@ use kernel_tests::rig::Rig;
 use kernel_tests::skipped;
 use provider::Options;
 
-/// A socket sees segments, not reads: its stamps owe nothing to the client. What remains is the time that the provider's thread
-/// takes to wake up and to come back from its write on a busy host.
+/// A socket sees segments, not reads: its stamps owe nothing to the client. What remains is the
+/// time that the provider's thread takes to wake up and to come back from its write on a busy host.
 const MEDIAN_MS: f64 = 5.0;
 const LATE: f64 = 0.050;
 const LATE_SHARE: f64 = 0.05;

@@ -12,7 +12,7 @@ use kernel_tests::clients::Kind;
 use kernel_tests::compare::Report;
 use kernel_tests::ledger::Ledger;
 use kernel_tests::rig::Rig;
-use kernel_tests::{places, skipped, wait_for};
+use kernel_tests::{library, places, skipped, wait_for};
 use provider::script::{Reply, Scenario, answer, deltas};
 use rustix::process::Signal;
 
@@ -232,14 +232,7 @@ fn assert_same(rig: &Rig, models: &[String]) {
 
 /// A copy of the libssl that the venv's interpreter uses (and its libcrypto), in a folder of its own.
 fn copy_of_libssl(folder: &Path) -> PathBuf {
-    fs::create_dir_all(folder).unwrap();
-    let script = "import _ssl; print(next(l.split()[-1] for l in open('/proc/self/maps') if 'libssl' in l))";
-    let output = Command::new("python3").args(["-c", script]).output().unwrap();
-    let libssl = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
-    let name = libssl.file_name().unwrap().to_string_lossy().into_owned();
-    for name in [name.clone(), name.replace("libssl", "libcrypto")] {
-        fs::copy(libssl.with_file_name(&name), folder.join(&name)).unwrap();
-    }
+    library::copy_into(folder).unwrap();
     folder.to_owned()
 }
 

@@ -1,4 +1,5 @@
-//! Clients that must go through a proxy, as in most companies: unmodified SDKs and curl that find it in their environment.
+//! Clients that must go through a proxy, as in most companies: unmodified SDKs and curl that find
+//! it in their environment.
 
 use kernel_tests::far::Listener;
 use kernel_tests::rig::Rig;

@@ -1,4 +1,5 @@
-//! TLS that no probe enters: an unmodified Java program (`java.net.http`, JSSE), seen by its shape, and what is judged of it.
+//! TLS that no probe enters: an unmodified Java program (`java.net.http`, JSSE), seen by its shape,
+//! and what is judged of it.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic, its helpers too")]
 
@@ -43,7 +44,8 @@ fn model(scenario: &str, n: usize) -> String {
     format!("{}{scenario}#java-{n}", provider::PREFIX)
 }
 
-/// One program makes these calls one after the other: a model, and the host it asks. The shapes, when all so far have ended.
+/// One program makes these calls one after the other: a model, and the host it asks. The shapes,
+/// when all so far have ended.
 fn shapes(rig: &Rig, calls: &[(String, &str)]) -> Vec<Value> {
     shapes_with(rig, calls, &[])
 }
@@ -151,7 +153,8 @@ fn cut_after(silence_us: u64, how: Fault) -> Scenario {
 #[test]
 fn streams_of_a_program_that_nobody_can_look_into_are_cut_at_an_idle_limit() {
     const DETECTOR: &str = "pressure";
-    // A cut counts from half a second before the limit to one and a half behind it: each of these is a second from either end.
+    // A cut counts from half a second before the limit to one and a half behind it: each of these
+    // is a second from either end.
     let Some(rig) = tuned("detect: {pressure: {idle_limits_seconds: [4]}}\n") else { return };
     rig.provider.register("early", cut_after(500_000, Fault::Reset));
     rig.provider.register("over", cut_after(4_400_000, Fault::Close));

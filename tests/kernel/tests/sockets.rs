@@ -1,4 +1,5 @@
-//! The socket layer itself: what was open before, who else is on the cgroup, a full ring, large segments, a path that loses packets.
+//! The socket layer itself: what was open before, who else is on the cgroup, a full ring, large
+//! segments, a path that loses packets.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic, its helpers too")]
 
@@ -105,8 +106,9 @@ fn a_recording_holds_every_byte_and_replays_to_the_same_ledgers() {
     kill_process(Pid::from_child(&record), Signal::TERM).unwrap();
     assert!(record.wait().unwrap().success());
     let bytes = fs::read(&file).unwrap();
-    // A segment may end anywhere, so a record's share of the prompt may be a few bytes only; in other fields three in a row
-    // are rare, and each such end may hide as many. More where loopback itself had to send something again.
+    // A segment may end anywhere, so a record's share of the prompt may be a few bytes only; in
+    // other fields three in a row are rare, and each such end may hide as many. More where loopback
+    // itself had to send something again.
     const LEAST: usize = 3;
     let runs = || bytes.split(|byte| *byte != b'x').map(<[u8]>::len).filter(|run| *run >= LEAST);
     let (prompt, hidden) = (runs().sum::<usize>(), (runs().count() + 1) * (LEAST - 1));

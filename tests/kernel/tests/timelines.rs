@@ -170,8 +170,9 @@ fn connections_are_shown_with_their_path_and_their_join() {
     assert_eq!((sum("llm_connection_opens_total", ""), sum("llm_connections_open", "")), (3.0, 0.0));
 }
 
-/// Paths between two network namespaces: one that loses every third packet, and one that is dead for a while, so that all that
-/// comes afterwards comes in order and only the packets' numbers tell, or in IPv6 their label and what had piled up.
+/// Paths between two network namespaces: one that loses every third packet, and one that is dead
+/// for a while, so that all that comes afterwards comes in order and only the packets' numbers
+/// tell, or in IPv6 their label and what had piled up.
 #[test]
 fn a_path_that_loses_packets_is_blamed() {
     // Three seconds of stream meet a dead time, six meet one away from their edges.
@@ -183,11 +184,13 @@ fn a_path_that_loses_packets_is_blamed() {
         let Some(all) = over_a_path(name, &how, "chunks", steps, ipv6) else { return };
         assert!(!all.is_empty(), "nothing stalled: the path is too good for this test");
         let of = |wanted: &str| all.iter().filter(|cause| *cause == wanted).count();
-        // In IPv6 nobody is blamed for a silence that a stream has too little before or after it to tell: one at its very beginning
-        // or end. The path dies by the clock, so each stream meets one in its middle, and maybe one more at either edge.
+        // In IPv6 nobody is blamed for a silence that a stream has too little before or after it to
+        // tell: one at its very beginning or end. The path dies by the clock, so each stream meets
+        // one in its middle, and maybe one more at either edge.
         let untold = if ipv6 { of("null") } else { 0 };
         let (network, told) = (of("network"), all.len() - untold);
-        // The very first packets of a connection earn the trust in its numbers: losses among them may look like a pause.
+        // The very first packets of a connection earn the trust in its numbers: losses among them
+        // may look like a pause.
         assert!(of("local") == 0 && told - network <= (all.len() / 10).max(1), "{name}: {all:?}");
         assert!(network * 2 > told && untold <= all.len() / 2, "{name}: {all:?}");
         assert!(name == "lossy" || network + 1 >= STREAMS, "{name}: {all:?}");

@@ -1,4 +1,5 @@
-//! `top` on live traffic: plain text into a pipe, a full screen on a terminal, and a terminal that is as before afterwards.
+//! `top` on live traffic: plain text into a pipe, a full screen on a terminal, and a terminal that
+//! is as before afterwards.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic, its helpers too")]
 

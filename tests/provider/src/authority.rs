@@ -14,7 +14,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 ///
 /// # Errors
 /// If a key cannot be made or the file cannot be written.
-pub fn make(dir: &Path, names: &[String]) -> Result<(PathBuf, Arc<ServerConfig>)> {
+pub(crate) fn make(dir: &Path, names: &[String]) -> Result<(PathBuf, Arc<ServerConfig>)> {
     let ca_key = KeyPair::generate()?;
     let mut ca = CertificateParams::new(Vec::new())?;
     ca.distinguished_name.push(DnType::CommonName, "llm-observer test authority");

@@ -9,7 +9,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use crate::script::Encoding;
 
 /// Turns body bytes into encoded bytes.
-pub enum Encoder {
+pub(crate) enum Encoder {
     Identity,
     Gzip(GzEncoder<Vec<u8>>),
     Deflate(ZlibEncoder<Vec<u8>>),
@@ -22,7 +22,7 @@ impl Encoder {
     ///
     /// # Errors
     /// If zstd cannot be set up.
-    pub fn new(encoding: Encoding) -> Result<Self> {
+    pub(crate) fn new(encoding: Encoding) -> Result<Self> {
         Ok(match encoding {
             Encoding::Identity => Self::Identity,
             Encoding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), Compression::default())),
@@ -36,7 +36,7 @@ impl Encoder {
     ///
     /// # Errors
     /// If a compressor fails (it does not, on a `Vec`).
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
         match self {
             Self::Identity => Ok(bytes.to_vec()),
             Self::Gzip(encoder) => {
@@ -62,7 +62,7 @@ impl Encoder {
     ///
     /// # Errors
     /// If a compressor fails (it does not, on a `Vec`).
-    pub fn finish(self) -> Result<Vec<u8>> {
+    pub(crate) fn finish(self) -> Result<Vec<u8>> {
         Ok(match self {
             Self::Identity => Vec::new(),
             Self::Gzip(encoder) => encoder.finish()?,
@@ -76,7 +76,7 @@ impl Encoder {
 
     /// The value of the content-encoding header.
     #[must_use]
-    pub fn name(&self) -> Option<&'static str> {
+    pub(crate) fn name(&self) -> Option<&'static str> {
         match self {
             Self::Identity => None,
             Self::Gzip(_) => Some("gzip"),

@@ -44,7 +44,7 @@ impl Form {
 
 /// One event of a dialect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub(crate) struct Event {
     pub kind: Kind,
     pub chars: u32,
     pub full_stop: bool,
@@ -53,7 +53,7 @@ pub struct Event {
 
 /// What the event is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub(crate) enum What {
     /// A name (may be empty) and JSON or another line of text.
     Data {
         name: String,
@@ -72,25 +72,25 @@ pub enum What {
 impl Event {
     /// Data without a name.
     #[must_use]
-    pub fn data(kind: Kind, text: &str, data: &str) -> Self {
+    pub(crate) fn data(kind: Kind, text: &str, data: &str) -> Self {
         Self::named(kind, text, "", data)
     }
 
     /// Data with a name.
     #[must_use]
-    pub fn named(kind: Kind, text: &str, name: &str, data: &str) -> Self {
+    pub(crate) fn named(kind: Kind, text: &str, name: &str, data: &str) -> Self {
         Self::new(kind, text, What::Data { name: name.to_owned(), data: data.to_owned() })
     }
 
     /// A comment.
     #[must_use]
-    pub fn comment(kind: Kind, text: &str) -> Self {
+    pub(crate) fn comment(kind: Kind, text: &str) -> Self {
         Self::new(kind, "", What::Comment(text.to_owned()))
     }
 
     /// `text` is what counts as output.
     #[must_use]
-    pub fn new(kind: Kind, text: &str, what: What) -> Self {
+    pub(crate) fn new(kind: Kind, text: &str, what: What) -> Self {
         let chars = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
         Self { kind, chars, full_stop: text.contains('.'), what }
     }
@@ -107,7 +107,7 @@ pub struct Piece {
 
 /// Writes a stream in its form.
 #[derive(Debug)]
-pub struct Former {
+pub(crate) struct Former {
     form: Form,
     /// Something was written.
     begun: bool,
@@ -115,12 +115,12 @@ pub struct Former {
 
 impl Former {
     #[must_use]
-    pub fn new(form: Form) -> Self {
+    pub(crate) fn new(form: Form) -> Self {
         Self { form, begun: false }
     }
 
     /// The event's bytes; `None`: this form cannot say it.
-    pub fn piece(&mut self, event: &Event) -> Option<Piece> {
+    pub(crate) fn piece(&mut self, event: &Event) -> Option<Piece> {
         let bytes = match &event.what {
             // What is wrapped has no errors of its own.
             What::Data { data, .. } if self.form == Form::Wrapped && event.kind == Kind::Error => {
@@ -161,7 +161,7 @@ impl Former {
 
     /// What ends the body.
     #[must_use]
-    pub fn finish(&self) -> &'static [u8] {
+    pub(crate) fn finish(&self) -> &'static [u8] {
         match (self.form, self.begun) {
             (Form::Array, true) => b"]",
             (Form::Array, false) => b"[]",
@@ -172,7 +172,7 @@ impl Former {
 
 /// One AWS event-stream message.
 #[must_use]
-pub fn frame(message_type: &str, name: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(message_type: &str, name: &str, payload: &[u8]) -> Vec<u8> {
     let mut headers = Vec::new();
     for (key, value) in [
         (format!(":{message_type}-type").as_str(), name),
@@ -198,7 +198,7 @@ pub fn frame(message_type: &str, name: &str, payload: &[u8]) -> Vec<u8> {
 
 /// Standard base64 with padding.
 #[must_use]
-pub fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }

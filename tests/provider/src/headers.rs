@@ -1,16 +1,16 @@
-//! The response headers that vendors are known by: request ids, clocks, rate limits. A scenario's own headers come after
-//! these and may repeat them: then only the scenario's are sent.
+//! The response headers that vendors are known by: request ids, clocks, rate limits. A scenario's
+//! own headers come after these and may repeat them: then only the scenario's are sent.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::dialect::{Api, Asked, Flavour};
 use crate::script::Reply;
 
-pub type Headers = Vec<(String, String)>;
+pub(crate) type Headers = Vec<(String, String)>;
 
 /// What is left of an account's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
+pub(crate) struct Left {
     pub requests: (u64, u64),
     pub tokens: (u64, u64),
     /// Until both are whole again.
@@ -21,7 +21,7 @@ pub struct Left {
 
 /// The headers of every answer to this request.
 #[must_use]
-pub fn usual(asked: &Asked, left: Option<Left>, reply: &Reply) -> Headers {
+pub(crate) fn usual(asked: &Asked, left: Option<Left>, reply: &Reply) -> Headers {
     let id = "req_scripted";
     let now = ahead(SystemTime::now(), reply.clock_ahead_s.unwrap_or(0));
     let mut headers = Headers::new();
@@ -137,7 +137,7 @@ fn civil(time: SystemTime) -> (u64, u64, u64, [u64; 3], u64) {
     (year, month, day, [seconds / 3600 % 24, seconds / 60 % 60, seconds % 60], days)
 }
 
-pub fn header(name: &str, value: &str) -> (String, String) {
+pub(crate) fn header(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 /// A request's head.
 #[derive(Clone, Debug, Default)]
-pub struct Head {
+pub(crate) struct Head {
     pub method: String,
     pub path: String,
     pub content_length: usize,
@@ -24,7 +24,7 @@ pub struct Head {
 ///
 /// # Errors
 /// If this is no HTTP/1 request that the provider can read.
-pub fn parse_head(bytes: &[u8]) -> Result<Option<Head>> {
+pub(crate) fn parse_head(bytes: &[u8]) -> Result<Option<Head>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
     let httparse::Status::Complete(len) = request.parse(bytes)? else { return Ok(None) };
@@ -55,7 +55,7 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<Head>> {
 
 /// How many attempts came before, if this header tells: Stainless SDKs count from 0, AWS's from 1 (`attempt=2; max=3`).
 #[must_use]
-pub fn attempt(name: &str, value: &str) -> Option<u32> {
+pub(crate) fn attempt(name: &str, value: &str) -> Option<u32> {
     match name {
         "x-stainless-retry-count" => value.trim().parse().ok(),
         "amz-sdk-request" => {
@@ -68,7 +68,7 @@ pub fn attempt(name: &str, value: &str) -> Option<u32> {
 
 /// A response head.
 #[must_use]
-pub fn response_head(status: u16, headers: &[(String, String)]) -> Vec<u8> {
+pub(crate) fn response_head(status: u16, headers: &[(String, String)]) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status));
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -79,7 +79,7 @@ pub fn response_head(status: u16, headers: &[(String, String)]) -> Vec<u8> {
 
 /// `bytes` as HTTP chunks: `count` of about the same size.
 #[must_use]
-pub fn chunked(bytes: &[u8], count: u32) -> Vec<u8> {
+pub(crate) fn chunked(bytes: &[u8], count: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + 16);
     for piece in cut(bytes, count) {
         out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
@@ -90,7 +90,7 @@ pub fn chunked(bytes: &[u8], count: u32) -> Vec<u8> {
 }
 
 /// Cuts bytes into at most `count` non-empty pieces of about the same size.
-pub fn cut(bytes: &[u8], count: u32) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn cut(bytes: &[u8], count: u32) -> impl Iterator<Item = &[u8]> {
     let size = bytes.len().div_ceil(count.max(1) as usize).max(1);
     bytes.chunks(size)
 }

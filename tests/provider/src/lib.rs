@@ -1,8 +1,8 @@
 //! The scriptable LLM provider: a TLS server driven by scenarios. Its write log is the tests' ground truth.
 //!
-//! A request's model name chooses the scenario: `scenario:NAME`, optionally with `#TAG` behind it (`~TAG` where the model
-//! stands in a URL), which sets requests of one client apart (replies that change with the attempt are counted per whole
-//! model name).
+//! A request's model name chooses the scenario: `scenario:NAME`, optionally with `#TAG` behind it
+//! (`~TAG` where the model stands in a URL), which sets requests of one client apart (replies that
+//! change with the attempt are counted per whole model name).
 //!
 //! ```text
 //! Scenario ─ play ─ dialect: words → Event ─ form: Event → bytes ─ encode ─ carry: HTTP/1.1, HTTP/2, WebSocket ─ wire

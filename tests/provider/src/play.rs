@@ -17,7 +17,7 @@ use crate::script::{Encoding, Fault, Framing, Kind, Reply, Say, Shape, Step};
 use crate::wire::{Gone, Written};
 
 /// Why an answer, or its connection, is over.
-pub enum Over {
+pub(crate) enum Over {
     Peer(Gone),
     /// The client wants no more of this answer, and keeps the connection.
     Cancelled,
@@ -30,7 +30,7 @@ pub enum Over {
 
 /// What every log line of one exchange has.
 #[derive(Clone)]
-pub struct Teller {
+pub(crate) struct Teller {
     pub shared: Arc<Shared>,
     pub conn: u64,
     pub request: u64,
@@ -40,7 +40,7 @@ pub struct Teller {
 
 impl Teller {
     /// Logs a write.
-    pub fn wrote(&self, written: &Written, parts: Vec<Part>) {
+    pub(crate) fn wrote(&self, written: &Written, parts: Vec<Part>) {
         self.shared.log.push(Line::Write(WriteLine {
             conn: self.conn,
             request: self.request,
@@ -55,7 +55,7 @@ impl Teller {
     }
 
     /// Logs that the client gave up.
-    pub fn cancelled(&self) {
+    pub(crate) fn cancelled(&self) {
         self.shared.log.push(Line::Cancel { conn: self.conn, request: self.request, at: Stamp::now() });
     }
 
@@ -72,7 +72,7 @@ impl Teller {
 }
 
 /// What brings an answer to the client: HTTP/1.1, a stream of HTTP/2, or a turn on a WebSocket.
-pub trait Carrier: Send {
+pub(crate) trait Carrier: Send {
     /// The head; unless `hold`, it goes out at once.
     fn head(
         &mut self,
@@ -100,7 +100,7 @@ pub trait Carrier: Send {
 }
 
 /// A request, and how it was received.
-pub struct Received<'a> {
+pub(crate) struct Received<'a> {
     pub conn: u64,
     pub request: u64,
     pub protocol: Protocol,
@@ -113,7 +113,7 @@ pub struct Received<'a> {
 }
 
 /// What was chosen for a request.
-pub struct Chosen {
+pub(crate) struct Chosen {
     pub teller: Teller,
     pub asked: Asked,
     pub reply: Reply,
@@ -121,7 +121,7 @@ pub struct Chosen {
 }
 
 /// Chooses the reply, and logs the request. `None`: not a model call, or no such scenario.
-pub fn choose(shared: &Arc<Shared>, received: &Received<'_>, asked: Option<Asked>) -> Option<Chosen> {
+pub(crate) fn choose(shared: &Arc<Shared>, received: &Received<'_>, asked: Option<Asked>) -> Option<Chosen> {
     let chosen = asked.as_ref().and_then(|asked| shared.choose(&asked.model));
     let asked_or_none = asked.clone().unwrap_or_default();
     let tokens = chosen.as_ref().map(|(_, reply, _)| dialect::reported(&asked_or_none, reply));
@@ -149,7 +149,7 @@ pub fn choose(shared: &Arc<Shared>, received: &Received<'_>, asked: Option<Asked
 }
 
 /// One reply being played.
-pub struct Play<'a, C> {
+pub(crate) struct Play<'a, C> {
     carrier: C,
     teller: &'a Teller,
     encoder: Encoder,
@@ -161,7 +161,7 @@ pub struct Play<'a, C> {
 ///
 /// # Errors
 /// If the peer is gone.
-pub async fn play<C: Carrier>(carrier: C, chosen: &Chosen) -> Result<Option<Over>> {
+pub(crate) async fn play<C: Carrier>(carrier: C, chosen: &Chosen) -> Result<Option<Over>> {
     let encoder = Encoder::new(chosen.reply.encoding)?;
     Play { carrier, teller: &chosen.teller, encoder, due: Instant::now() }.run(chosen).await
 }
@@ -248,6 +248,6 @@ impl<C: Carrier> Play<'_, C> {
 
 /// A part that is no event.
 #[must_use]
-pub fn part(step: u32, kind: Kind, chars: u32) -> Part {
+pub(crate) fn part(step: u32, kind: Kind, chars: u32) -> Part {
     Part { step, kind, chars, full_stop: false }
 }

@@ -8,7 +8,7 @@ use crate::script::{Quota, Tokens};
 
 /// The window of each scenario's account.
 #[derive(Default)]
-pub struct Windows {
+pub(crate) struct Windows {
     open: HashMap<String, Window>,
 }
 
@@ -20,7 +20,7 @@ struct Window {
 
 impl Windows {
     /// A request arrives now, and will use `usage` if there is enough.
-    pub fn take(&mut self, account: &str, quota: Quota, usage: Tokens) -> Left {
+    pub(crate) fn take(&mut self, account: &str, quota: Quota, usage: Tokens) -> Left {
         self.take_at(account, quota, usage, Instant::now())
     }
 

@@ -27,8 +27,8 @@ pub struct Reply {
     pub usage: Option<Tokens>,
     /// The limits of the account, in the headers of each vendor; a request beyond them is answered with 429.
     pub quota: Option<Quota>,
-    /// How many seconds the provider's clock is ahead of this host's, in its `date` and in the moments its limits name; `None`: it
-    /// says no date.
+    /// How many seconds the provider's clock is ahead of this host's, in its `date` and in the
+    /// moments its limits name; `None`: it says no date.
     pub clock_ahead_s: Option<i64>,
     /// The head goes out with the first step's bytes instead of in a write of its own.
     pub hold_head: bool,
@@ -87,8 +87,8 @@ pub struct Tokens {
     pub reasoning: u64,
 }
 
-/// Limits shared by all requests of one scenario: windows of fixed length begin with the first request after the last one
-/// ended, so a script's clock needs no wall clock.
+/// Limits shared by all requests of one scenario: windows of fixed length begin with the first
+/// request after the last one ended, so a script's clock needs no wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quota {

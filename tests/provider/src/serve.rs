@@ -17,7 +17,7 @@ use crate::play::{Over, Received, choose, play};
 use crate::wire::{Gone, Wire};
 
 /// Serves a connection until it ends.
-pub async fn connection(shared: Arc<Shared>, socket: TcpStream, tls: Option<Arc<ServerConfig>>, conn: u64) {
+pub(crate) async fn connection(shared: Arc<Shared>, socket: TcpStream, tls: Option<Arc<ServerConfig>>, conn: u64) {
     let peer_port = socket.peer_addr().map_or(0, |addr| addr.port());
     shared.log.push(Line::Accept { conn, peer_port, at: Stamp::now() });
     let how = match Wire::accept(socket, tls).await {

@@ -13,14 +13,14 @@ use crate::clock::Stamp;
 
 /// How the peer ended the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gone {
+pub(crate) enum Gone {
     Fin,
     Reset,
 }
 
 impl Gone {
     /// The log's word.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Fin => "peer_fin",
             Self::Reset => "peer_reset",
@@ -29,7 +29,7 @@ impl Gone {
 }
 
 /// What a write did.
-pub struct Written {
+pub(crate) struct Written {
     pub bytes: usize,
     pub plain: usize,
     pub before: Stamp,
@@ -37,7 +37,7 @@ pub struct Written {
 }
 
 /// A connection, with TLS or without.
-pub struct Wire {
+pub(crate) struct Wire {
     socket: TcpStream,
     tls: Option<ServerConnection>,
     /// Plaintext waiting for its record.
@@ -62,7 +62,7 @@ impl Wire {
     ///
     /// # Errors
     /// If the handshake fails.
-    pub async fn accept(socket: TcpStream, config: Option<Arc<ServerConfig>>) -> Result<Self> {
+    pub(crate) async fn accept(socket: TcpStream, config: Option<Arc<ServerConfig>>) -> Result<Self> {
         socket.set_nodelay(true)?;
         let tls = config.map(ServerConnection::new).transpose()?;
         let mut wire = Self {
@@ -87,7 +87,7 @@ impl Wire {
     }
 
     /// Adds plaintext to the record being built.
-    pub fn hold(&mut self, plain: &[u8]) {
+    pub(crate) fn hold(&mut self, plain: &[u8]) {
         self.held.extend_from_slice(plain);
     }
 
@@ -95,7 +95,7 @@ impl Wire {
     ///
     /// # Errors
     /// If TLS refuses, which it does only after the session's end.
-    pub fn seal(&mut self) -> Result<()> {
+    pub(crate) fn seal(&mut self) -> Result<()> {
         let plain = std::mem::take(&mut self.held);
         self.corked_plain += plain.len();
         let Some(tls) = &mut self.tls else {
@@ -115,12 +115,12 @@ impl Wire {
     ///
     /// # Errors
     /// If the peer is gone.
-    pub async fn flush(&mut self) -> io::Result<Written> {
+    pub(crate) async fn flush(&mut self) -> io::Result<Written> {
         std::future::poll_fn(|tasks| self.poll_flush(tasks)).await
     }
 
     /// The same, for callers that poll.
-    pub fn poll_flush(&mut self, tasks: &mut Tasks<'_>) -> Poll<io::Result<Written>> {
+    pub(crate) fn poll_flush(&mut self, tasks: &mut Tasks<'_>) -> Poll<io::Result<Written>> {
         let before = *self.offered.get_or_insert_with(Stamp::now);
         while self.sent < self.corked.len() {
             match self.socket.try_write(self.corked.get(self.sent..).unwrap_or_default()) {
@@ -139,7 +139,7 @@ impl Wire {
 
     /// Something waits for its write.
     #[must_use]
-    pub fn corked(&self) -> bool {
+    pub(crate) fn corked(&self) -> bool {
         !self.corked.is_empty()
     }
 
@@ -147,12 +147,12 @@ impl Wire {
     ///
     /// # Errors
     /// If the peer breaks the TLS protocol.
-    pub async fn read_some(&mut self) -> Result<Option<Gone>> {
+    pub(crate) async fn read_some(&mut self) -> Result<Option<Gone>> {
         std::future::poll_fn(|tasks| self.poll_some(tasks)).await
     }
 
     /// The same, for callers that poll.
-    pub fn poll_some(&mut self, tasks: &mut Tasks<'_>) -> Poll<Result<Option<Gone>>> {
+    pub(crate) fn poll_some(&mut self, tasks: &mut Tasks<'_>) -> Poll<Result<Option<Gone>>> {
         let mut buffer = [0_u8; 16 * 1024];
         loop {
             if ready!(self.socket.poll_read_ready(tasks)).is_err() {
@@ -203,9 +203,10 @@ impl Wire {
         Ok(ended)
     }
 
-    /// Sends close_notify (with TLS); what is sealed goes first. It leaves together with the FIN that follows when this is
-    /// dropped: else a client could close on it before the FIN is out, and on the wire would seem to have ended it all.
-    pub async fn close_notify(&mut self) {
+    /// Sends close_notify (with TLS); what is sealed goes first. It leaves together with the FIN
+    /// that follows when this is dropped: else a client could close on it before the FIN is out,
+    /// and on the wire would seem to have ended it all.
+    pub(crate) async fn close_notify(&mut self) {
         // Not corked, it is only less certain.
         let _ = rustix::net::sockopt::set_tcp_cork(&self.socket, true);
         // The peer may be gone already; then there is nobody to tell.
@@ -218,7 +219,7 @@ impl Wire {
     ///
     /// # Errors
     /// If TLS refuses.
-    pub fn goodbye(&mut self) -> Result<()> {
+    pub(crate) fn goodbye(&mut self) -> Result<()> {
         let Some(tls) = &mut self.tls else { return Ok(()) };
         tls.send_close_notify();
         while tls.wants_write() {
@@ -228,7 +229,7 @@ impl Wire {
     }
 
     /// Ends the connection with a TCP reset.
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         // An error means that the socket is dead already, which is what was wanted.
         let _ = self.socket.set_zero_linger();
         drop(self.socket);

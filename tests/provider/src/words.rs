@@ -5,13 +5,13 @@ const PROSE: &str = "The river keeps its own counsel. Élan, 世界 and \"quotes
 
 /// Hands out text, piece by piece.
 #[derive(Debug, Default)]
-pub struct Words {
+pub(crate) struct Words {
     at: usize,
 }
 
 impl Words {
     /// The next `chars` characters.
-    pub fn take(&mut self, chars: u32) -> String {
+    pub(crate) fn take(&mut self, chars: u32) -> String {
         let chars = chars as usize;
         let text = PROSE.chars().cycle().skip(self.at).take(chars).collect();
         self.at = (self.at + chars) % PROSE.chars().count();

@@ -73,8 +73,8 @@ fn frames_of_the_event_stream_are_whole_and_checked() {
     assert_eq!(names[21..], ["contentBlockStop", "messageStop", "metadata"]);
 }
 
-/// Twenty streams of one connection, by the `h2` crate's own client: each log line belongs to its stream, and every part was
-/// written before the client had it.
+/// Twenty streams of one connection, by the `h2` crate's own client: each log line belongs to its
+/// stream, and every part was written before the client had it.
 #[test]
 fn streams_of_one_http2_connection_are_told_apart() {
     let (provider, _dir) = start(false);

@@ -2,23 +2,23 @@
 
 use std::io::Write;
 
-use observer::conn::testing::{Owned, Script};
+use testkit::{FakeTlsConn, OwnedRecord};
 
 use crate::frames::{block, chunk, eventstream, h2, websocket};
 
 /// One connection's records.
-pub struct Case {
+pub(crate) struct Case {
     pub name: &'static str,
     /// What the ledger must make of it.
     pub api: &'static str,
-    pub records: Vec<Owned>,
+    pub records: Vec<OwnedRecord>,
     pub events: usize,
     /// Its events carry visible text.
     pub visible: bool,
 }
 
 impl Case {
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.records.iter().map(|owned| owned.bytes.len()).sum()
     }
 }
@@ -32,7 +32,7 @@ const CONVERSE: &str = r#"{"contentBlockIndex":0,"delta":{"text":" word"},"p":"a
 const OLLAMA: &str = r#"{"model":"llama3.2","created_at":"2026-01-01T00:00:00.123456789Z","message":{"role":"assistant","content":" word"},"done":false}"#;
 
 /// All streams, of `count` events each.
-pub fn all(count: usize) -> Vec<Case> {
+pub(crate) fn all(count: usize) -> Vec<Case> {
     let mut cases = vec![
         http1("openai.chat, HTTP/1.1", "openai.chat", "/v1/chat/completions", &sse("", CHAT), count),
         http1(
@@ -83,7 +83,7 @@ pub fn all(count: usize) -> Vec<Case> {
 }
 
 /// Answers that nobody reads, on connections that are followed.
-pub fn ignored() -> Vec<Case> {
+pub(crate) fn ignored() -> Vec<Case> {
     let mut one = opened(1, "/v1/chat/completions", "text/event-stream");
     one.read(chunk(b"data: [DONE]\n\n")).read("0\r\n\r\n");
     let size = 64 << 20;
@@ -99,13 +99,18 @@ pub fn ignored() -> Vec<Case> {
     (0..size / 16_384).for_each(|_| {
         two.read(chunk(&vec![b'\n'; 16_300]));
     });
-    let case =
-        |name, script: Script| Case { name, api: "", records: script.records().to_vec(), events: 0, visible: false };
+    let case = |name, script: FakeTlsConn| Case {
+        name,
+        api: "",
+        records: script.records().to_vec(),
+        events: 0,
+        visible: false,
+    };
     vec![case("ignored body, Content-Length", one), case("ignored body, chunked", two)]
 }
 
 /// A chat that goes on: `count` events so far.
-pub fn open_chat(tgid: u32, count: usize) -> Vec<Owned> {
+pub(crate) fn open_chat(tgid: u32, count: usize) -> Vec<OwnedRecord> {
     let mut script = opened(tgid, "/v1/chat/completions", "text/event-stream");
     let event = chunk(sse("", CHAT).as_bytes());
     (0..count).for_each(|_| {
@@ -119,8 +124,8 @@ fn sse(name: &str, data: &str) -> String {
 }
 
 /// A request and the head of its answer.
-fn opened(tgid: u32, path: &str, content_type: &str) -> Script {
-    let mut script = Script::new(tgid, 1);
+fn opened(tgid: u32, path: &str, content_type: &str) -> FakeTlsConn {
+    let mut script = FakeTlsConn::new(tgid, 1);
     let body = r#"{"model":"gpt-4.1","stream":true,"messages":[{"role":"user","content":"Write a story."}]}"#;
     script.write(format!(
         "POST {path} HTTP/1.1\r\nHost: api.openai.com\r\nAuthorization: Bearer k\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -132,7 +137,7 @@ fn opened(tgid: u32, path: &str, content_type: &str) -> Script {
     script
 }
 
-fn case(name: &'static str, api: &'static str, script: &Script, events: usize) -> Case {
+fn case(name: &'static str, api: &'static str, script: &FakeTlsConn, events: usize) -> Case {
     Case { name, api, records: script.records().to_vec(), events, visible: true }
 }
 
@@ -144,8 +149,8 @@ fn http1(name: &'static str, api: &'static str, path: &str, event: &str, count: 
 
 /// Of a dialect that may not be there yet: then there is no case.
 fn typed(name: &'static str, path: &str, content_type: &str, event: &[u8], count: usize) -> Option<Case> {
-    let head = observer::proto::RequestHead { method: "POST".into(), path: path.into(), ..Default::default() };
-    let row = observer::dialect::find(&head, &[])?;
+    let head = capture::proto::RequestHead { method: "POST".into(), path: path.into(), ..Default::default() };
+    let row = dialects::find(&head, &[])?;
     let mut script = opened(1, path, content_type);
     script.read_each(20, std::iter::repeat_n(chunk(event), count)).read("0\r\n\r\n");
     Some(case(name, row.api, &script, count))
@@ -160,7 +165,7 @@ fn batched(count: usize) -> Case {
 }
 
 fn gzip(count: usize) -> Case {
-    let mut script = Script::new(1, 1);
+    let mut script = FakeTlsConn::new(1, 1);
     script.write("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}");
     script.read("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n");
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -175,7 +180,7 @@ fn gzip(count: usize) -> Case {
 }
 
 fn http2(count: usize) -> Case {
-    let mut script = Script::new(1, 1);
+    let mut script = FakeTlsConn::new(1, 1);
     let request = block(&[(":method", "POST"), (":path", "/v1/chat/completions"), (":authority", "api.openai.com")]);
     let answer = block(&[(":status", "200"), ("content-type", "text/event-stream"), ("x-request-id", "r")]);
     script.write([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &h2(4, 0, 0, &[])[..]].concat()).read(h2(4, 0, 0, &[]));
@@ -189,7 +194,7 @@ fn http2(count: usize) -> Case {
 }
 
 fn socket(count: usize) -> Case {
-    let mut script = Script::new(1, 1);
+    let mut script = FakeTlsConn::new(1, 1);
     script.write("GET /v1/responses HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
     script.read("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
     script.write(websocket(br#"{"type":"response.create","model":"gpt-4.1","input":"hi"}"#, true));

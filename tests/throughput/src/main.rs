@@ -1,6 +1,6 @@
-//! Throughput of the pure pipeline, from records to ledger, on one core: no kernel, no root. `cargo xtask bench` runs it
-//! first; arguments choose cases by a part of their name. Each figure is the best of a few runs, because whatever else
-//! the machine does can only make it worse.
+//! Throughput of the pure pipeline, from records to ledger, on one core: no kernel, no root. `cargo
+//! xtask bench` runs it first; arguments choose cases by a part of their name. Each figure is the
+//! best of a few runs, because whatever else the machine does can only make it worse.
 
 mod cases;
 mod frames;
@@ -12,12 +12,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use observer::conn::testing::Owned;
-use observer::export::audience::{Metrics, READER_RATE};
-use observer::export::store::Caps;
-use observer::ledger::Audience;
-use observer::pipeline::{Pipeline, Settings};
+use ledger::EventSink;
+use ledger::pipeline::{Pipeline, PipelineSettings};
+use observer::clock::WallClock;
+use observer::export::inspect::queries;
+use observer::limits::ENDED_STREAMS;
+use observer::sinks::{self, DaemonSinks};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use testkit::OwnedRecord;
 
 use cases::Case;
 use table::{Goal, Table};
@@ -44,10 +46,10 @@ fn main() -> Result<()> {
         let goal = if case.visible { Goal::AtMost(0.01) } else { Goal::None };
         table.row(&format!("{}: allocations an event", case.name), allocations(case), goal);
         if case.name == "openai.chat, HTTP/1.1" {
-            let metrics = || Metrics::new(Caps::default(), READER_RATE);
+            let sinks = || DaemonSinks::new(&sinks::SinkSettings::default());
             table.row(
                 &format!("{}: events/s, metrics included", case.name),
-                speed(case, metrics) * case.events as f64,
+                speed(case, sinks) * case.events as f64,
                 Goal::None,
             );
         }
@@ -58,6 +60,9 @@ fn main() -> Result<()> {
     }
     if wanted("memory") {
         memory(&mut table);
+    }
+    if wanted("inspect streams") {
+        inspect(&mut table);
     }
     println!("\n{table}");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/throughput.json");
@@ -70,7 +75,7 @@ fn main() -> Result<()> {
 
 /// A figure of a stream that was not understood would be worth nothing.
 fn check(case: &Case) -> Result<()> {
-    let mut pipeline = Pipeline::new(Settings::default(), ());
+    let mut pipeline = Pipeline::new(PipelineSettings::default(), ());
     play(&mut pipeline, &case.records);
     let entries: Vec<_> = pipeline.book().ended().chain(pipeline.book().open()).collect();
     let [entry] = entries.as_slice() else { anyhow::bail!("{}: {} calls, not one", case.name, entries.len()) };
@@ -79,7 +84,7 @@ fn check(case: &Case) -> Result<()> {
     Ok(())
 }
 
-fn play<A: Audience>(pipeline: &mut Pipeline<A>, records: &[Owned]) {
+fn play<S: EventSink>(pipeline: &mut Pipeline<S>, records: &[OwnedRecord]) {
     for owned in records {
         pipeline.record(&owned.get());
         black_box(pipeline.verdicts().count());
@@ -87,10 +92,10 @@ fn play<A: Audience>(pipeline: &mut Pipeline<A>, records: &[Owned]) {
 }
 
 /// Passes a second.
-fn speed<A: Audience>(case: &Case, audience: impl Fn() -> A) -> f64 {
+fn speed<S: EventSink>(case: &Case, sink: impl Fn() -> S) -> f64 {
     let (mut best, begun) = (Duration::MAX, Instant::now());
     while begun.elapsed() < TIME {
-        let mut pipeline = Pipeline::new(Settings::default(), audience());
+        let mut pipeline = Pipeline::new(PipelineSettings::default(), sink());
         let start = Instant::now();
         play(&mut pipeline, &case.records);
         best = best.min(start.elapsed());
@@ -101,7 +106,7 @@ fn speed<A: Audience>(case: &Case, audience: impl Fn() -> A) -> f64 {
 
 /// Allocations in the second half of the stream, where all buffers have their size, a record's event each.
 fn allocations(case: &Case) -> f64 {
-    let mut pipeline = Pipeline::new(Settings::default(), ());
+    let mut pipeline = Pipeline::new(PipelineSettings::default(), ());
     let half = case.records.len() / 2;
     let (first, second) = case.records.split_at(half);
     play(&mut pipeline, first);
@@ -115,11 +120,37 @@ fn allocations(case: &Case) -> f64 {
     (change.allocations + change.reallocations) as f64 / (events(&pipeline) - before).max(1) as f64
 }
 
+/// What `inspect streams` costs the pipeline's thread when as many calls have ended as are kept; then its rows, which
+/// another thread makes.
+fn inspect(table: &mut Table) {
+    let mut pipeline = Pipeline::new(PipelineSettings::default(), DaemonSinks::new(&sinks::SinkSettings::default()));
+    for tgid in 1..=u32::try_from(ENDED_STREAMS).unwrap_or(u32::MAX) {
+        play(&mut pipeline, &cases::open_chat(tgid, 10));
+        let mut end = testkit::FakeTlsConn::new(tgid, 1);
+        play(&mut pipeline, end.exit().records().last().map(std::slice::from_ref).unwrap_or_default());
+    }
+    let (now, wall) = (pipeline.now(), WallClock::fixed(0));
+    let (mut asked, mut made, begun) = (Duration::MAX, Duration::MAX, Instant::now());
+    while begun.elapsed() < TIME {
+        let start = Instant::now();
+        let found = pipeline.sink().detectors.findings();
+        let streams = queries::StreamsSnapshot::new(pipeline.book(), found, f64::INFINITY, &[], now, &wall);
+        asked = asked.min(start.elapsed());
+        let start = Instant::now();
+        assert_eq!(black_box(streams.rows()).len(), ENDED_STREAMS, "every call has ended and is kept");
+        made = made.min(start.elapsed());
+    }
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    let what = format!("inspect streams, {ENDED_STREAMS} ended: ms");
+    table.row(&format!("{what} of the pipeline's thread"), milliseconds(asked), Goal::AtMost(5.0));
+    table.row(&format!("{what} of the thread that makes rows"), milliseconds(made), Goal::None);
+}
+
 /// Bytes of an open stream, by its length. After 500 events all that is kept of single events and gaps is full.
 fn memory(table: &mut Table) {
     for (length, streams) in [(100, 200), (500, 200), (1000, 200), (10_000, 100), (100_000, 20)] {
         let region = Region::new(ALLOCATOR);
-        let mut pipeline = Pipeline::new(Settings::default(), ());
+        let mut pipeline = Pipeline::new(PipelineSettings::default(), ());
         let live = |change: stats_alloc::Stats| change.bytes_allocated as f64 - change.bytes_deallocated as f64;
         let mut held = 0.0;
         for tgid in 1..=streams {

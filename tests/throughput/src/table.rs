@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 /// What is wished for.
 #[derive(Clone, Copy, Debug)]
-pub enum Goal {
+pub(crate) enum Goal {
     None,
     AtLeast(f64),
     AtMost(f64),
 }
 
 #[derive(Debug, Default)]
-pub struct Table(Vec<(String, f64, Goal)>);
+pub(crate) struct Table(Vec<(String, f64, Goal)>);
 
 impl Goal {
     fn met(self, value: f64) -> Option<bool> {
@@ -28,13 +28,13 @@ impl Goal {
 
 impl Table {
     /// A figure.
-    pub fn row(&mut self, what: &str, value: f64, goal: Goal) {
+    pub(crate) fn row(&mut self, what: &str, value: f64, goal: Goal) {
         eprintln!("{what} {value:.3}");
         self.0.push((what.to_owned(), value, goal));
     }
 
     #[must_use]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let row = |(what, value, goal): &(String, f64, Goal)| {
             let wished = match goal {
                 Goal::None => Value::Null,
@@ -47,7 +47,7 @@ impl Table {
     }
 
     /// An error if a goal was missed.
-    pub fn verdict(&self) -> Result<()> {
+    pub(crate) fn verdict(&self) -> Result<()> {
         let missed = self.0.iter().filter(|(_, value, goal)| goal.met(*value) == Some(false));
         let missed: Vec<&str> = missed.map(|(what, ..)| what.as_str()).collect();
         if !missed.is_empty() {

@@ -14,15 +14,15 @@ const LATE: [&str; 1] = ["libnss_files.so.2"];
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 
-/// Writes `initramfs.cpio` into `folder`, from a suite's unpacked root, the folder of the static programs and the root of
-/// the matrix's own tools.
-pub fn make(folder: &Path, suite: &Path, programs: &Path, tools: &Path) -> Result<PathBuf> {
+/// Writes `initramfs.cpio` into `folder`, from a suite's unpacked root, the folder of the static programs, the root of
+/// the matrix's own tools, and modules of the kernel.
+pub(super) fn make(folder: &Path, suite: &Path, programs: &Path, tools: &Path, modules: &[PathBuf]) -> Result<PathBuf> {
     let busybox = tools.join("usr/bin/busybox");
     let tree = folder.join("tree");
     if tree.exists() {
         fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
     }
-    for place in ["bin", "etc", "usr/bin", "usr/lib64", LIBRARIES] {
+    for place in ["bin", "etc", "modules", "usr/bin", "usr/lib64", LIBRARIES] {
         fs::create_dir_all(tree.join(place)).with_context(|| format!("cannot create {}", tree.display()))?;
     }
     for link in ["lib", "lib64"] {
@@ -37,6 +37,9 @@ pub fn make(folder: &Path, suite: &Path, programs: &Path, tools: &Path) -> Resul
     for library in libraries(suite)? {
         let name = library.file_name().unwrap_or_default();
         copy(&library, &tree.join(LIBRARIES).join(name))?;
+    }
+    for module in modules {
+        unpacked(module, &tree.join("modules"))?;
     }
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guest-init/init.sh"), &tree.join("init"))?;
     fs::write(tree.join("etc/hosts"), "127.0.0.1 localhost\n").context("cannot write the guest's hosts file")?;
@@ -62,6 +65,18 @@ fn libraries(suite: &Path) -> Result<Vec<PathBuf>> {
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let copied = fs::copy(from, to).and_then(|_| fs::set_permissions(to, PermissionsExt::from_mode(0o755)));
     copied.with_context(|| format!("cannot copy {} into the guest", from.display()))
+}
+
+/// A module as it is loaded: newer suites compress theirs.
+fn unpacked(module: &Path, to: &Path) -> Result<()> {
+    let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let at = to.join(name.split(".ko").next().unwrap_or_default()).with_extension("ko");
+    let script = r#"case "$0" in *.xz) xz -dc "$0" ;; *.zst) zstd -dcq "$0" ;; *) cat "$0" ;; esac > "$1""#;
+    let out = Command::new("sh").args(["-c", script]).arg(module).arg(&at).output().context("cannot start sh")?;
+    if !out.status.success() {
+        bail!("{} could not be unpacked: {}", module.display(), String::from_utf8_lossy(&out.stderr).trim());
+    }
+    Ok(())
 }
 
 fn pack(tree: &Path, busybox: &Path, archive: &Path) -> Result<PathBuf> {

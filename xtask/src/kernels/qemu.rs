@@ -11,7 +11,7 @@ const FIRMWARE: [&str; 3] = ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipx
 const NESTED: [&str; 2] = ["", "pulseaudio"];
 
 /// QEMU without devices and display, which boots a kernel in software; it is ended after `limit` seconds.
-pub fn command(root: &Path, limit: &str) -> Command {
+pub(super) fn command(root: &Path, limit: &str) -> Command {
     let mut qemu = Command::new("setpriv");
     qemu.args(["--pdeathsig", "TERM", "timeout", "--kill-after", "5", limit]);
     let paths: Vec<_> = NESTED.map(|folder| root.join(LIBRARIES).join(folder).display().to_string()).into();

@@ -5,7 +5,7 @@ use std::ops::Add;
 
 /// Tests by result, and why the skipped ones were.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Count {
+pub(super) struct Count {
     /// As libtest counts, which knows no test that skips itself: those are in here too.
     pub passed: usize,
     pub failed: usize,
@@ -17,12 +17,12 @@ pub struct Count {
 }
 
 impl Count {
-    pub fn one_skipped(reason: &str) -> Self {
+    pub(super) fn one_skipped(reason: &str) -> Self {
         Self { ignored: 1, reasons: vec![reason.to_owned()], ..Self::default() }
     }
 
     /// Takes one line of output into account: a `test result:` line, or a test's own `SKIPPED: reason`.
-    pub fn read(&mut self, line: &str) {
+    pub(super) fn read(&mut self, line: &str) {
         if let Some(result) = line.strip_prefix("test result: ") {
             self.passed += number_before(result, " passed");
             self.failed += number_before(result, " failed");

@@ -1,5 +1,5 @@
-//! `top`: what is going on now, for whoever is on call. Asks the daemon's socket as `inspect` does. On a terminal a live
-//! picture, elsewhere one table.
+//! `top`: what is going on now, for whoever is on call. Asks the daemon's socket as `inspect` does.
+//! On a terminal a live picture, elsewhere one table.
 
 mod picture;
 mod screen;
@@ -12,18 +12,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::picture::{Picture, Round};
-use self::screen::{Screen, Signals};
+use self::picture::{AnswerRound, TopPicture};
+use self::screen::{ScreenSignals, TerminalScreen};
 use super::{Socket, output};
-use crate::export::inspect::Question;
+use crate::export::inspect::InspectQuestion;
 use crate::export::inspect::client::{ClientError, all};
-use crate::export::inspect::connection::Connection;
+use crate::export::inspect::connection::ConnectionView;
 
 /// How often the daemon is asked, and between the two rounds of a single table: events need two to be a rate.
 const EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct TopArgs {
     /// How far back ended streams count
     #[arg(long, value_name = "DUR", default_value = "15m", value_parser = super::duration)]
     since: Duration,
@@ -33,15 +33,16 @@ pub struct Args {
 
 /// What the picture waits for.
 enum Event {
-    Answer(Result<Round, ClientError>),
+    Answer(Result<AnswerRound, ClientError>),
     Resized,
     Quit,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
     let path = &args.socket.path;
-    let mut picture = Picture::new(args.since.as_secs_f64());
-    // A daemon that cannot be asked at all is an error, as for `inspect`; one that goes away later is part of the picture.
+    let mut picture = TopPicture::new(args.since.as_secs_f64());
+    // A daemon that cannot be asked at all is an error, as for `inspect`; one that goes away later
+    // is part of the picture.
     picture.merge(round(path, picture.since(now()))?);
     if io::stdout().is_terminal() {
         live(path, picture)?;
@@ -54,11 +55,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The picture until somebody quits.
-fn live(path: &Path, mut picture: Picture) -> anyhow::Result<()> {
+fn live(path: &Path, mut picture: TopPicture) -> anyhow::Result<()> {
     let (tell, events) = channel();
-    let signals = Signals::new()?;
+    let signals = ScreenSignals::new()?;
     let asks = asker(path, tell.clone())?;
-    let screen = Screen::enter()?;
+    let screen = TerminalScreen::enter()?;
     let (to_keys, colour) = (tell.clone(), output::style().colour);
     start("top-keys", move || screen::keys(&to_keys))?;
     start("top-signals", move || signals.tell(&tell))?;
@@ -68,15 +69,15 @@ fn live(path: &Path, mut picture: Picture) -> anyhow::Result<()> {
 }
 
 fn watch(
-    screen: &Screen,
-    picture: &mut Picture,
+    screen: &TerminalScreen,
+    picture: &mut TopPicture,
     events: &Receiver<Event>,
     asks: &Sender<f64>,
     colour: bool,
 ) -> io::Result<()> {
     let (mut due, mut waiting) = (Instant::now() + EVERY, false);
     loop {
-        screen.show(&view::render(picture, Some(Screen::size()), colour, now()))?;
+        screen.show(&view::render(picture, Some(TerminalScreen::size()), colour, now()))?;
         match events.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Ok(Event::Quit) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Ok(Event::Resized) => {}
@@ -116,15 +117,15 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 /// Asks everything once.
-fn round(path: &Path, since_seconds: f64) -> Result<Round, ClientError> {
-    let streams = all(path, &Question::Streams { since_seconds, follow: false, also: Vec::new() })?;
+fn round(path: &Path, since_seconds: f64) -> Result<AnswerRound, ClientError> {
+    let streams = all(path, &InspectQuestion::Streams { since_seconds, follow: false, also: Vec::new() })?;
     let at = now();
-    Ok(Round {
+    Ok(AnswerRound {
         at,
         streams,
-        connections: all::<Connection>(path, &Question::Connections)?.len(),
-        processes: all(path, &Question::Processes)?,
-        findings: all(path, &Question::Findings { since_seconds: 0.0, id: None })?,
+        connections: all::<ConnectionView>(path, &InspectQuestion::Connections)?.len(),
+        processes: all(path, &InspectQuestion::Processes)?,
+        findings: all(path, &InspectQuestion::Findings { since_seconds: 0.0, id: None })?,
     })
 }
 

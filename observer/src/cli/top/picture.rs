@@ -1,10 +1,10 @@
-//! What `top` shows: the daemon's answers, merged and kept small. Pure: time is an argument (seconds since 1970, as streams'
-//! ends are told).
+//! What `top` shows: the daemon's answers, merged and kept small. Pure: time is an argument
+//! (seconds since 1970, as streams' ends are told).
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::export::inspect::finding::Finding;
-use crate::export::inspect::view::{Process, Stream};
+use crate::export::inspect::finding::FindingView;
+use crate::export::inspect::view::{ProcessView, StreamView};
 
 /// How far back the streams of a further round are asked for: ends that became known late are among them.
 const BACK_SECONDS: f64 = 15.0;
@@ -14,16 +14,16 @@ const KEPT: usize = 4096;
 
 /// One round of answers.
 #[derive(Default)]
-pub struct Round {
+pub(super) struct AnswerRound {
     pub at: f64,
-    pub streams: Vec<Stream>,
+    pub streams: Vec<StreamView>,
     pub connections: usize,
-    pub processes: Vec<Process>,
-    pub findings: Vec<Finding>,
+    pub processes: Vec<ProcessView>,
+    pub findings: Vec<FindingView>,
 }
 
 /// All that is shown.
-pub struct Picture {
+pub(super) struct TopPicture {
     /// How far back ended streams count.
     pub window: f64,
     /// When the daemon last answered.
@@ -32,21 +32,22 @@ pub struct Picture {
     /// Processes that use TLS, by how far they are seen into.
     pub coverage: BTreeMap<String, usize>,
     /// Open ones, most severe first.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FindingView>,
     /// Since the round before; `None` without one.
     pub events_per_second: Option<f64>,
     /// Why there is no newer answer.
     pub error: Option<String>,
-    streams: HashMap<String, Kept>,
-    /// The next round must bring the whole window: the first one, after a failure, or when an open stream is out of sight.
+    streams: HashMap<String, TopStream>,
+    /// The next round must bring the whole window: the first one, after a failure, or when an open
+    /// stream is out of sight.
     whole: bool,
     /// What the next round counts events against.
     counted: Option<f64>,
 }
 
 /// One stream, as far as it matters here.
-struct Kept {
-    group: Group,
+struct TopStream {
+    group: StreamGroup,
     /// `None` while open.
     ended: Option<f64>,
     outcome: Option<String>,
@@ -62,7 +63,7 @@ struct Kept {
 
 /// What a line stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Group {
+pub(super) struct StreamGroup {
     pub service: String,
     pub provider: String,
     /// As it was asked for.
@@ -71,8 +72,8 @@ pub struct Group {
 
 /// The streams of one group. What is not known is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Line {
-    pub group: Group,
+pub(super) struct GroupLine {
+    pub group: StreamGroup,
     pub open: usize,
     pub oldest: Option<f64>,
     /// Longest silence of an open stream.
@@ -90,16 +91,16 @@ pub struct Line {
 
 /// Bytes that the observer lost of the streams shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
+pub(super) struct LostBytes {
     pub bytes: u64,
     /// Streams with losses of unknown size.
     pub unknown: usize,
 }
 
-impl Picture {
+impl TopPicture {
     #[must_use]
-    pub fn new(window: f64) -> Self {
-        Picture {
+    pub(super) fn new(window: f64) -> Self {
+        TopPicture {
             window,
             at: 0.0,
             connections: 0,
@@ -115,12 +116,12 @@ impl Picture {
 
     /// How far back the next round must ask for ended streams.
     #[must_use]
-    pub fn since(&self, now: f64) -> f64 {
+    pub(super) fn since(&self, now: f64) -> f64 {
         if self.whole { self.window } else { (now - self.at + BACK_SECONDS).clamp(0.0, self.window) }
     }
 
     /// There was no answer.
-    pub fn failed(&mut self, error: String) {
+    pub(super) fn failed(&mut self, error: String) {
         self.error = Some(error);
         self.whole = true;
         self.counted = None;
@@ -128,12 +129,12 @@ impl Picture {
     }
 
     /// An answer to what `since` said.
-    pub fn merge(&mut self, round: Round) {
+    pub(super) fn merge(&mut self, round: AnswerRound) {
         let seconds = self.counted.map(|before| round.at - before).filter(|seconds| *seconds > 0.0);
         let before = if self.whole { std::mem::take(&mut self.streams) } else { HashMap::new() };
         let mut seen = HashMap::with_capacity(round.streams.len());
         for stream in round.streams {
-            seen.insert(stream.id.clone(), Kept::new(stream));
+            seen.insert(stream.id.clone(), TopStream::new(stream));
         }
         let known = |id: &String| before.get(id).or_else(|| self.streams.get(id));
         let news = seen.iter().map(|(id, kept)| kept.events_since(known(id), self.counted)).sum::<u64>();
@@ -164,14 +165,14 @@ impl Picture {
 
     /// Open streams.
     #[must_use]
-    pub fn open(&self) -> usize {
+    pub(super) fn open(&self) -> usize {
         self.streams.values().filter(|kept| kept.ended.is_none()).count()
     }
 
     /// What was lost of the streams shown.
     #[must_use]
-    pub fn lost(&self) -> Lost {
-        let mut lost = Lost::default();
+    pub(super) fn lost(&self) -> LostBytes {
+        let mut lost = LostBytes::default();
         for kept in self.streams.values() {
             match kept.lost {
                 Some(bytes) => lost.bytes = lost.bytes.saturating_add(bytes),
@@ -183,26 +184,27 @@ impl Picture {
 
     /// The lines at `now`: those with most open streams first.
     #[must_use]
-    pub fn lines(&self, now: f64) -> Vec<Line> {
-        let mut groups: BTreeMap<&Group, Vec<&Kept>> = BTreeMap::new();
+    pub(super) fn lines(&self, now: f64) -> Vec<GroupLine> {
+        let mut groups: BTreeMap<&StreamGroup, Vec<&TopStream>> = BTreeMap::new();
         self.streams.values().for_each(|kept| groups.entry(&kept.group).or_default().push(kept));
         let later = (now - self.at).max(0.0);
-        let mut lines: Vec<Line> = groups.into_iter().map(|(group, kept)| Line::new(group, &kept, later)).collect();
+        let mut lines: Vec<GroupLine> =
+            groups.into_iter().map(|(group, kept)| GroupLine::new(group, &kept, later)).collect();
         // Stable: equal ones stay in the order of their names.
         lines.sort_by_key(|line| std::cmp::Reverse((line.open, line.ended)));
         lines
     }
 }
 
-impl Kept {
-    fn new(stream: Stream) -> Self {
+impl TopStream {
+    fn new(stream: StreamView) -> Self {
         let mut stalls = BTreeMap::new();
         for stall in stream.stalls {
             *stalls.entry(stall.cause.unwrap_or_else(|| "unknown".to_owned())).or_default() += 1;
         }
         let model = stream.request_model.or(stream.response_model).unwrap_or_default();
-        Kept {
-            group: Group { service: stream.service, provider: stream.provider, model },
+        TopStream {
+            group: StreamGroup { service: stream.service, provider: stream.provider, model },
             // An end without a time would be an open stream for ever.
             ended: stream.outcome.is_some().then(|| stream.ended.as_deref().and_then(seconds).unwrap_or_default()),
             outcome: stream.outcome,
@@ -218,7 +220,7 @@ impl Kept {
     }
 
     /// Events that came since it was `known` as that, or since the round at `counted` for one that was not.
-    fn events_since(&self, known: Option<&Kept>, counted: Option<f64>) -> u64 {
+    fn events_since(&self, known: Option<&TopStream>, counted: Option<f64>) -> u64 {
         let events = self.events.unwrap_or(0);
         match (known, counted, self.ended) {
             (Some(known), _, _) => events.saturating_sub(known.events.unwrap_or(0)),
@@ -228,11 +230,11 @@ impl Kept {
     }
 }
 
-impl Line {
-    fn new(group: &Group, kept: &[&Kept], later: f64) -> Line {
-        let (open, ended): (Vec<&Kept>, Vec<&Kept>) = kept.iter().partition(|kept| kept.ended.is_none());
+impl GroupLine {
+    fn new(group: &StreamGroup, kept: &[&TopStream], later: f64) -> GroupLine {
+        let (open, ended): (Vec<&TopStream>, Vec<&TopStream>) = kept.iter().partition(|kept| kept.ended.is_none());
         let most = |values: &mut dyn Iterator<Item = f64>| values.max_by(f64::total_cmp);
-        let mut line = Line {
+        let mut line = GroupLine {
             group: group.clone(),
             open: open.len(),
             oldest: most(&mut open.iter().filter_map(|kept| kept.age)).map(|age| age + later),
@@ -241,7 +243,7 @@ impl Line {
             visible: median(ended.iter().filter_map(|kept| kept.visible).collect()),
             gap95: median(kept.iter().filter_map(|kept| kept.gap95).collect()),
             longest_gap: most(&mut kept.iter().filter_map(|kept| kept.longest_gap)),
-            ..Line::default()
+            ..GroupLine::default()
         };
         for (cause, count) in kept.iter().flat_map(|kept| &kept.stalls) {
             *line.stalls.entry(cause.clone()).or_default() += count;
@@ -253,7 +255,7 @@ impl Line {
 }
 
 /// Most severe first; what this version does not know comes last.
-fn weight(finding: &Finding) -> usize {
+fn weight(finding: &FindingView) -> usize {
     let order = ["critical", "warning", "info"];
     order.iter().position(|severity| *severity == finding.severity).unwrap_or(order.len())
 }
@@ -271,4 +273,4 @@ fn seconds(text: &str) -> Option<f64> {
 }
 
 #[cfg(test)]
-pub mod tests;
+pub(super) mod tests;

@@ -1,5 +1,5 @@
-//! The terminal, thinly: the alternate screen, keys, signals. What was changed is changed back when `Screen` goes, however
-//! that comes.
+//! The terminal, thinly: the alternate screen, keys, signals. What was changed is changed back when
+//! `TerminalScreen` goes, however that comes.
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::sync::mpsc::Sender;
@@ -8,31 +8,31 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwins
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Event;
-use super::view::Size;
+use super::view::TerminalSize;
 
 /// Alternate screen, no cursor, lines that are too long are cut; and back.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /// For terminals that do not know theirs.
-const USUAL: Size = Size { columns: 80, rows: 24 };
+const USUAL: TerminalSize = TerminalSize { columns: 80, rows: 24 };
 
 /// Ctrl-C, where the terminal makes no signal of it.
 const INTERRUPT: u8 = 3;
 
 /// The terminal while it is ours.
-pub struct Screen {
+pub(super) struct TerminalScreen {
     /// How keys were treated before, where they come from a terminal.
     before: Option<Termios>,
 }
 
-impl Screen {
+impl TerminalScreen {
     /// Takes the terminal.
-    pub fn enter() -> io::Result<Self> {
+    pub(super) fn enter() -> io::Result<Self> {
         let keys = io::stdin();
         let before = if keys.is_terminal() { Some(tcgetattr(&keys)?) } else { None };
         // From here on, dropped is restored.
-        let screen = Screen { before };
+        let screen = TerminalScreen { before };
         if let Some(before) = &screen.before {
             let mut each = before.clone();
             each.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
@@ -43,20 +43,20 @@ impl Screen {
     }
 
     /// Its size now.
-    pub fn size() -> Size {
+    pub(super) fn size() -> TerminalSize {
         let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
-        size.map_or(USUAL, |size| Size { columns: size.ws_col.into(), rows: size.ws_row.into() })
+        size.map_or(USUAL, |size| TerminalSize { columns: size.ws_col.into(), rows: size.ws_row.into() })
     }
 
     /// Shows a text that fits, without a moment of emptiness.
-    pub fn show(&self, text: &str) -> io::Result<()> {
+    pub(super) fn show(&self, text: &str) -> io::Result<()> {
         let lines: Vec<&str> = text.lines().collect();
         // No line feed behind the last line: it would scroll.
         put(&format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n")))
     }
 }
 
-impl Drop for Screen {
+impl Drop for TerminalScreen {
     fn drop(&mut self) {
         // The terminal may be gone: then there is nothing to restore.
         let _ = put(LEAVE);
@@ -73,7 +73,7 @@ fn put(text: &str) -> io::Result<()> {
 }
 
 /// Tells of keys that quit, for ever.
-pub fn keys(events: &Sender<Event>) {
+pub(super) fn keys(events: &Sender<Event>) {
     for key in io::stdin().lock().bytes() {
         match key {
             Ok(b'q' | b'Q' | INTERRUPT) if events.send(Event::Quit).is_err() => return,
@@ -84,26 +84,26 @@ pub fn keys(events: &Sender<Event>) {
 }
 
 /// Signals that matter to a screen. Made before the screen is taken: none is missed.
-pub struct Signals {
+pub(super) struct ScreenSignals {
     runtime: tokio::runtime::Runtime,
     resized: Signal,
     quit: [Signal; 3],
 }
 
-impl Signals {
-    pub fn new() -> io::Result<Self> {
+impl ScreenSignals {
+    pub(super) fn new() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let guard = runtime.enter();
         let quit = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let [first, second, third] = quit.map(signal);
         let (resized, quit) = (signal(SignalKind::window_change())?, [first?, second?, third?]);
         drop(guard);
-        Ok(Signals { runtime, resized, quit })
+        Ok(ScreenSignals { runtime, resized, quit })
     }
 
     /// Tells of them until nobody listens.
-    pub fn tell(self, events: &Sender<Event>) {
-        let Signals { runtime, mut resized, quit: [mut interrupt, mut terminate, mut hangup] } = self;
+    pub(super) fn tell(self, events: &Sender<Event>) {
+        let ScreenSignals { runtime, mut resized, quit: [mut interrupt, mut terminate, mut hangup] } = self;
         runtime.block_on(async move {
             loop {
                 let event = tokio::select! {

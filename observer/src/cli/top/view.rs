@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::picture::{Line, Picture};
+use super::picture::{GroupLine, TopPicture};
 use crate::export::inspect::finding::FINDINGS;
-use crate::export::inspect::table::{Cell, Column, Style, Table, Tint, or_dash, short_seconds};
+use crate::export::inspect::table::{
+    CellColour, TableCell, TableColumn, TableStyle, TextTable, or_dash, short_seconds,
+};
 
 /// The terminal's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
+pub(super) struct TerminalSize {
     pub columns: usize,
     pub rows: usize,
 }
@@ -23,22 +25,22 @@ const FINDINGS_SHARE: usize = 3;
 const FINDING_HEADS: [&str; 6] = ["ID", "SEVERITY", "SERVICE", "MODEL", "LASTS", "VERDICT"];
 
 /// A column of streams.
-struct Of {
-    column: Column,
+struct StreamColumn {
+    column: TableColumn,
     /// On a narrow terminal those with the largest number go first; 0 stays.
     spare: u8,
-    show: fn(&Line) -> Cell,
+    show: fn(&GroupLine) -> TableCell,
 }
 
-const fn text(head: &'static str, least: usize, spare: u8, show: fn(&Line) -> Cell) -> Of {
-    Of { column: Column { head, right: false, least: Some(least), usual: 0 }, spare, show }
+const fn text(head: &'static str, least: usize, spare: u8, show: fn(&GroupLine) -> TableCell) -> StreamColumn {
+    StreamColumn { column: TableColumn { head, right: false, least: Some(least), usual: 0 }, spare, show }
 }
 
-const fn number(head: &'static str, spare: u8, show: fn(&Line) -> Cell) -> Of {
-    Of { column: Column { head, right: true, least: None, usual: 0 }, spare, show }
+const fn number(head: &'static str, spare: u8, show: fn(&GroupLine) -> TableCell) -> StreamColumn {
+    StreamColumn { column: TableColumn { head, right: true, least: None, usual: 0 }, spare, show }
 }
 
-const COLUMNS: &[Of] = &[
+const COLUMNS: &[StreamColumn] = &[
     text("SERVICE", 12, 0, |line| named(&line.group.service)),
     text("PROVIDER", 8, 5, |line| named(&line.group.provider)),
     text("MODEL", 20, 0, |line| named(&line.group.model)),
@@ -53,27 +55,27 @@ const COLUMNS: &[Of] = &[
     text("NOT-COMPLETE", 12, 0, |line| tally(&line.failed)),
 ];
 
-fn named(name: &str) -> Cell {
+fn named(name: &str) -> TableCell {
     if name.is_empty() { "-".into() } else { name.into() }
 }
 
-fn count(n: usize) -> Cell {
+fn count(n: usize) -> TableCell {
     n.to_string().into()
 }
 
 /// `provider 3, local 1`.
-fn tally(counts: &BTreeMap<String, u64>) -> Cell {
+fn tally(counts: &BTreeMap<String, u64>) -> TableCell {
     if counts.is_empty() {
         return "0".into();
     }
     let words: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    Cell { text: words.join(", "), tint: Tint::Bad }
+    TableCell { text: words.join(", "), tint: CellColour::Bad }
 }
 
 /// The picture at `now`. With a size: no more lines and columns than that. Every line ends with a line feed.
 #[must_use]
-pub fn render(picture: &Picture, size: Option<Size>, colour: bool, now: f64) -> String {
-    let style = Style { colour, width: size.map(|size| size.columns) };
+pub(super) fn render(picture: &TopPicture, size: Option<TerminalSize>, colour: bool, now: f64) -> String {
+    let style = TableStyle { colour, width: size.map(|size| size.columns) };
     let mut head = vec![summary(picture)];
     head.extend(trouble(picture, now, colour));
     head.push(String::new());
@@ -93,7 +95,7 @@ pub fn render(picture: &Picture, size: Option<Size>, colour: bool, now: f64) -> 
 }
 
 /// How it is as a whole.
-fn summary(picture: &Picture) -> String {
+fn summary(picture: &TopPicture) -> String {
     let lost = picture.lost();
     let lost = match (lost.bytes, lost.unknown) {
         (bytes, 0) => bytes.to_string(),
@@ -117,7 +119,7 @@ fn window(seconds: f64) -> String {
 }
 
 /// That the daemon does not answer.
-fn trouble(picture: &Picture, now: f64, colour: bool) -> Option<String> {
+fn trouble(picture: &TopPicture, now: f64, colour: bool) -> Option<String> {
     let old = now - picture.at;
     if picture.error.is_none() && old < STALE_SECONDS {
         return None;
@@ -127,20 +129,22 @@ fn trouble(picture: &Picture, now: f64, colour: bool) -> Option<String> {
     Some(if colour { format!("\x1b[31m{text}\x1b[0m") } else { text })
 }
 
-fn streams(lines: &[Line], style: Style) -> Vec<String> {
+fn streams(lines: &[GroupLine], style: TableStyle) -> Vec<String> {
     if lines.is_empty() {
         return vec!["no streams".to_owned()];
     }
-    let cells: Vec<Vec<Cell>> = lines.iter().map(|line| COLUMNS.iter().map(|of| (of.show)(line)).collect()).collect();
+    let cells: Vec<Vec<TableCell>> =
+        lines.iter().map(|line| COLUMNS.iter().map(|of| (of.show)(line)).collect()).collect();
     let chosen = chosen(&cells, style.width);
-    let kept = |row: Vec<Cell>| row.into_iter().zip(&chosen).filter(|(_, keep)| **keep).map(|(cell, _)| cell).collect();
-    let rows: Vec<Vec<Cell>> = cells.into_iter().map(kept).collect();
+    let kept =
+        |row: Vec<TableCell>| row.into_iter().zip(&chosen).filter(|(_, keep)| **keep).map(|(cell, _)| cell).collect();
+    let rows: Vec<Vec<TableCell>> = cells.into_iter().map(kept).collect();
     let columns = COLUMNS.iter().zip(&chosen).filter(|(_, keep)| **keep).map(|(of, _)| of.column).collect();
-    Table::new(columns, style).render(&rows).lines().map(str::to_owned).collect()
+    TextTable::new(columns, style).render(&rows).lines().map(str::to_owned).collect()
 }
 
 /// Which columns there is room for.
-fn chosen(rows: &[Vec<Cell>], width: Option<usize>) -> Vec<bool> {
+fn chosen(rows: &[Vec<TableCell>], width: Option<usize>) -> Vec<bool> {
     let needs: Vec<usize> = COLUMNS.iter().enumerate().map(|(index, of)| need(index, of, rows)).collect();
     let most = COLUMNS.iter().map(|of| of.spare).max().unwrap_or(0);
     let fits = |spare: u8| {
@@ -152,21 +156,21 @@ fn chosen(rows: &[Vec<Cell>], width: Option<usize>) -> Vec<bool> {
 }
 
 /// The least width of a column.
-fn need(index: usize, of: &Of, rows: &[Vec<Cell>]) -> usize {
+fn need(index: usize, of: &StreamColumn, rows: &[Vec<TableCell>]) -> usize {
     let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.text.chars().count());
     let widest = cells.chain([of.column.head.len()]).max().unwrap_or(0);
     of.column.least.map_or(widest, |least| widest.min(least.max(of.column.head.len())))
 }
 
-fn findings(picture: &Picture, style: Style) -> Vec<String> {
+fn findings(picture: &TopPicture, style: TableStyle) -> Vec<String> {
     if picture.findings.is_empty() {
         return vec!["no open findings".to_owned()];
     }
     let chosen: Vec<_> = FINDINGS.iter().filter(|of| FINDING_HEADS.contains(&of.column.head)).collect();
     let columns = chosen.iter().map(|of| of.column).collect();
     let show = |finding| chosen.iter().map(|of| (of.show)(finding)).collect();
-    let rows: Vec<Vec<Cell>> = picture.findings.iter().map(show).collect();
-    Table::new(columns, style).render(&rows).lines().map(str::to_owned).collect()
+    let rows: Vec<Vec<TableCell>> = picture.findings.iter().map(show).collect();
+    TextTable::new(columns, style).render(&rows).lines().map(str::to_owned).collect()
 }
 
 /// Cuts both to `room` lines: findings keep their share, and what streams leave.
@@ -208,12 +212,12 @@ fn clip(line: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::picture::Round;
+    use super::super::picture::AnswerRound;
     use super::super::picture::tests::{T, finding, stream};
     use super::*;
 
-    fn picture(models: usize, findings: usize) -> Picture {
-        let mut picture = Picture::new(900.0);
+    fn picture(models: usize, findings: usize) -> TopPicture {
+        let mut picture = TopPicture::new(900.0);
         let mut streams: Vec<_> =
             (0..models).map(|n| stream(&n.to_string(), &format!("model-{n:03}"), 5, None)).collect();
         streams.push(stream("ended", "model-000", 5, Some((-3, "truncated"))));
@@ -221,10 +225,13 @@ mod tests {
         let process = |visibility: &str| {
             let (comm, service) = ("python".to_owned(), "shop".to_owned());
             let visibility = visibility.to_owned();
-            crate::export::inspect::view::Process {
+            crate::export::inspect::view::ProcessView {
                 pid: 1,
+                uid: None,
                 comm,
                 service,
+                k8s: Default::default(),
+                container_id: None,
                 visibility,
                 reason: String::new(),
                 library: None,
@@ -232,7 +239,7 @@ mod tests {
             }
         };
         let processes = ["plaintext", "none", "plaintext"].map(process).into();
-        picture.merge(Round { at: T, streams, connections: 7, processes, findings });
+        picture.merge(AnswerRound { at: T, streams, connections: 7, processes, findings });
         picture
     }
 
@@ -253,8 +260,8 @@ f00  warning   shop     gpt-x     1m  too many attempts
 
     #[test]
     fn nothing_is_said_too() {
-        let mut nothing = Picture::new(90.0);
-        nothing.merge(Round { at: T, ..Round::default() });
+        let mut nothing = TopPicture::new(90.0);
+        nothing.merge(AnswerRound { at: T, ..AnswerRound::default() });
         let text = render(&nothing, None, false, T);
         assert!(text.contains("open streams 0  connections 0") && text.contains("(ended: last 1m30s)"), "{text}");
         assert!(text.contains("\nno streams\n\nno open findings\n"), "{text}");
@@ -265,7 +272,7 @@ f00  warning   shop     gpt-x     1m  too many attempts
         let picture = picture(60, 20);
         for (columns, rows) in [(0, 0), (1, 1), (20, 4), (40, 7), (80, 24), (100, 30), (200, 50), (300, 400)] {
             for colour in [false, true] {
-                let text = render(&picture, Some(Size { columns, rows }), colour, T);
+                let text = render(&picture, Some(TerminalSize { columns, rows }), colour, T);
                 assert!(text.lines().count() <= rows, "{columns}x{rows}:\n{text}");
                 let plain = text.replace("\x1b[31m", "").replace("\x1b[2m", "").replace("\x1b[0m", "");
                 assert!(plain.lines().all(|line| line.chars().count() <= columns), "{columns}x{rows}:\n{text}");
@@ -276,7 +283,7 @@ f00  warning   shop     gpt-x     1m  too many attempts
 
     #[test]
     fn a_usual_terminal_shows_what_matters_and_says_what_it_leaves_out() {
-        let text = render(&picture(60, 20), Some(Size { columns: 80, rows: 24 }), false, T);
+        let text = render(&picture(60, 20), Some(TerminalSize { columns: 80, rows: 24 }), false, T);
         let heads = text.lines().nth(2).unwrap();
         for head in ["SERVICE", "MODEL", "OPEN", "IDLE", "MAXGAP", "STALLS", "NOT-COMPLETE"] {
             assert!(heads.contains(head), "{head} is missing:\n{text}");
@@ -301,10 +308,10 @@ f00  warning   shop     gpt-x     1m  too many attempts
 
     #[test]
     fn clients_cannot_write_to_the_terminal() {
-        let mut bad = Picture::new(900.0);
+        let mut bad = TopPicture::new(900.0);
         let streams = vec![stream("a", "\x1b[2Jevil\n", 1, None)];
-        bad.merge(Round { at: T, streams, ..Round::default() });
-        let text = render(&bad, Some(Size { columns: 120, rows: 24 }), false, T);
+        bad.merge(AnswerRound { at: T, streams, ..AnswerRound::default() });
+        let text = render(&bad, Some(TerminalSize { columns: 120, rows: 24 }), false, T);
         assert!(!text.contains('\x1b') && text.contains("·[2Jevil·"), "{text:?}");
     }
 }

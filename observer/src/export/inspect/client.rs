@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::{Line, Question};
+use super::{AnswerLine, InspectQuestion};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum ClientError {
 /// the error of `row`.
 pub fn ask(
     path: &Path,
-    question: &Question,
+    question: &InspectQuestion,
     row: &mut dyn FnMut(&RawValue) -> Result<(), ClientError>,
 ) -> Result<(), ClientError> {
     let io = |source| ClientError::Io { path: path.into(), source };
@@ -48,16 +48,16 @@ pub fn ask(
     for line in BufReader::new(socket).lines() {
         let line = line.map_err(io)?;
         match serde_json::from_str(&line).map_err(|source| ClientError::Strange { path: path.into(), source })? {
-            Line::Row(raw) => row(&raw)?,
-            Line::Error(error) => return Err(ClientError::Refused(error)),
-            Line::End { .. } => return Ok(()),
+            AnswerLine::Row(raw) => row(&raw)?,
+            AnswerLine::Error(error) => return Err(ClientError::Refused(error)),
+            AnswerLine::End { .. } => return Ok(()),
         }
     }
     Err(ClientError::CutShort)
 }
 
 /// Asks for a whole answer, read.
-pub fn all<T: DeserializeOwned>(path: &Path, question: &Question) -> Result<Vec<T>, ClientError> {
+pub fn all<T: DeserializeOwned>(path: &Path, question: &InspectQuestion) -> Result<Vec<T>, ClientError> {
     let mut rows = Vec::new();
     ask(path, question, &mut |row| {
         let strange = |source| ClientError::Strange { path: path.into(), source };

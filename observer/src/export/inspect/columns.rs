@@ -2,56 +2,58 @@
 
 use std::fmt::Write as _;
 
-use super::connection::Connection;
-use super::table::{Cell, Column, Style, Table, Tint, or_dash, short_seconds};
-use super::view::{Detail, Firsts, Gaps, PointView, Probe, Process, Stream, Tokens};
+use super::connection::ConnectionView;
+use super::table::{CellColour, TableCell, TableColumn, TableStyle, TextTable, or_dash, short_seconds};
+use super::view::{
+    GapsView, MilestonesView, PointView, ProbeView, ProcessView, StreamDetailView, StreamView, TokensView,
+};
 
 /// One column and how to fill it.
-pub struct Of<T: 'static> {
-    pub column: Column,
+pub struct ColumnOf<T: 'static> {
+    pub column: TableColumn,
     pub wide: bool,
-    pub show: fn(&T) -> Cell,
+    pub show: fn(&T) -> TableCell,
 }
 
 /// A table's columns.
-pub type Set<T> = &'static [Of<T>];
+pub type ColumnSet<T> = &'static [ColumnOf<T>];
 
-pub(super) const fn text<T>(head: &'static str, show: fn(&T) -> Cell) -> Of<T> {
-    Of { column: Column { head, right: false, least: None, usual: 0 }, wide: false, show }
+pub(super) const fn text<T>(head: &'static str, show: fn(&T) -> TableCell) -> ColumnOf<T> {
+    ColumnOf { column: TableColumn { head, right: false, least: None, usual: 0 }, wide: false, show }
 }
 
-pub(super) const fn name<T>(head: &'static str, least: usize, show: fn(&T) -> Cell) -> Of<T> {
-    Of { column: Column { head, right: false, least: Some(least), usual: 0 }, wide: false, show }
+pub(super) const fn name<T>(head: &'static str, least: usize, show: fn(&T) -> TableCell) -> ColumnOf<T> {
+    ColumnOf { column: TableColumn { head, right: false, least: Some(least), usual: 0 }, wide: false, show }
 }
 
-pub(super) const fn number<T>(head: &'static str, show: fn(&T) -> Cell) -> Of<T> {
-    Of { column: Column { head, right: true, least: None, usual: 0 }, wide: false, show }
+pub(super) const fn number<T>(head: &'static str, show: fn(&T) -> TableCell) -> ColumnOf<T> {
+    ColumnOf { column: TableColumn { head, right: true, least: None, usual: 0 }, wide: false, show }
 }
 
 /// With room for rows that are still to come.
-pub(super) const fn usual<T>(width: usize, of: &Of<T>) -> Of<T> {
-    let Column { head, right, least, .. } = of.column;
-    Of { column: Column { head, right, least, usual: width }, wide: of.wide, show: of.show }
+pub(super) const fn usual<T>(width: usize, of: &ColumnOf<T>) -> ColumnOf<T> {
+    let TableColumn { head, right, least, .. } = of.column;
+    ColumnOf { column: TableColumn { head, right, least, usual: width }, wide: of.wide, show: of.show }
 }
 
-pub(super) const fn wide<T>(of: &Of<T>) -> Of<T> {
-    Of { column: of.column, wide: true, show: of.show }
+pub(super) const fn wide<T>(of: &ColumnOf<T>) -> ColumnOf<T> {
+    ColumnOf { column: of.column, wide: true, show: of.show }
 }
 
-fn seconds(value: Option<f64>) -> Cell {
+fn seconds(value: Option<f64>) -> TableCell {
     or_dash(value, short_seconds)
 }
 
-fn words(value: Option<&String>) -> Cell {
+fn words(value: Option<&String>) -> TableCell {
     or_dash(value, Clone::clone)
 }
 
-fn count(value: Option<u64>) -> Cell {
+fn count(value: Option<u64>) -> TableCell {
     or_dash(value, |n| n.to_string())
 }
 
 /// `inspect streams`.
-pub const STREAMS: Set<Stream> = &[
+pub const STREAMS: ColumnSet<StreamView> = &[
     usual(12, &text("ID", |s| s.id.as_str().into())),
     usual(12, &name("SERVICE", 10, |s| s.service.as_str().into())),
     usual(20, &name("MODEL", 12, |s| words(s.response_model.as_ref().or(s.request_model.as_ref())))),
@@ -66,6 +68,7 @@ pub const STREAMS: Set<Stream> = &[
     wide(&text("API", |s| s.api.as_str().into())),
     wide(&text("SERVER", |s| words(s.server_address.as_ref()))),
     wide(&number("PID", |s| s.pid.to_string().into())),
+    wide(&number("UID", |s| or_dash(s.uid, |uid| uid.to_string()))),
     wide(&text("COMM", |s| s.comm.as_str().into())),
     wide(&text("NAMESPACE", |s| words(s.k8s.namespace.as_ref()))),
     wide(&text("POD", |s| words(s.k8s.pod.as_ref()))),
@@ -83,18 +86,18 @@ pub const STREAMS: Set<Stream> = &[
 ];
 
 /// What a stream does now, or how it ended.
-fn outcome(stream: &Stream) -> Cell {
+fn outcome(stream: &StreamView) -> TableCell {
     let Some(outcome) = &stream.outcome else {
         let begun = stream.first_seconds.event.is_some() || stream.wire.as_ref().is_some_and(|wire| wire.records > 0);
         let state = if begun { "streaming" } else { "waiting" };
-        return Cell { text: state.into(), tint: Tint::Good };
+        return TableCell { text: state.into(), tint: CellColour::Good };
     };
-    let tint = if outcome == "complete" { Tint::None } else { Tint::Bad };
-    Cell { text: outcome.clone(), tint }
+    let tint = if outcome == "complete" { CellColour::None } else { CellColour::Bad };
+    TableCell { text: outcome.clone(), tint }
 }
 
 /// `inspect connections`.
-pub const CONNECTIONS: Set<Connection> = &[
+pub const CONNECTIONS: ColumnSet<ConnectionView> = &[
     usual(12, &text("ID", |c| c.id.as_str().into())),
     usual(12, &name("SERVICE", 10, |c| c.service.as_str().into())),
     usual(20, &name("SERVER", 12, |c| words(c.sni.as_ref().or(c.server_address.as_ref())))),
@@ -111,6 +114,7 @@ pub const CONNECTIONS: Set<Connection> = &[
     wide(&text("PROTOCOL", |c| c.protocol.as_str().into())),
     wide(&text("PROVIDER", |c| c.provider.as_str().into())),
     wide(&number("PID", |c| c.pid.to_string().into())),
+    wide(&number("UID", |c| or_dash(c.uid, |uid| uid.to_string()))),
     wide(&text("COMM", |c| c.comm.as_str().into())),
     wide(&text("NAMESPACE", |c| words(c.k8s.namespace.as_ref()))),
     wide(&text("POD", |c| words(c.k8s.pod.as_ref()))),
@@ -126,34 +130,39 @@ pub const CONNECTIONS: Set<Connection> = &[
 ];
 
 /// `inspect processes`.
-pub const PROCESSES: Set<Process> = &[
+pub const PROCESSES: ColumnSet<ProcessView> = &[
     number("PID", |p| p.pid.to_string().into()),
+    number("UID", |p| or_dash(p.uid, |uid| uid.to_string())),
     name("COMM", 8, |p| p.comm.as_str().into()),
     name("SERVICE", 10, |p| p.service.as_str().into()),
     text("VISIBILITY", |p| tinted(&p.visibility, p.visibility == "plaintext")),
     text("REASON", |p| p.reason.as_str().into()),
     number("HELLOS", |p| count(p.hellos)),
     name("LIBRARY", 20, |p| words(p.library.as_ref())),
+    wide(&text("NAMESPACE", |p| words(p.k8s.namespace.as_ref()))),
+    wide(&text("POD", |p| words(p.k8s.pod.as_ref()))),
 ];
 
 /// `inspect probes`.
-pub const PROBES: Set<Probe> = &[
+pub const PROBES: ColumnSet<ProbeView> = &[
     text("PROBE", |p| p.probe.as_str().into()),
     text("STATE", |p| tinted(&p.state, p.state == "ok" || p.state == "not_applicable")),
     text("PLACEMENT", |p| p.placement.as_str().into()),
     number("HITS", |p| count(p.hits)),
     name("TARGET", 24, |p| p.target.as_str().into()),
+    wide(&number("PLACES", |p| if p.places.is_empty() { "-".into() } else { p.places.len().to_string().into() })),
+    wide(&number("PROCESSES", |p| count(p.processes.map(u64::from)))),
     wide(&text("BUILD-ID", |p| words(p.build_id.as_ref()))),
     name("REASON", 12, |p| p.reason.as_str().into()),
 ];
 
-fn gaps(gaps: &Gaps) -> Cell {
+fn gaps(gaps: &GapsView) -> TableCell {
     let show = |value: Option<f64>| seconds(value).text;
     format!("p50 {}, p95 {}, max {}", show(gaps.p50), show(gaps.p95), show(gaps.max)).into()
 }
 
 /// How many, how long and by whom.
-fn stalls(stream: &Stream) -> Cell {
+fn stalls(stream: &StreamView) -> TableCell {
     let each: Vec<String> = stream
         .stalls
         .iter()
@@ -162,11 +171,11 @@ fn stalls(stream: &Stream) -> Cell {
     if each.is_empty() { "0".into() } else { format!("{}: {}", each.len(), each.join(", ")).into() }
 }
 
-fn tinted(text: &str, good: bool) -> Cell {
-    Cell { text: text.to_owned(), tint: if good { Tint::Good } else { Tint::Bad } }
+fn tinted(text: &str, good: bool) -> TableCell {
+    TableCell { text: text.to_owned(), tint: if good { CellColour::Good } else { CellColour::Bad } }
 }
 
-const TIMELINE: Set<PointView> = &[
+const TIMELINE: ColumnSet<PointView> = &[
     number("AT", |p| format!("{:.6}", p.seconds).into()),
     number("LAG", |p| seconds(p.lag_seconds)),
     text("KIND", |p| p.kind.as_str().into()),
@@ -179,7 +188,7 @@ const TIMELINE: Set<PointView> = &[
 
 /// `inspect stream ID`: facts, milestones, and the timeline with the silence before each point.
 #[must_use]
-pub fn detail(detail: &Detail, wide: bool, style: Style) -> String {
+pub fn detail(detail: &StreamDetailView, wide: bool, style: TableStyle) -> String {
     let mut text = facts(&detail.stream, style);
     if detail.timeline_dropped > 0 {
         let _ = writeln!(text, "\n{} earlier points are not kept", detail.timeline_dropped);
@@ -188,25 +197,25 @@ pub fn detail(detail: &Detail, wide: bool, style: Style) -> String {
         return text;
     }
     let chosen: Vec<_> = TIMELINE.iter().filter(|column| wide || !column.wide).collect();
-    let mut heads: Vec<Column> = chosen.iter().map(|column| column.column).collect();
-    heads.insert(1, Column { head: "SINCE", right: true, least: None, usual: 0 });
+    let mut heads: Vec<TableColumn> = chosen.iter().map(|column| column.column).collect();
+    heads.insert(1, TableColumn { head: "SINCE", right: true, least: None, usual: 0 });
     let mut before = None;
-    let rows: Vec<Vec<Cell>> = detail
+    let rows: Vec<Vec<TableCell>> = detail
         .timeline
         .iter()
         .map(|point| {
-            let mut cells: Vec<Cell> = chosen.iter().map(|column| (column.show)(point)).collect();
+            let mut cells: Vec<TableCell> = chosen.iter().map(|column| (column.show)(point)).collect();
             cells.insert(1, seconds(before.map(|before| point.seconds - before)));
             before = Some(point.seconds);
             cells
         })
         .collect();
     text.push('\n');
-    text.push_str(&Table::new(heads, style).render(&rows));
+    text.push_str(&TextTable::new(heads, style).render(&rows));
     text
 }
 
-fn firsts(firsts: &Firsts) -> Cell {
+fn firsts(firsts: &MilestonesView) -> TableCell {
     let show = |value: Option<f64>| seconds(value).text;
     format!(
         "byte {}, event {}, emitted {}, reasoning {}, visible {}, tool {}, sentence {}",
@@ -221,7 +230,7 @@ fn firsts(firsts: &Firsts) -> Cell {
     .into()
 }
 
-fn used(tokens: &Tokens) -> Cell {
+fn used(tokens: &TokensView) -> TableCell {
     format!(
         "{} in, {} out, {} cached, {} reasoning",
         count(tokens.input).text,
@@ -232,12 +241,12 @@ fn used(tokens: &Tokens) -> Cell {
     .into()
 }
 
-fn facts(stream: &Stream, style: Style) -> String {
+fn facts(stream: &StreamView, style: TableStyle) -> String {
     let columns = vec![
-        Column { head: "STREAM", right: false, least: None, usual: 0 },
-        Column { head: "", right: false, least: None, usual: 0 },
+        TableColumn { head: "STREAM", right: false, least: None, usual: 0 },
+        TableColumn { head: "", right: false, least: None, usual: 0 },
     ];
-    let row = |name: &str, cell: Cell| vec![name.into(), cell];
+    let row = |name: &str, cell: TableCell| vec![name.into(), cell];
     let rows = vec![
         row("id", stream.id.as_str().into()),
         row("service", format!("{} (pid {}, {})", stream.service, stream.pid, stream.comm).into()),
@@ -291,5 +300,5 @@ fn facts(stream: &Stream, style: Style) -> String {
         ),
         row("notes", if stream.notes.is_empty() { "-".into() } else { stream.notes.join(", ").into() }),
     ];
-    Table::new(columns, style).render(&rows)
+    TextTable::new(columns, style).render(&rows)
 }

@@ -2,28 +2,29 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::view::{K8s, Remote};
-use crate::clock::Wall;
-use crate::conn::tls::{Align, Facts};
-use crate::conn::{Carries, Socket, Sockets};
-use crate::ledger::Link;
-use crate::record::{Attach, Confidence, JoinMethod, Sock};
+use super::view::{K8sView, RemoteView};
+use crate::clock::WallClock;
+use crate::conn::tls::{ReadAligner, TlsHandshakeFacts};
+use crate::conn::{SocketContent, SocketTable, TrackedSocket};
+use crate::ledger::ModelConnection;
+use crate::record::{PairingConfidence, PairingMethod, SocketCookie, SocketOrigin};
 use crate::units::Ns;
 
 /// One open connection that has carried a model call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Connection {
+pub struct ConnectionView {
     pub id: String,
     pub service: String,
     pub pid: u32,
+    pub uid: Option<u32>,
     pub comm: String,
-    pub k8s: K8s,
+    pub k8s: K8sView,
     pub provider: String,
     pub server_address: Option<String>,
     /// The name in the ClientHello.
     pub sni: Option<String>,
-    pub remote: Remote,
-    pub local: Remote,
+    pub remote: RemoteView,
+    pub local: RemoteView,
     pub protocol: String,
     /// `tls` or `plain`.
     pub carries: String,
@@ -44,17 +45,17 @@ pub struct Connection {
     pub handshake_seconds: Option<f64>,
     pub rtt_seconds: Option<f64>,
     pub rtt_least_seconds: Option<f64>,
-    pub retransmits: Retransmits,
+    pub retransmits: RetransmitsView,
     /// How often, and for how many seconds in all, this side left its peer no room to send.
     pub zero_windows: Option<u64>,
     pub zero_window_seconds: Option<f64>,
     /// How the socket below the TLS object was found; `null` without one, and for plain text, which is its socket.
-    pub joined: Option<Join>,
+    pub joined: Option<PairingView>,
 }
 
 /// Segments sent again.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Retransmits {
+pub struct RetransmitsView {
     pub local: Option<u64>,
     /// As far as it shows here: segments that came twice, and holes filled later.
     pub peer: Option<u64>,
@@ -64,7 +65,7 @@ pub struct Retransmits {
 
 /// How socket and TLS object were joined, and how well reads match records since.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Join {
+pub struct PairingView {
     /// `inside`: a record of the right length left during the write; `nearest`: after it.
     pub method: String,
     /// `high`: nothing else fitted; `low`.
@@ -77,26 +78,27 @@ pub struct Join {
     pub unread_seconds: Option<f64>,
 }
 
-impl Connection {
+impl ConnectionView {
     /// The view of a connection at `now`.
     #[must_use]
-    pub fn new(link: &Link, sockets: &Sockets, now: Ns, wall: &Wall) -> Connection {
+    pub fn new(link: &ModelConnection, sockets: &SocketTable, now: Ns, wall: &WallClock) -> ConnectionView {
         let socket = link.sock.and_then(|sock| sockets.get(sock));
         let tls = socket.and_then(|socket| socket.tls.as_deref()).map(|outside| outside.tls.facts());
         let path = socket.map(|socket| &socket.path);
-        let plain = Sock::of(&link.conn).is_some() && !link.shape;
+        let plain = SocketCookie::of(&link.conn).is_some() && !link.shape;
         let micros = |us: Option<u32>| us.map(|us| f64::from(us) / 1e6);
-        Connection {
+        ConnectionView {
             id: link.id(),
             service: link.identity.service.clone(),
             pid: link.identity.pid,
+            uid: link.identity.uid,
             comm: link.identity.comm.clone(),
-            k8s: K8s::new(&link.identity.k8s),
+            k8s: K8sView::new(&link.identity.k8s),
             provider: link.provider.to_owned(),
             server_address: link.server_address.clone(),
-            sni: tls.and_then(Facts::sni).map(str::to_owned),
-            remote: Remote::new(socket.map(|socket| socket.open.peer).or(link.remote)),
-            local: Remote::new(socket.and_then(|socket| socket.open.local)),
+            sni: tls.and_then(TlsHandshakeFacts::sni).map(str::to_owned),
+            remote: RemoteView::new(socket.map(|socket| socket.open.peer).or(link.remote)),
+            local: RemoteView::new(socket.and_then(|socket| socket.open.local)),
             protocol: link.protocol.to_owned(),
             carries: if plain { "plain" } else { "tls" }.to_owned(),
             visibility: if link.shape { "shape" } else { "plaintext" }.to_owned(),
@@ -108,52 +110,54 @@ impl Connection {
             streams_most: link.most,
             streams: link.streams,
             connect_seconds: socket.and_then(connect_seconds),
-            handshake_seconds: tls.and_then(Facts::handshake_seconds),
+            handshake_seconds: tls.and_then(TlsHandshakeFacts::handshake_seconds),
             rtt_seconds: path.and_then(|path| micros(path.srtt_us)),
             rtt_least_seconds: path.and_then(|path| micros(path.least_us)),
-            retransmits: Retransmits {
+            retransmits: RetransmitsView {
                 local: path.map(|path| path.sent_again().into()),
                 peer: path.map(|path| path.again + path.holes),
                 missed: path.map(|path| path.missed),
             },
             zero_windows: path.map(|path| path.closed_window),
             zero_window_seconds: path.map(|path| path.closed_ns(now) as f64 / 1e9),
-            joined: socket.filter(|socket| socket.carries == Carries::Tls).and_then(|socket| Join::new(socket, now)),
+            joined: socket
+                .filter(|socket| socket.carries == SocketContent::Tls)
+                .and_then(|socket| PairingView::new(socket, now)),
         }
     }
 }
 
-impl Join {
-    fn new(socket: &Socket, now: Ns) -> Option<Join> {
-        let joined = socket.joined?;
+impl PairingView {
+    fn new(socket: &TrackedSocket, now: Ns) -> Option<PairingView> {
+        let joined = socket.paired?;
         let align = socket.tls.as_ref().map(|outside| &outside.align);
-        let account = align.map(Align::account).unwrap_or_default();
-        Some(Join {
+        let account = align.map(ReadAligner::account).unwrap_or_default();
+        Some(PairingView {
             method: match joined.method {
-                JoinMethod::Inside => "inside",
-                JoinMethod::Nearest => "nearest",
+                PairingMethod::Inside => "inside",
+                PairingMethod::Nearest => "nearest",
             }
             .to_owned(),
             confidence: match joined.confidence {
-                Confidence::High => "high",
-                Confidence::Low => "low",
+                PairingConfidence::High => "high",
+                PairingConfidence::Low => "low",
             }
             .to_owned(),
             reads_matched: account.hits,
             reads_unmatched: account.misses,
-            unread_seconds: align.and_then(Align::unread_since).map(|since| now.seconds_since(since)),
+            unread_seconds: align.and_then(ReadAligner::unread_since).map(|since| now.seconds_since(since)),
         })
     }
 }
 
-fn attach(socket: &Socket) -> &'static str {
+fn attach(socket: &TrackedSocket) -> &'static str {
     match socket.open.attach {
-        Attach::Born => "born",
-        Attach::Mid => "mid",
+        SocketOrigin::Born => "born",
+        SocketOrigin::Mid => "mid",
     }
 }
 
-fn connect_seconds(socket: &Socket) -> Option<f64> {
-    (socket.open.attach == Attach::Born).then_some(())?;
+fn connect_seconds(socket: &TrackedSocket) -> Option<f64> {
+    (socket.open.attach == SocketOrigin::Born).then_some(())?;
     Some(socket.open.at.seconds_since(socket.open.connect_at?))
 }

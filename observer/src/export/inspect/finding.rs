@@ -3,15 +3,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::columns::{Set, name, number, text, usual, wide};
-use super::table::{Cell, Column, Style, Table, Tint};
-use crate::clock::Wall;
+use super::columns::{ColumnSet, name, number, text, usual, wide};
+use super::table::{CellColour, TableCell, TableColumn, TableStyle, TextTable};
+use crate::clock::WallClock;
 use crate::detect;
 use crate::units::Ns;
 
 /// One finding: a contract, as for streams.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Finding {
+pub struct FindingView {
     pub id: String,
     pub detector: String,
     /// The verdict as a word.
@@ -38,14 +38,15 @@ pub struct Finding {
     pub streams: Vec<String>,
 }
 
-impl Finding {
+impl FindingView {
     /// The view of a finding at `now`.
     #[must_use]
-    pub fn new(finding: &detect::Finding, now: Ns, wall: &Wall) -> Finding {
-        let facts =
-            |facts: &[detect::Fact]| facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    pub fn new(finding: &detect::Finding, now: Ns, wall: &WallClock) -> FindingView {
+        let facts = |facts: &[detect::EvidenceFact]| {
+            facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+        };
         let subject = &finding.subject;
-        Finding {
+        FindingView {
             id: finding.id.clone(),
             detector: finding.detector.to_owned(),
             kind: finding.kind.to_owned(),
@@ -69,7 +70,7 @@ impl Finding {
 }
 
 /// `inspect findings`.
-pub const FINDINGS: Set<Finding> = &[
+pub const FINDINGS: ColumnSet<FindingView> = &[
     text("ID", |f| f.id.as_str().into()),
     text("SEVERITY", severity),
     text("DETECTOR", |f| f.detector.as_str().into()),
@@ -77,7 +78,9 @@ pub const FINDINGS: Set<Finding> = &[
     usual(12, &name("SERVICE", 10, |f| f.service.as_str().into())),
     name("MODEL", 12, |f| f.model.as_str().into()),
     number("LASTS", |f| lasts(f.duration_seconds).into()),
-    text("STATE", |f| if f.ended.is_some() { "over".into() } else { Cell { text: "open".into(), tint: Tint::Bad } }),
+    text("STATE", |f| {
+        if f.ended.is_some() { "over".into() } else { TableCell { text: "open".into(), tint: CellColour::Bad } }
+    }),
     number("SEEN", |f| f.count.to_string().into()),
     name("VERDICT", 30, |f| f.verdict.as_str().into()),
     wide(&text("PROVIDER", |f| f.provider.as_str().into())),
@@ -87,9 +90,9 @@ pub const FINDINGS: Set<Finding> = &[
     wide(&text("STREAMS", |f| f.streams.join(",").into())),
 ];
 
-fn severity(finding: &Finding) -> Cell {
-    let tint = if finding.severity == "info" { Tint::None } else { Tint::Bad };
-    Cell { text: finding.severity.clone(), tint }
+fn severity(finding: &FindingView) -> TableCell {
+    let tint = if finding.severity == "info" { CellColour::None } else { CellColour::Bad };
+    TableCell { text: finding.severity.clone(), tint }
 }
 
 /// `12s`, `3m`, `5h`, `2d`.
@@ -104,9 +107,9 @@ fn lasts(seconds: f64) -> String {
 
 /// `inspect findings ID`: what, since when, who, before and after, what it is not, where to look.
 #[must_use]
-pub fn detail(finding: &Finding, style: Style) -> String {
-    let column = |head| Column { head, right: false, least: None, usual: 0 };
-    let row = |name: &str, cell: String| vec![Cell::from(name), Cell::from(cell)];
+pub fn detail(finding: &FindingView, style: TableStyle) -> String {
+    let column = |head| TableColumn { head, right: false, least: None, usual: 0 };
+    let row = |name: &str, cell: String| vec![TableCell::from(name), TableCell::from(cell)];
     let end = finding.ended.as_deref().map_or("still so".to_owned(), |end| format!("over at {end}"));
     let dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let rows = vec![
@@ -122,25 +125,25 @@ pub fn detail(finding: &Finding, style: Style) -> String {
         row("look at", finding.streams.iter().map(|id| format!("inspect stream {id}")).collect::<Vec<_>>().join(", ")),
         row("what to do", format!("observer/docs/detectors/{}.md", finding.detector)),
     ];
-    let mut text = Table::new(vec![column("FINDING"), column("")], style).render(&rows);
+    let mut text = TextTable::new(vec![column("FINDING"), column("")], style).render(&rows);
     text.push('\n');
     text.push_str(&facts(finding, style));
     text
 }
 
 /// Numbers before and after, side by side.
-fn facts(finding: &Finding, style: Style) -> String {
-    let column = |head, right| Column { head, right, least: None, usual: 0 };
+fn facts(finding: &FindingView, style: TableStyle) -> String {
+    let column = |head, right| TableColumn { head, right, least: None, usual: 0 };
     let mut names: Vec<&String> = finding.inputs.keys().collect();
     names.extend(finding.baseline.keys().filter(|name| !finding.inputs.contains_key(*name)));
     let cell = |facts: &Map<String, Value>, name: &str| match facts.get(name) {
-        None | Some(Value::Null) => Cell::from("-"),
+        None | Some(Value::Null) => TableCell::from("-"),
         Some(Value::String(text)) => text.as_str().into(),
         Some(other) => other.to_string().into(),
     };
-    let rows: Vec<Vec<Cell>> = names
+    let rows: Vec<Vec<TableCell>> = names
         .into_iter()
         .map(|name| vec![name.as_str().into(), cell(&finding.baseline, name), cell(&finding.inputs, name)])
         .collect();
-    Table::new(vec![column("FACT", false), column("BEFORE", true), column("NOW", true)], style).render(&rows)
+    TextTable::new(vec![column("FACT", false), column("BEFORE", true), column("NOW", true)], style).render(&rows)
 }

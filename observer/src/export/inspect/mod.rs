@@ -10,8 +10,10 @@ pub mod client;
 pub mod columns;
 pub mod connection;
 pub mod finding;
+pub mod queries;
 pub mod quota;
 pub mod server;
+pub mod sight;
 pub mod table;
 pub mod view;
 
@@ -20,7 +22,7 @@ use serde::{Deserialize, Serialize};
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Question {
+pub enum InspectQuestion {
     /// Open streams and those that ended within `since_seconds`; with `follow`, then every change.
     Streams {
         since_seconds: f64,
@@ -38,6 +40,8 @@ pub enum Question {
     Processes,
     Probes,
     Quota,
+    /// What the daemon can see and cannot: the lines of `doctor`.
+    Sights,
     /// Findings that last and those that were over within `since_seconds`; with `id`, those whose id begins with it.
     Findings {
         since_seconds: f64,
@@ -48,7 +52,7 @@ pub enum Question {
 /// One line of the daemon's answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Line {
+pub enum AnswerLine {
     Row(Box<serde_json::value::RawValue>),
     /// Whose fault and what to do, in one sentence.
     Error(String),
@@ -57,20 +61,40 @@ pub enum Line {
     },
 }
 
-/// What the pipeline's thread answers with: rows, ready to be written.
-pub type Answer = Result<Vec<Row>, String>;
+/// What the pipeline's thread answers with, or whose fault it is and what to do.
+pub type AnswerRows = Result<InspectRows, String>;
+
+/// The rows of an answer.
+#[derive(Debug)]
+pub enum InspectRows {
+    Ready(Vec<AnswerRow>),
+    /// Thousands, perhaps: rows are made where they are written.
+    Streams(queries::StreamsSnapshot),
+}
+
+impl InspectRows {
+    /// The rows, made now.
+    #[must_use]
+    pub fn made(self) -> Vec<AnswerRow> {
+        match self {
+            InspectRows::Ready(rows) => rows,
+            InspectRows::Streams(streams) => streams.rows(),
+        }
+    }
+}
 
 /// One object of an answer.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
-pub enum Row {
-    Stream(Box<view::Stream>),
-    Detail(Box<view::Detail>),
-    Connection(Box<connection::Connection>),
-    Process(view::Process),
-    Probe(view::Probe),
-    Finding(Box<finding::Finding>),
-    Quota(quota::Quota),
+pub enum AnswerRow {
+    Stream(Box<view::StreamView>),
+    Detail(Box<view::StreamDetailView>),
+    Connection(Box<connection::ConnectionView>),
+    Process(view::ProcessView),
+    Probe(view::ProbeView),
+    Finding(Box<finding::FindingView>),
+    Quota(quota::QuotaView),
+    Sight(sight::CheckView),
 }
 
 /// Longest question, and longest line of an answer that a client accepts (a stream with its timeline is 100 KB).

@@ -2,15 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::columns::{Set, name, number, text, wide};
-use super::table::{Cell, Tint, or_dash, short_seconds};
-use crate::clock::Wall;
+use super::columns::{ColumnSet, name, number, text, wide};
+use super::table::{CellColour, TableCell, or_dash, short_seconds};
+use crate::clock::WallClock;
 use crate::detect::QuotaRow;
 use crate::units::Ns;
 
 /// One limit of one quota: a contract, as for streams. What no header told is `null`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Quota {
+pub struct QuotaView {
     pub provider: String,
     pub server_address: String,
     pub model: String,
@@ -31,11 +31,11 @@ pub struct Quota {
     pub seen: String,
 }
 
-impl Quota {
+impl QuotaView {
     /// The view of a row at `now`.
     #[must_use]
-    pub fn new(row: &QuotaRow, now: Ns, wall: &Wall) -> Quota {
-        Quota {
+    pub fn new(row: &QuotaRow, now: Ns, wall: &WallClock) -> QuotaView {
+        QuotaView {
             provider: row.subject.provider.to_string(),
             server_address: row.subject.server.to_string(),
             model: row.subject.model.to_string(),
@@ -56,7 +56,7 @@ impl Quota {
 }
 
 /// `inspect quota`.
-pub const QUOTA: Set<Quota> = &[
+pub const QUOTA: ColumnSet<QuotaView> = &[
     text("PROVIDER", |q| q.provider.as_str().into()),
     name("MODEL", 12, |q| q.model.as_str().into()),
     name("SERVICE", 10, |q| q.service.as_str().into()),
@@ -74,9 +74,11 @@ pub const QUOTA: Set<Quota> = &[
     wide(&text("SEEN", |q| q.seen.as_str().into())),
 ];
 
-fn margin(quota: &Quota) -> Cell {
+fn margin(quota: &QuotaView) -> TableCell {
     match quota.margin_seconds {
-        Some(margin) if margin < 0.0 => Cell { text: format!("-{}", short_seconds(-margin)), tint: Tint::Bad },
+        Some(margin) if margin < 0.0 => {
+            TableCell { text: format!("-{}", short_seconds(-margin)), tint: CellColour::Bad }
+        }
         other => or_dash(other, short_seconds),
     }
 }

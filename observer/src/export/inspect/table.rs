@@ -3,9 +3,11 @@
 
 use std::fmt::Write;
 
+use crate::export::hidden::is_hidden;
+
 /// A colour of one cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tint {
+pub enum CellColour {
     #[default]
     None,
     Good,
@@ -15,7 +17,7 @@ pub enum Tint {
 
 /// One column.
 #[derive(Clone, Copy, Debug)]
-pub struct Column {
+pub struct TableColumn {
     pub head: &'static str,
     /// Numbers stand at the right.
     pub right: bool,
@@ -27,27 +29,27 @@ pub struct Column {
 
 /// One cell.
 #[derive(Clone, Debug, Default)]
-pub struct Cell {
+pub struct TableCell {
     pub text: String,
-    pub tint: Tint,
+    pub tint: CellColour,
 }
 
 /// How to write.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Style {
+pub struct TableStyle {
     pub colour: bool,
     /// Columns of the terminal, if it is one.
     pub width: Option<usize>,
 }
 
-impl From<String> for Cell {
-    fn from(text: String) -> Cell {
-        Cell { text, tint: Tint::None }
+impl From<String> for TableCell {
+    fn from(text: String) -> TableCell {
+        TableCell { text, tint: CellColour::None }
     }
 }
 
-impl From<&str> for Cell {
-    fn from(text: &str) -> Cell {
+impl From<&str> for TableCell {
+    fn from(text: &str) -> TableCell {
         text.to_owned().into()
     }
 }
@@ -56,18 +58,18 @@ const BETWEEN: usize = 2;
 
 /// Lays out rows and remembers the widths, so that rows that come later stand under the same heads.
 #[derive(Debug)]
-pub struct Table {
-    columns: Vec<Column>,
+pub struct TextTable {
+    columns: Vec<TableColumn>,
     widths: Vec<usize>,
-    style: Style,
+    style: TableStyle,
 }
 
-impl Table {
+impl TextTable {
     /// A table of these columns.
     #[must_use]
-    pub fn new(columns: Vec<Column>, style: Style) -> Table {
+    pub fn new(columns: Vec<TableColumn>, style: TableStyle) -> TextTable {
         let widths = columns.iter().map(|column| column.head.len()).collect();
-        Table { columns, widths, style }
+        TextTable { columns, widths, style }
     }
 
     /// Makes room for rows that are still to come.
@@ -78,10 +80,10 @@ impl Table {
     }
 
     /// Heads and rows.
-    pub fn render(&mut self, rows: &[Vec<Cell>]) -> String {
+    pub fn render(&mut self, rows: &[Vec<TableCell>]) -> String {
         self.fit(rows);
-        let heads: Vec<Cell> =
-            self.columns.iter().map(|column| Cell { text: column.head.into(), tint: Tint::Faint }).collect();
+        let heads: Vec<TableCell> =
+            self.columns.iter().map(|column| TableCell { text: column.head.into(), tint: CellColour::Faint }).collect();
         let mut text = self.line(&heads);
         rows.iter().for_each(|row| text.push_str(&self.line(row)));
         text
@@ -89,7 +91,7 @@ impl Table {
 
     /// One more row under rows already rendered.
     #[must_use]
-    pub fn line(&self, row: &[Cell]) -> String {
+    pub fn line(&self, row: &[TableCell]) -> String {
         let mut line = String::new();
         let last = self.columns.len().saturating_sub(1);
         for (index, ((cell, column), width)) in row.iter().zip(&self.columns).zip(&self.widths).enumerate() {
@@ -107,7 +109,7 @@ impl Table {
         line
     }
 
-    fn fit(&mut self, rows: &[Vec<Cell>]) {
+    fn fit(&mut self, rows: &[Vec<TableCell>]) {
         for row in rows {
             for (cell, width) in row.iter().zip(&mut self.widths) {
                 *width = (*width).max(cell.text.chars().count());
@@ -124,21 +126,21 @@ impl Table {
         }
     }
 
-    fn paint(&self, tint: Tint) -> (&'static str, &'static str) {
+    fn paint(&self, tint: CellColour) -> (&'static str, &'static str) {
         match tint {
             _ if !self.style.colour => ("", ""),
-            Tint::None => ("", ""),
-            Tint::Good => ("\x1b[32m", "\x1b[0m"),
-            Tint::Bad => ("\x1b[31m", "\x1b[0m"),
-            Tint::Faint => ("\x1b[2m", "\x1b[0m"),
+            CellColour::None => ("", ""),
+            CellColour::Good => ("\x1b[32m", "\x1b[0m"),
+            CellColour::Bad => ("\x1b[31m", "\x1b[0m"),
+            CellColour::Faint => ("\x1b[2m", "\x1b[0m"),
         }
     }
 }
 
 /// Shortened to `width` where the column may be; control characters, which a client could send to our terminal in a
 /// model's name, become `·`.
-fn shorten(text: &str, width: usize, column: &Column, style: Style) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { '·' } else { c }).collect();
+fn shorten(text: &str, width: usize, column: &TableColumn, style: TableStyle) -> String {
+    let clean: String = text.chars().map(|c| if is_hidden(c) { '·' } else { c }).collect();
     if column.least.is_none() || style.width.is_none() || clean.chars().count() <= width {
         return clean;
     }
@@ -161,7 +163,7 @@ pub fn short_seconds(seconds: f64) -> String {
 
 /// `-` for what is not known.
 #[must_use]
-pub fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> Cell {
+pub fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> TableCell {
     value.map_or_else(|| "-".into(), |value| show(value).into())
 }
 
@@ -169,29 +171,31 @@ pub fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> Cell {
 mod tests {
     use super::*;
 
-    fn columns() -> Vec<Column> {
+    fn columns() -> Vec<TableColumn> {
         vec![
-            Column { head: "ID", right: false, least: None, usual: 0 },
-            Column { head: "MODEL", right: false, least: Some(6), usual: 0 },
-            Column { head: "CHARS", right: true, least: None, usual: 0 },
+            TableColumn { head: "ID", right: false, least: None, usual: 0 },
+            TableColumn { head: "MODEL", right: false, least: Some(6), usual: 0 },
+            TableColumn { head: "CHARS", right: true, least: None, usual: 0 },
         ]
     }
 
-    fn row(id: &str, model: &str, chars: &str) -> Vec<Cell> {
+    fn row(id: &str, model: &str, chars: &str) -> Vec<TableCell> {
         vec![id.into(), model.into(), chars.into()]
     }
 
     #[test]
     fn columns_stand_under_their_heads() {
-        let text = Table::new(columns(), Style::default())
+        let text = TextTable::new(columns(), TableStyle::default())
             .render(&[row("a1", "gpt-4.1-mini", "5"), row("b", "x", "12345678")]);
         assert_eq!(text, "ID  MODEL            CHARS\na1  gpt-4.1-mini         5\nb   x             12345678\n");
     }
 
     #[test]
     fn rows_to_come_have_room() {
-        let mut table =
-            Table::new(vec![Column { head: "A", right: false, least: None, usual: 4 }; 2], Style::default());
+        let mut table = TextTable::new(
+            vec![TableColumn { head: "A", right: false, least: None, usual: 4 }; 2],
+            TableStyle::default(),
+        );
         table.reserve();
         let text = table.render(&[vec!["x".into(), "y".into()]]) + &table.line(&["long".into(), "z".into()]);
         assert_eq!(text, "A     A\nx     y\nlong  z\n");
@@ -199,19 +203,19 @@ mod tests {
 
     #[test]
     fn narrow_terminals_shorten_names_only() {
-        let style = Style { colour: false, width: Some(20) };
-        let text = Table::new(columns(), style).render(&[row("a1", "gpt-4.1-mini-2025", "12345678")]);
+        let style = TableStyle { colour: false, width: Some(20) };
+        let text = TextTable::new(columns(), style).render(&[row("a1", "gpt-4.1-mini-2025", "12345678")]);
         assert_eq!(text.lines().last().unwrap(), "a1  gpt-4…  12345678");
         assert!(text.lines().all(|line| line.chars().count() <= 20), "{text}");
     }
 
     #[test]
     fn colour_only_when_asked_and_no_escape_from_clients() {
-        let bad = vec![Cell { text: "\x1b[2Jx".into(), tint: Tint::Bad }];
-        let column = vec![Column { head: "A", right: false, least: None, usual: 0 }];
-        let plain = Table::new(column.clone(), Style::default()).render(std::slice::from_ref(&bad));
+        let bad = vec![TableCell { text: "\x1b[2Jx".into(), tint: CellColour::Bad }];
+        let column = vec![TableColumn { head: "A", right: false, least: None, usual: 0 }];
+        let plain = TextTable::new(column.clone(), TableStyle::default()).render(std::slice::from_ref(&bad));
         assert!(!plain.contains('\x1b'), "{plain:?}");
-        let colour = Table::new(column, Style { colour: true, width: None }).render(&[bad]);
+        let colour = TextTable::new(column, TableStyle { colour: true, width: None }).render(&[bad]);
         assert!(colour.contains("\x1b[31m·[2Jx\x1b[0m"), "{colour:?}");
     }
 

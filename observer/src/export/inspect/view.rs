@@ -1,29 +1,31 @@
-//! The serialisable form of entries, processes and probes: a contract with whoever reads `-o json`. Fields may be added,
-//! never renamed. What was not seen is `null`, never 0.
+//! The serialisable form of entries, processes and probes: a contract with whoever reads `-o json`.
+//! Fields may be added, never renamed. What was not seen is `null`, never 0.
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Wall;
+use crate::clock::WallClock;
 use crate::coverage::{ProbeRow, ProcessRow};
-use crate::export::labels::{host, port_named};
+use crate::export::labels::port_named;
 use crate::export::own::{probe_state, visibility};
-use crate::ledger::{Entry, Point, Said, Stall};
+use crate::ledger::{AnswerStall, Entry, ProviderStatement, TimelinePoint};
 use crate::units::Ns;
 
 /// One stream.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Stream {
+pub struct StreamView {
     pub id: String,
     pub conversation: Option<String>,
     pub service: String,
     pub pid: u32,
+    /// Effective user id, as the host counts; `null`: the process was gone before it could be asked.
+    pub uid: Option<u32>,
     pub comm: String,
-    pub k8s: K8s,
+    pub k8s: K8sView,
     pub container_id: Option<String>,
     pub provider: String,
     pub server_address: Option<String>,
     pub server_port: Option<u16>,
-    pub remote: Remote,
+    pub remote: RemoteView,
     pub protocol: String,
     pub api: String,
     pub operation: String,
@@ -41,7 +43,7 @@ pub struct Stream {
     pub duration_seconds: Option<f64>,
     /// Since the last sign of progress; `null` once ended.
     pub idle_seconds: Option<f64>,
-    pub first_seconds: Firsts,
+    pub first_seconds: MilestonesView,
     pub events: Option<u64>,
     pub keepalives: Option<u64>,
     pub reads: Option<u64>,
@@ -55,11 +57,11 @@ pub struct Stream {
     /// Bytes of sound among them.
     pub media_bytes: u64,
     /// As the application read them; of plain text, as they arrived.
-    pub gaps: Gaps,
+    pub gaps: GapsView,
     /// As they arrived at the host, where the socket layer could tell.
-    pub arrival_gaps: Gaps,
+    pub arrival_gaps: GapsView,
     pub stalls: Vec<StallView>,
-    pub tokens: Tokens,
+    pub tokens: TokensView,
     pub finish_reason: Option<String>,
     pub error_kind: Option<String>,
     /// The provider's id of the request (a header), and of the answer (in it).
@@ -73,38 +75,43 @@ pub struct Stream {
     pub hop_of: Option<String>,
     pub visibility: String,
     /// Of a shape: what came of the answer. Sizes are unreliable: providers pad.
-    pub wire: Option<Wire>,
-    pub lost: Lost,
+    pub wire: Option<WireView>,
+    pub lost: LostBytesView,
     pub notes: Vec<String>,
 }
 
 /// One stream with its timeline.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Detail {
+pub struct StreamDetailView {
     #[serde(flatten)]
-    pub stream: Stream,
+    pub stream: StreamView,
     /// Points before the first one of `timeline`, which are not kept.
     pub timeline_dropped: u64,
     pub timeline: Vec<PointView>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct K8s {
+/// All `null` outside Kubernetes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct K8sView {
     pub namespace: Option<String>,
+    /// `null` where the pod's name does not tell it.
     pub workload: Option<String>,
+    pub workload_kind: Option<String>,
     pub pod: Option<String>,
+    pub pod_uid: Option<String>,
     pub container: Option<String>,
+    pub node: Option<String>,
 }
 
 /// The peer's address, where the socket hook saw the connection.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Remote {
+pub struct RemoteView {
     pub ip: Option<String>,
     pub port: Option<u16>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Firsts {
+pub struct MilestonesView {
     pub byte: Option<f64>,
     pub event: Option<f64>,
     pub emitted: Option<f64>,
@@ -117,7 +124,7 @@ pub struct Firsts {
 
 /// Seconds between visible chunks.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Gaps {
+pub struct GapsView {
     pub p50: Option<f64>,
     pub p95: Option<f64>,
     pub max: Option<f64>,
@@ -131,7 +138,7 @@ pub struct StallView {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Tokens {
+pub struct TokensView {
     pub input: Option<u64>,
     pub output: Option<u64>,
     pub cached: Option<u64>,
@@ -164,7 +171,7 @@ pub struct ServerMs {
 
 /// An answer on the wire.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Wire {
+pub struct WireView {
     /// TLS records.
     pub records: u64,
     pub bytes: u64,
@@ -173,7 +180,7 @@ pub struct Wire {
 /// Bytes of the response that the observer lost: 0 and `null` when nothing was lost, `bytes` `null` when some of the
 /// losses are of unknown size. `cause`: the first one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Lost {
+pub struct LostBytesView {
     pub bytes: Option<u64>,
     pub cause: Option<String>,
 }
@@ -195,10 +202,13 @@ pub struct PointView {
 
 /// One process that uses TLS.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Process {
+pub struct ProcessView {
     pub pid: u32,
+    pub uid: Option<u32>,
     pub comm: String,
     pub service: String,
+    pub k8s: K8sView,
+    pub container_id: Option<String>,
     pub visibility: String,
     pub reason: String,
     pub library: Option<String>,
@@ -207,7 +217,7 @@ pub struct Process {
 
 /// One probe on one target.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Probe {
+pub struct ProbeView {
     pub probe: String,
     pub target: String,
     pub state: String,
@@ -215,28 +225,35 @@ pub struct Probe {
     pub hits: Option<u64>,
     pub reason: String,
     pub build_id: Option<String>,
+    /// Names under which the file is mapped, one for each mount it is seen through; none of a kernel hook.
+    #[serde(default)]
+    pub places: Vec<String>,
+    /// Processes that have it mapped.
+    #[serde(default)]
+    pub processes: Option<u32>,
 }
 
-impl Stream {
-    /// The view of an entry at `now`.
+impl StreamView {
+    /// The view of an entry at `now`. `hop_of`: the call that it continues.
     #[must_use]
-    pub fn new(entry: &Entry, now: Ns, wall: &Wall) -> Stream {
+    pub fn new(entry: &Entry, hop_of: Option<&str>, now: Ns, wall: &WallClock) -> StreamView {
         let owned = |text: &str| text.to_owned();
-        let began = !entry.joined;
+        let began = !entry.mid_stream;
         // Of a shape nothing inside is known.
         let seen = |count: u64| (!entry.shape).then_some(count);
-        Stream {
+        StreamView {
             id: entry.id.clone(),
             conversation: entry.conversation.map(|hash| format!("{:012x}", hash & 0xffff_ffff_ffff)),
             service: entry.identity.service.clone(),
             pid: entry.identity.pid,
+            uid: entry.identity.uid,
             comm: entry.identity.comm.clone(),
-            k8s: K8s::new(&entry.identity.k8s),
+            k8s: K8sView::new(&entry.identity.k8s),
             container_id: entry.identity.container_id.clone(),
             provider: owned(entry.provider),
-            server_address: entry.server_address.as_ref().map(|_| owned(host(entry))),
+            server_address: entry.server_address.as_ref().map(|_| owned(entry.host())),
             server_port: port_named(entry),
-            remote: Remote::new(entry.remote),
+            remote: RemoteView::new(entry.remote),
             protocol: owned(entry.protocol),
             api: owned(entry.api),
             operation: owned(entry.operation),
@@ -249,7 +266,7 @@ impl Stream {
             ended: entry.ended.map(|at| wall.rfc3339(at)),
             duration_seconds: began.then(|| entry.duration_seconds(now)),
             idle_seconds: entry.idle_seconds(now),
-            first_seconds: Firsts::new(&entry.firsts),
+            first_seconds: MilestonesView::new(&entry.firsts),
             events: seen(entry.events),
             keepalives: seen(entry.keepalives),
             reads: seen(entry.reads),
@@ -260,10 +277,10 @@ impl Stream {
             refusal_chars: seen(entry.refusal_chars),
             body_bytes: entry.body_bytes,
             media_bytes: entry.media_bytes,
-            gaps: Gaps::new(entry.gap_stats()),
-            arrival_gaps: Gaps::new(entry.arrival_gaps.stats()),
+            gaps: GapsView::new(entry.gap_stats()),
+            arrival_gaps: GapsView::new(entry.arrival_gaps.stats()),
             stalls: entry.stalls.iter().map(|stall| StallView::new(stall, wall)).collect(),
-            tokens: Tokens::new(entry),
+            tokens: TokensView::new(entry),
             finish_reason: entry.finish_reason.clone(),
             error_kind: entry.error_kind.clone(),
             request_id: entry.answered.as_ref().and_then(|answered| answered.request_id.clone()),
@@ -271,65 +288,72 @@ impl Stream {
             marks: entry.marks.iter().map(|said| MarkView::new(said, wall)).collect(),
             server_ms: ServerMs::new(entry),
             attempt: entry.attempt,
-            hop_of: None,
+            hop_of: hop_of.map(owned),
             visibility: owned(if entry.shape { "shape" } else { "plaintext" }),
-            wire: entry.shape.then_some(Wire { records: entry.wire.records, bytes: entry.wire.bytes }),
-            lost: Lost::new(entry),
+            wire: entry.shape.then_some(WireView { records: entry.wire.records, bytes: entry.wire.bytes }),
+            lost: LostBytesView::new(entry),
             notes: entry.notes.iter().map(|note| owned(note)).collect(),
         }
     }
 }
 
-impl Detail {
-    /// The view of an entry and its timeline.
+impl StreamDetailView {
+    /// The view of an entry with its timeline, of which `before` points are gone.
     #[must_use]
-    pub fn new(entry: &Entry, points: &[Point], before: u64, now: Ns, wall: &Wall) -> Detail {
+    pub fn new(
+        stream: StreamView,
+        entry: &Entry,
+        points: &[TimelinePoint],
+        before: u64,
+        wall: &WallClock,
+    ) -> StreamDetailView {
         let timeline = points.iter().map(|point| PointView::new(point, entry, wall)).collect();
-        Detail { stream: Stream::new(entry, now, wall), timeline_dropped: before, timeline }
+        StreamDetailView { stream, timeline_dropped: before, timeline }
     }
 }
 
-impl Remote {
+impl RemoteView {
     /// The view of an address.
     #[must_use]
-    pub fn new(address: Option<std::net::SocketAddr>) -> Remote {
-        Remote { ip: address.map(|at| at.ip().to_string()), port: address.map(|at| at.port()) }
+    pub fn new(address: Option<std::net::SocketAddr>) -> RemoteView {
+        RemoteView { ip: address.map(|at| at.ip().to_string()), port: address.map(|at| at.port()) }
     }
 }
 
-impl K8s {
-    pub(super) fn new(k8s: &crate::identity::K8s) -> K8s {
-        let crate::identity::K8s { namespace, workload, pod, container } = k8s.clone();
-        K8s { namespace, workload, pod, container }
+impl K8sView {
+    pub(super) fn new(k8s: &crate::identity::K8sIdentity) -> K8sView {
+        let crate::identity::K8sIdentity { namespace, workload, workload_kind, pod, pod_uid, container, node } =
+            k8s.clone();
+        K8sView { namespace, workload, workload_kind, pod, pod_uid, container, node }
     }
 }
 
-impl Firsts {
-    fn new(firsts: &crate::ledger::Firsts) -> Firsts {
-        let crate::ledger::Firsts { byte, event, emitted, reasoning, visible, tool, audio, sentence } = *firsts;
-        Firsts { byte, event, emitted, reasoning, visible, tool, audio, sentence }
+impl MilestonesView {
+    fn new(firsts: &crate::ledger::MilestoneTimes) -> MilestonesView {
+        let crate::ledger::MilestoneTimes { byte, event, emitted, reasoning, visible, tool, audio, sentence } = *firsts;
+        MilestonesView { byte, event, emitted, reasoning, visible, tool, audio, sentence }
     }
 }
 
-impl Gaps {
-    fn new(stats: Option<crate::ledger::GapStats>) -> Gaps {
+impl GapsView {
+    fn new(stats: Option<crate::ledger::GapStats>) -> GapsView {
         match stats {
-            Some(gaps) => Gaps { p50: Some(gaps.p50), p95: Some(gaps.p95), max: Some(gaps.max) },
-            None => Gaps::default(),
+            Some(gaps) => GapsView { p50: Some(gaps.p50), p95: Some(gaps.p95), max: Some(gaps.max) },
+            None => GapsView::default(),
         }
     }
 }
 
 impl StallView {
-    fn new(stall: &Stall, wall: &Wall) -> StallView {
+    fn new(stall: &AnswerStall, wall: &WallClock) -> StallView {
         StallView { at: wall.rfc3339(stall.at), seconds: stall.seconds, cause: stall.cause.map(str::to_owned) }
     }
 }
 
-impl Tokens {
-    fn new(entry: &Entry) -> Tokens {
+impl TokensView {
+    fn new(entry: &Entry) -> TokensView {
         let usage = entry.usage;
-        Tokens {
+        TokensView {
             input: usage.input,
             output: usage.output,
             cached: usage.cached,
@@ -342,7 +366,7 @@ impl Tokens {
 }
 
 impl MarkView {
-    fn new(said: &Said, wall: &Wall) -> MarkView {
+    fn new(said: &ProviderStatement, wall: &WallClock) -> MarkView {
         MarkView { mark: said.mark.name().to_owned(), value: said.value.clone(), at: wall.rfc3339(said.at) }
     }
 }
@@ -361,15 +385,15 @@ impl ServerMs {
     }
 }
 
-impl Lost {
-    fn new(entry: &Entry) -> Lost {
+impl LostBytesView {
+    fn new(entry: &Entry) -> LostBytesView {
         let bytes = entry.lost.iter().try_fold(0_u64, |sum, loss| Some(sum.saturating_add(loss.bytes?)));
-        Lost { bytes, cause: entry.lost.first().map(|loss| loss.cause.name().to_owned()) }
+        LostBytesView { bytes, cause: entry.lost.first().map(|loss| loss.cause.name().to_owned()) }
     }
 }
 
 impl PointView {
-    fn new(point: &Point, entry: &Entry, wall: &Wall) -> PointView {
+    fn new(point: &TimelinePoint, entry: &Entry, wall: &WallClock) -> PointView {
         PointView {
             seconds: point.t_read.seconds_since(entry.started),
             t_arrival: point.t_arrival.map(|at| wall.rfc3339(at)),
@@ -383,34 +407,39 @@ impl PointView {
     }
 }
 
-impl Process {
+impl ProcessView {
     /// The view of a row.
     #[must_use]
-    pub fn new(row: &ProcessRow) -> Process {
-        Process {
+    pub fn new(row: &ProcessRow) -> ProcessView {
+        ProcessView {
             pid: row.pid,
+            uid: row.uid,
             comm: row.comm.clone(),
             service: row.service.clone(),
+            k8s: K8sView::new(&row.k8s),
+            container_id: row.container_id.clone(),
             visibility: visibility(row.visibility).to_owned(),
-            reason: row.reason.to_owned(),
+            reason: row.reason().to_owned(),
             library: row.library.clone(),
             hellos: row.hellos,
         }
     }
 }
 
-impl Probe {
+impl ProbeView {
     /// The view of a row.
     #[must_use]
-    pub fn new(row: &ProbeRow) -> Probe {
-        Probe {
+    pub fn new(row: &ProbeRow) -> ProbeView {
+        ProbeView {
             probe: row.probe.to_owned(),
             target: row.target.clone(),
             state: probe_state(row.state).to_owned(),
             placement: row.placement.clone(),
             hits: row.hits,
-            reason: row.reason.clone(),
+            reason: row.told(),
             build_id: row.build_id.clone(),
+            places: row.places.clone(),
+            processes: row.processes,
         }
     }
 }

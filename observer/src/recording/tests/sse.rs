@@ -10,11 +10,11 @@ proptest! {
 
     #[test]
     fn damaged_recordings_of_calls_do_no_harm(damage in proptest::collection::vec((20..6000usize, any::<u8>()), 1..30)) {
-        let mut script = Script::new(5, 1);
+        let mut script = FakeTlsConn::new(5, 1);
         stream(&mut script);
         stream(&mut script);
         script.close();
-        let mut bytes = recorded(&script, Payload::Full).0;
+        let mut bytes = recorded(&script, PayloadMode::Full).0;
         for (at, with) in damage {
             let at = at % bytes.len();
             bytes[at.max(20)] = with;
@@ -25,14 +25,14 @@ proptest! {
 
 #[test]
 fn large_events_are_cut_into_readable_frames() {
-    let mut script = Script::new(5, 1);
+    let mut script = FakeTlsConn::new(5, 1);
     let event = format!(
         "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n",
         "SECRET ".repeat(100_000)
     );
     script.write("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}");
     script.read(format!("{HEAD}{}\r\n\r\n", event.len() + 14)).read(&event).read("data: [DONE]\n\n").close();
-    let ((_, want), (bytes, found)) = (recorded(&script, Payload::Full), recorded(&script, Payload::Sse));
+    let ((_, want), (bytes, found)) = (recorded(&script, PayloadMode::Full), recorded(&script, PayloadMode::Sse));
     assert!(want.contains("chars 700000"), "{want}");
     assert_eq!(found, want);
     assert!(!holds_secret(&bytes));
@@ -40,7 +40,7 @@ fn large_events_are_cut_into_readable_frames() {
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nSet-Cookie: SECRETcookie\r\nContent-Length: ";
 
-fn stream(script: &mut Script) {
+fn stream(script: &mut FakeTlsConn) {
     let body = r#"{"model":"gpt-x","stream":true,"messages":[{"role":"user","content":"SECRETprompt"}]}"#;
     let events = [
         "data: {\"id\":\"SECRETid\",\"model\":\"gpt-x-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"SECRET answer. \"}}]}\n\n",
@@ -59,12 +59,12 @@ fn stream(script: &mut Script) {
 }
 
 /// A recording in one mode, and what a replay finds in it.
-fn recorded(script: &Script, payload: Payload) -> (Vec<u8>, String) {
-    let mut recorder = Recorder::new(Vec::new(), payload, 5, crate::pipeline::Settings::default()).unwrap();
+fn recorded(script: &FakeTlsConn, payload: PayloadMode) -> (Vec<u8>, String) {
+    let mut recorder = Recorder::new(Vec::new(), payload, 5, crate::pipeline::PipelineSettings::default()).unwrap();
     script.records().iter().for_each(|record| recorder.record(&record.get()).unwrap());
     let bytes = recorder.finish().unwrap();
-    let mut pipeline = crate::pipeline::Pipeline::new(crate::pipeline::Settings::default(), ());
-    replay(&mut Reader::new(&bytes[..]).unwrap(), &mut pipeline).unwrap();
+    let mut pipeline = crate::pipeline::Pipeline::new(crate::pipeline::PipelineSettings::default(), ());
+    replay(&mut RecordingReader::new(&bytes[..]).unwrap(), &mut pipeline).unwrap();
     let book = pipeline.book();
     let found: Vec<String> = book
         .ended()
@@ -87,14 +87,14 @@ fn holds_secret(bytes: &[u8]) -> bool {
 
 #[test]
 fn sse_keeps_the_calls_and_no_words() {
-    let mut script = Script::new(5, 1);
+    let mut script = FakeTlsConn::new(5, 1);
     stream(&mut script);
     script.wait_ms(10);
     stream(&mut script);
     script.close();
-    let (full, want) = recorded(&script, Payload::Full);
-    let (sse, found) = recorded(&script, Payload::Sse);
-    let (none, nothing) = recorded(&script, Payload::None);
+    let (full, want) = recorded(&script, PayloadMode::Full);
+    let (sse, found) = recorded(&script, PayloadMode::Sse);
+    let (none, nothing) = recorded(&script, PayloadMode::None);
     assert!(want.contains("Some(Complete) openai.chat Some(\"gpt-x\") Some(\"gpt-x-1\")"), "{want}");
     assert_eq!(want.lines().count(), 2);
     assert_eq!(found, want);
@@ -104,7 +104,7 @@ fn sse_keeps_the_calls_and_no_words() {
 
 #[test]
 fn sse_keeps_every_kind_of_end() {
-    type End = fn(&mut Script);
+    type End = fn(&mut FakeTlsConn);
     let ends: [(End, &str); 7] = [
         (
             |s| {
@@ -145,13 +145,13 @@ fn sse_keeps_every_kind_of_end() {
         (|_| {}, "None"),
     ];
     for (end, outcome) in ends {
-        let mut script = Script::new(5, 1);
+        let mut script = FakeTlsConn::new(5, 1);
         script
             .write("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
             .read("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
             .read("3e\r\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"SECRET\"}}]}\n\n\r\n");
         end(&mut script);
-        let ((_, want), (bytes, found)) = (recorded(&script, Payload::Full), recorded(&script, Payload::Sse));
+        let ((_, want), (bytes, found)) = (recorded(&script, PayloadMode::Full), recorded(&script, PayloadMode::Sse));
         assert!(want.starts_with(outcome), "{outcome}: {want}");
         assert_eq!(found.replace("lost 0", "lost _"), want.replace("lost 0", "lost _"), "{outcome}");
         assert!(!holds_secret(&bytes));
@@ -170,7 +170,7 @@ fn sse_keeps_whose_request_it_is() {
         ("sglang.generate", "/generate", r#"{"input_ids":[1,2]}"#),
         ("unknown", "/api/chat", r#"{"message":"SECRET"}"#),
     ] {
-        let mut script = Script::new(5, 1);
+        let mut script = FakeTlsConn::new(5, 1);
         let length = body.len();
         script.write(format!(
             "POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
@@ -180,7 +180,7 @@ fn sse_keeps_whose_request_it_is() {
         let lines = HEAD.replace("text/event-stream", "application/x-ndjson");
         let (head, event) = if api.starts_with("ollama") { (lines.as_str(), line) } else { (HEAD, event) };
         script.wait_ms(5).read(format!("{head}{}\r\n\r\n", event.len())).read(event).close();
-        let ((_, want), (bytes, found)) = (recorded(&script, Payload::Full), recorded(&script, Payload::Sse));
+        let ((_, want), (bytes, found)) = (recorded(&script, PayloadMode::Full), recorded(&script, PayloadMode::Sse));
         assert!(want.contains(&format!(" {api} ")), "{path}: {want}");
         assert_eq!(found, want, "{path}");
         assert!(!holds_secret(&bytes), "{path}");
@@ -189,7 +189,7 @@ fn sse_keeps_whose_request_it_is() {
 
 #[test]
 fn sse_keeps_gaps() {
-    let mut script = Script::new(5, 1);
+    let mut script = FakeTlsConn::new(5, 1);
     let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"SECRET\"}}]}\n\n";
     let len = event.len() * 4 + "data: [DONE]\n\n".len();
     script
@@ -203,7 +203,7 @@ fn sse_keeps_gaps() {
         .read(event)
         .read("data: [DONE]\n\n")
         .close();
-    let ((_, want), (bytes, found)) = (recorded(&script, Payload::Full), recorded(&script, Payload::Sse));
+    let ((_, want), (bytes, found)) = (recorded(&script, PayloadMode::Full), recorded(&script, PayloadMode::Sse));
     assert!(want.starts_with("Some(Complete)") && want.ends_with("lost 1"), "{want}");
     assert_eq!(found, want);
     assert!(!holds_secret(&bytes));
@@ -242,12 +242,12 @@ fn every_framing_is_written_as_it_was() {
         ("application/vnd.amazon.eventstream", messages, "Some(ErrorEvent) openai.chat"),
         ("audio/mpeg", b"SECRET\0sound".to_vec(), "Some(Complete) openai.chat"),
     ] {
-        let mut script = Script::new(5, 1);
+        let mut script = FakeTlsConn::new(5, 1);
         script.write("POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}").wait_ms(5);
         script
             .read(format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len()));
         script.read_each(3, body.chunks(body.len() / 2 + 1)).close();
-        let ((_, want), (bytes, found)) = (recorded(&script, Payload::Full), recorded(&script, Payload::Sse));
+        let ((_, want), (bytes, found)) = (recorded(&script, PayloadMode::Full), recorded(&script, PayloadMode::Sse));
         assert!(want.starts_with(expected), "{content_type}: {want}");
         assert_eq!(found, want, "{content_type}");
         assert!(!holds_secret(&bytes));
@@ -256,7 +256,7 @@ fn every_framing_is_written_as_it_was() {
 
 #[test]
 fn turns_of_a_socket_are_written_as_sockets() {
-    let mut script = Script::new(5, 1);
+    let mut script = FakeTlsConn::new(5, 1);
     script.write("GET /v1/responses HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nAuthorization: SECRET\r\n\r\n");
     script.wait_ms(3).read("HTTP/1.1 101 -\r\nUpgrade: websocket\r\n\r\n");
     let frame = |text: &str| [&[0x81, 126, (text.len() >> 8) as u8, text.len() as u8][..], text.as_bytes()].concat();
@@ -269,7 +269,7 @@ fn turns_of_a_socket_are_written_as_sockets() {
         script.read(frame(&format!(r#"{{"type":"response.completed","response":{{"id":"{text}"}}}}"#)));
     }
     script.close();
-    let ((_, want), (bytes, found)) = (recorded(&script, Payload::Full), recorded(&script, Payload::Sse));
+    let ((_, want), (bytes, found)) = (recorded(&script, PayloadMode::Full), recorded(&script, PayloadMode::Sse));
     assert!(
         want.contains("Some(Complete) openai.responses Some(\"gpt-x\")") && want.contains("chars 150 keepalives 1"),
         "{want}"

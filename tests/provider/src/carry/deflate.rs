@@ -9,7 +9,7 @@ const NO_TAKEOVER: [&str; 2] = ["server_no_context_takeover", "client_no_context
 const MARK: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// Both directions' windows.
-pub struct Deflate {
+pub(super) struct Deflate {
     compress: Compress,
     decompress: Decompress,
     /// Which side (server, client) forgets its window after every message.
@@ -17,9 +17,10 @@ pub struct Deflate {
 }
 
 impl Deflate {
-    /// Takes the first offer of the extension, with the limits that it names and this end can keep; what the answer says.
+    /// Takes the first offer of the extension, with the limits that it names and this end can keep;
+    /// what the answer says.
     #[must_use]
-    pub fn negotiate(offers: &str) -> Option<(Self, String)> {
+    pub(super) fn negotiate(offers: &str) -> Option<(Self, String)> {
         let offer = offers.split(',').find(|offer| offer.trim_start().starts_with("permessage-deflate"))?;
         let forget = NO_TAKEOVER.map(|name| offer.contains(name));
         let mut taken = "permessage-deflate".to_owned();
@@ -35,7 +36,7 @@ impl Deflate {
     ///
     /// # Errors
     /// If it is not compressed as agreed.
-    pub fn inflate(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
+    pub(super) fn inflate(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
         let input = [bytes, &MARK].concat();
         let mut out = Vec::with_capacity(input.len() * 4);
         let begun = self.decompress.total_in();
@@ -58,7 +59,7 @@ impl Deflate {
     ///
     /// # Errors
     /// If the compressor fails (it does not, on a `Vec`).
-    pub fn squeeze(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
+    pub(super) fn squeeze(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
         let mut out = Vec::with_capacity(bytes.len() + 64);
         let begun = self.compress.total_in();
         loop {

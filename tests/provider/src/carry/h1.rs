@@ -13,7 +13,7 @@ use crate::script::{Fault, Framing, Kind, Shape};
 use crate::wire::{Gone, Wire};
 
 /// One answer on a connection.
-pub struct H1<'a> {
+pub(crate) struct H1<'a> {
     wire: &'a mut Wire,
     teller: &'a Teller,
     framing: Framing,
@@ -22,7 +22,7 @@ pub struct H1<'a> {
 }
 
 impl<'a> H1<'a> {
-    pub fn new(wire: &'a mut Wire, teller: &'a Teller) -> Self {
+    pub(crate) fn new(wire: &'a mut Wire, teller: &'a Teller) -> Self {
         Self { wire, teller, framing: Framing::Chunked, parts: Vec::new() }
     }
 

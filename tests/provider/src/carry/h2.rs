@@ -35,7 +35,7 @@ struct Common {
 ///
 /// # Errors
 /// If the client breaks the protocol.
-pub async fn serve(shared: &Arc<Shared>, wire: Wire, conn: u64) -> (Option<Wire>, Result<Over>) {
+pub(crate) async fn serve(shared: &Arc<Shared>, wire: Wire, conn: u64) -> (Option<Wire>, Result<Over>) {
     let wire = Arc::new(Mutex::new(wire));
     let book = Arc::new(Mutex::new(Book::default()));
     let (ends, ended) = mpsc::unbounded_channel();

@@ -1,7 +1,7 @@
 //! What carries answers: HTTP/1.1, HTTP/2, WebSocket.
 
 mod deflate;
-pub mod h1;
-pub mod h2;
-pub mod pipe;
-pub mod ws;
+pub(crate) mod h1;
+pub(crate) mod h2;
+pub(crate) mod pipe;
+pub(crate) mod ws;

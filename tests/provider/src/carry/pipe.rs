@@ -1,5 +1,6 @@
-//! Bytes of HTTP/2 on their way between the `h2` crate and the wire: frames are watched as they pass, so that the log can
-//! say which parts of which stream each write completed, and when each request arrived.
+//! Bytes of HTTP/2 on their way between the `h2` crate and the wire: frames are watched as they
+//! pass, so that the log can say which parts of which stream each write completed, and when each
+//! request arrived.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -28,7 +29,7 @@ const END_STREAM: u8 = 1;
 
 /// What is known of each stream.
 #[derive(Default)]
-pub struct Book {
+pub(crate) struct Book {
     streams: HashMap<u32, Entry>,
     /// Something was written, or all is over.
     pub changed: Arc<Notify>,
@@ -38,7 +39,7 @@ pub struct Book {
 
 /// One stream.
 #[derive(Default)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// When the read returned that brought the first byte of its head, and the last of its request.
     pub first_byte: Stamp,
     pub end: Stamp,
@@ -55,40 +56,40 @@ pub struct Entry {
 }
 
 impl Book {
-    pub fn entry(&mut self, stream: u32) -> &mut Entry {
+    pub(crate) fn entry(&mut self, stream: u32) -> &mut Entry {
         self.streams.entry(stream).or_default()
     }
 
-    pub fn forget(&mut self, stream: u32) {
+    pub(crate) fn forget(&mut self, stream: u32) {
         self.streams.remove(&stream);
     }
 }
 
 impl Entry {
     /// The answer begins.
-    pub fn begin(&mut self, teller: &Teller) {
+    pub(crate) fn begin(&mut self, teller: &Teller) {
         self.teller = Some(teller.clone());
         self.head = true;
     }
 
     /// A part that ends after `bytes` more of the body.
-    pub fn give(&mut self, bytes: usize, part: Part) {
+    pub(crate) fn give(&mut self, bytes: usize, part: Part) {
         self.given += bytes as u64;
         self.parts.push_back((self.given, part));
     }
 
     /// `bytes` more of the body that complete nothing.
-    pub fn give_more(&mut self, bytes: usize) {
+    pub(crate) fn give_more(&mut self, bytes: usize) {
         self.given += bytes as u64;
     }
 
     /// The end of the stream counts.
-    pub fn end_counts(&mut self) {
+    pub(crate) fn end_counts(&mut self) {
         self.trailer = true;
     }
 
     /// Everything given is written.
-    pub fn settled(&mut self) -> bool {
+    pub(crate) fn settled(&mut self) -> bool {
         !self.head && self.sent >= self.given && !self.trailer
     }
 
@@ -165,7 +166,7 @@ impl Walker {
 }
 
 /// The wire as the `h2` crate wants it.
-pub struct Pipe {
+pub(crate) struct Pipe {
     wire: Arc<Mutex<Wire>>,
     book: Arc<Mutex<Book>>,
     incoming: Walker,
@@ -175,7 +176,7 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    pub fn new(wire: Arc<Mutex<Wire>>, book: Arc<Mutex<Book>>) -> Self {
+    pub(crate) fn new(wire: Arc<Mutex<Wire>>, book: Arc<Mutex<Book>>) -> Self {
         let incoming = Walker { skip: PREFACE, ..Walker::default() };
         Self { wire, book, incoming, outgoing: Walker::default(), done: Vec::new() }
     }

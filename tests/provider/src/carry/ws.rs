@@ -26,7 +26,7 @@ const PONG: u8 = 10;
 
 /// The API that a target serves by WebSocket.
 #[must_use]
-pub fn api(head: &Head) -> Option<Api> {
+pub(crate) fn api(head: &Head) -> Option<Api> {
     head.websocket.as_ref()?;
     let (path, query) = head.path.split_once('?').unwrap_or((&head.path, ""));
     let realtime = if query.contains("intent=transcription") { Api::Transcription } else { Api::Realtime };
@@ -39,7 +39,7 @@ pub fn api(head: &Head) -> Option<Api> {
 ///
 /// # Errors
 /// If the client breaks the protocol or is gone.
-pub async fn serve(shared: &Arc<Shared>, wire: &mut Wire, conn: u64, head: &Head, api: Api) -> Result<Over> {
+pub(crate) async fn serve(shared: &Arc<Shared>, wire: &mut Wire, conn: u64, head: &Head, api: Api) -> Result<Over> {
     let mut socket = Socket::upgrade(wire, head).await?;
     if let Some(class) = match api {
         Api::Realtime => Some("realtime"),

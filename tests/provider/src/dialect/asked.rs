@@ -82,7 +82,8 @@ impl Asked {
         Some(asked)
     }
 
-    /// A text message on a WebSocket that asks for an answer; the model is in it, was set for the session, or was in the target.
+    /// A text message on a WebSocket that asks for an answer; the model is in it, was set for the
+    /// session, or was in the target.
     #[must_use]
     pub fn message(api: Api, target: &str, set: Option<&str>, message: &Value) -> Option<Self> {
         let asks = if api == Api::Transcription { "input_audio_buffer.commit" } else { "response.create" };

@@ -1,4 +1,5 @@
-//! OpenAI chat completions: data-only events, `[DONE]` at the end. Other vendors speak it with differences of their own.
+//! OpenAI chat completions: data-only events, `[DONE]` at the end. Other vendors speak it with
+//! differences of their own.
 
 use serde_json::{Value, json};
 
@@ -9,7 +10,7 @@ use crate::script::{Kind, Reply, Tokens};
 const ID: &str = "chatcmpl-scripted";
 
 /// The stream's state.
-pub struct Chat {
+pub(super) struct Chat {
     model: String,
     flavour: Flavour,
     padding: bool,
@@ -22,7 +23,7 @@ pub struct Chat {
 }
 
 impl Chat {
-    pub fn new(asked: &Asked, reply: &Reply) -> Self {
+    pub(super) fn new(asked: &Asked, reply: &Reply) -> Self {
         Self {
             model: asked.model.clone(),
             flavour: asked.flavour,
@@ -167,7 +168,7 @@ impl Stream for Chat {
 }
 
 /// An error event of the OpenAI family.
-pub fn error(kind: &str, message: &str) -> Event {
+pub(super) fn error(kind: &str, message: &str) -> Event {
     let error = json!({"error": {"message": message, "type": kind, "param": null, "code": kind}});
     Event::data(Kind::Error, "", &error.to_string())
 }
@@ -210,7 +211,7 @@ fn usage_json(usage: Tokens, flavour: Flavour) -> Value {
 }
 
 /// `chat.completion`.
-pub fn whole(said: &Whole, flavour: Flavour) -> Value {
+pub(super) fn whole(said: &Whole, flavour: Flavour) -> Value {
     let mut message = json!({"role": "assistant", "content": said.text});
     if flavour == Flavour::Own {
         message["refusal"] = Value::Null;

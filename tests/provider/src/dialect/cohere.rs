@@ -9,7 +9,7 @@ use crate::script::{Kind, Reply, Tokens};
 const ID: &str = "c14c80c3-18eb-4519-9460-6c92edd8cfb4";
 
 /// The stream's state.
-pub struct Cohere {
+pub(super) struct Cohere {
     usage: Option<Tokens>,
     /// Type of the open block.
     open: Option<&'static str>,
@@ -20,7 +20,7 @@ pub struct Cohere {
 }
 
 impl Cohere {
-    pub fn new(reply: &Reply) -> Self {
+    pub(super) fn new(reply: &Reply) -> Self {
         Self { usage: reply.usage, open: None, blocks: 0, finish: "COMPLETE" }
     }
 
@@ -117,7 +117,7 @@ fn usage_json(usage: Tokens) -> Value {
 }
 
 /// `V2ChatResponse`.
-pub fn whole(said: &Whole) -> Value {
+pub(super) fn whole(said: &Whole) -> Value {
     let mut content = Vec::new();
     if !said.reasoning.is_empty() {
         content.push(json!({"type": "thinking", "thinking": said.reasoning}));

@@ -7,13 +7,13 @@ use crate::form::Event;
 use crate::script::{Kind, Reply, Tokens};
 
 /// The stream's state.
-pub struct Completions {
+pub(super) struct Completions {
     model: String,
     usage: Option<Tokens>,
 }
 
 impl Completions {
-    pub fn new(asked: &Asked, reply: &Reply) -> Self {
+    pub(super) fn new(asked: &Asked, reply: &Reply) -> Self {
         Self { model: asked.model.clone(), usage: reply.usage.filter(|_| asked.include_usage) }
     }
 
@@ -63,7 +63,7 @@ fn usage_json(usage: Tokens) -> Value {
 }
 
 /// `text_completion`.
-pub fn whole(said: &Whole) -> Value {
+pub(super) fn whole(said: &Whole) -> Value {
     let text = format!("{}{}", said.text, said.refusal);
     let choices = json!([{"index": 0, "text": text, "logprobs": null, "finish_reason": finish_word(&said.finish)}]);
     let mut body = envelope(&said.model, &choices);

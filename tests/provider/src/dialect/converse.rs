@@ -7,7 +7,7 @@ use crate::form::{Event, What};
 use crate::script::{Kind, Reply, Tokens};
 
 /// The stream's state.
-pub struct Converse {
+pub(super) struct Converse {
     usage: Option<Tokens>,
     /// Type of the open content block.
     open: Option<&'static str>,
@@ -18,7 +18,7 @@ pub struct Converse {
 }
 
 impl Converse {
-    pub fn new(reply: &Reply) -> Self {
+    pub(super) fn new(reply: &Reply) -> Self {
         Self { usage: reply.usage, open: None, blocks: 0, finish: "end_turn" }
     }
 
@@ -101,7 +101,7 @@ fn usage_json(usage: Tokens) -> Value {
 }
 
 /// `ConverseResponse`.
-pub fn whole(said: &Whole) -> Value {
+pub(super) fn whole(said: &Whole) -> Value {
     let mut content = Vec::new();
     if !said.reasoning.is_empty() {
         content.push(json!({"reasoningContent": {"reasoningText": {"text": said.reasoning}}}));

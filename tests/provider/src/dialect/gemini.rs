@@ -7,7 +7,7 @@ use crate::form::Event;
 use crate::script::{Kind, Reply, Tokens};
 
 /// The stream's state.
-pub struct Gemini {
+pub(super) struct Gemini {
     model: String,
     usage: Option<Tokens>,
     /// Name and arguments of the call being made.
@@ -16,7 +16,7 @@ pub struct Gemini {
 }
 
 impl Gemini {
-    pub fn new(asked: &Asked, reply: &Reply) -> Self {
+    pub(super) fn new(asked: &Asked, reply: &Reply) -> Self {
         Self { model: asked.model.clone(), usage: reply.usage, call: None, finish: "stop".to_owned() }
     }
 
@@ -90,7 +90,7 @@ fn usage_json(usage: Tokens) -> Value {
 }
 
 /// `GenerateContentResponse`.
-pub fn whole(said: &Whole) -> Value {
+pub(super) fn whole(said: &Whole) -> Value {
     let mut parts = Vec::new();
     if !said.reasoning.is_empty() {
         parts.push(json!({"text": said.reasoning, "thought": true}));

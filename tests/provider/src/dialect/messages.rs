@@ -9,7 +9,7 @@ use crate::script::{Kind, Reply, Tokens};
 const ID: &str = "msg_scripted";
 
 /// The stream's state.
-pub struct Messages {
+pub(super) struct Messages {
     model: String,
     padding: bool,
     usage: Tokens,
@@ -20,7 +20,7 @@ pub struct Messages {
 }
 
 impl Messages {
-    pub fn new(asked: &Asked, reply: &Reply) -> Self {
+    pub(super) fn new(asked: &Asked, reply: &Reply) -> Self {
         let usage = reply.usage.unwrap_or_default();
         Self { model: asked.model.clone(), padding: reply.padding, usage, open: None, blocks: 0 }
     }
@@ -139,7 +139,7 @@ fn usage_json(usage: Tokens) -> Value {
 }
 
 /// `message`.
-pub fn whole(said: &Whole) -> Value {
+pub(super) fn whole(said: &Whole) -> Value {
     let mut content = Vec::new();
     if !said.reasoning.is_empty() {
         content.push(json!({"type": "thinking", "thinking": said.reasoning, "signature": "c2lnbmVk"}));

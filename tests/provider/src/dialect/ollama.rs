@@ -7,7 +7,7 @@ use crate::form::Event;
 use crate::script::{Kind, Reply, Tokens};
 
 /// The stream's state.
-pub struct Ollama {
+pub(super) struct Ollama {
     api: Api,
     model: String,
     usage: Option<Tokens>,
@@ -17,7 +17,7 @@ pub struct Ollama {
 }
 
 impl Ollama {
-    pub fn new(asked: &Asked, reply: &Reply) -> Self {
+    pub(super) fn new(asked: &Asked, reply: &Reply) -> Self {
         Self { api: asked.api, model: asked.model.clone(), usage: reply.usage, call: None, finish: "stop".to_owned() }
     }
 
@@ -111,7 +111,7 @@ impl Stream for Ollama {
 }
 
 /// The one document of an answer that is no stream.
-pub fn whole(said: &Whole, api: Api) -> Value {
+pub(super) fn whole(said: &Whole, api: Api) -> Value {
     let text = format!("{}{}", said.text, said.refusal);
     let calls: Vec<Value> = said.tools.iter().map(|(name, args)| tool_call(name, args)).collect();
     let mut body = document(api, &said.model, &Said { text: &text, thinking: &said.reasoning, calls: &calls });

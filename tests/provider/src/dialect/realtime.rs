@@ -9,7 +9,7 @@ use crate::script::{Kind, Reply, Tokens};
 const ID: &str = "resp_scripted";
 
 /// A turn's state.
-pub struct Realtime {
+pub(super) struct Realtime {
     usage: Option<Tokens>,
     /// Events so far: they are numbered.
     events: u64,
@@ -20,7 +20,7 @@ pub struct Realtime {
 }
 
 impl Realtime {
-    pub fn new(reply: &Reply) -> Self {
+    pub(super) fn new(reply: &Reply) -> Self {
         Self { usage: reply.usage, events: 0, open: None, items: 0, finish: "stop".to_owned() }
     }
 

@@ -17,7 +17,7 @@ enum Item {
 }
 
 /// The stream's state.
-pub struct Responses {
+pub(super) struct Responses {
     model: String,
     padding: bool,
     usage: Option<Tokens>,
@@ -30,7 +30,7 @@ pub struct Responses {
 }
 
 impl Responses {
-    pub fn new(asked: &Asked, reply: &Reply) -> Self {
+    pub(super) fn new(asked: &Asked, reply: &Reply) -> Self {
         Self {
             model: asked.model.clone(),
             padding: reply.padding,
@@ -176,7 +176,7 @@ fn usage_json(usage: Tokens) -> Value {
 }
 
 /// `response`.
-pub fn whole(said: &Whole) -> Value {
+pub(super) fn whole(said: &Whole) -> Value {
     let mut output = Vec::new();
     if !said.reasoning.is_empty() {
         output.push(

@@ -7,16 +7,16 @@ use crate::form::{Event, Form, What, base64};
 use crate::script::{Kind, Reply, Tokens};
 
 /// How long a spoken character is.
-pub const BYTES_PER_CHAR: u32 = 48;
+pub(super) const BYTES_PER_CHAR: u32 = 48;
 
 /// The stream's state.
-pub struct Speech {
+pub(super) struct Speech {
     form: Form,
     usage: Option<Tokens>,
 }
 
 impl Speech {
-    pub fn new(asked: &Asked, reply: &Reply) -> Self {
+    pub(super) fn new(asked: &Asked, reply: &Reply) -> Self {
         Self { form: asked.form, usage: reply.usage }
     }
 

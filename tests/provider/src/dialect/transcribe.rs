@@ -9,14 +9,14 @@ use crate::form::Event;
 use crate::script::{Kind, Reply, Tokens};
 
 /// An item's state.
-pub struct Transcribe {
+pub(super) struct Transcribe {
     item: String,
     usage: Option<Tokens>,
     text: String,
 }
 
 impl Transcribe {
-    pub fn new(reply: &Reply) -> Self {
+    pub(super) fn new(reply: &Reply) -> Self {
         static ITEMS: AtomicU64 = AtomicU64::new(0);
         let item = format!("item_{}", ITEMS.fetch_add(1, Ordering::Relaxed));
         Self { item, usage: reply.usage, text: String::new() }

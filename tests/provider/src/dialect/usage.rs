@@ -5,7 +5,8 @@ use crate::form::Form;
 use crate::log::Reported;
 use crate::script::Reply;
 
-/// What an answer that comes to its end reports, in the OpenAI sense (input includes cached, output includes reasoning).
+/// What an answer that comes to its end reports, in the OpenAI sense (input includes cached, output
+/// includes reasoning).
 #[must_use]
 pub fn reported(asked: &Asked, reply: &Reply) -> Reported {
     let none = Reported::default();

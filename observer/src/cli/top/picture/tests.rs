@@ -3,11 +3,11 @@ use serde_json::{Value, json};
 use super::*;
 
 /// 2026-01-01T00:00:00Z.
-pub const T: f64 = SECOND as f64;
+pub(crate) const T: f64 = SECOND as f64;
 const SECOND: i64 = 1_767_225_600;
 
 /// A stream as the socket tells of it. `ended`: seconds after `T`, and its outcome.
-pub fn stream(id: &str, model: &str, events: u64, ended: Option<(i64, &str)>) -> Stream {
+pub(crate) fn stream(id: &str, model: &str, events: u64, ended: Option<(i64, &str)>) -> StreamView {
     let null = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Value::Null)).collect::<Value>();
     let time = |second: i64| jiff::Timestamp::from_second(SECOND + second).unwrap().to_string();
     let mut stream = null(&[
@@ -54,7 +54,7 @@ pub fn stream(id: &str, model: &str, events: u64, ended: Option<(i64, &str)>) ->
     serde_json::from_value(stream).unwrap()
 }
 
-pub fn finding(id: &str, severity: &str, ended: bool) -> Finding {
+pub(crate) fn finding(id: &str, severity: &str, ended: bool) -> FindingView {
     serde_json::from_value(json!({
         "id": id, "detector": "retry", "kind": "storm", "severity": severity, "since": "2026-01-01T00:00:00Z",
         "last_seen": "2026-01-01T00:00:00Z", "ended": ended.then_some("2026-01-01T00:00:00Z"),
@@ -65,13 +65,13 @@ pub fn finding(id: &str, severity: &str, ended: bool) -> Finding {
     .unwrap()
 }
 
-fn round(at: f64, streams: Vec<Stream>) -> Round {
-    Round { at: T + at, streams, ..Round::default() }
+fn round(at: f64, streams: Vec<StreamView>) -> AnswerRound {
+    AnswerRound { at: T + at, streams, ..AnswerRound::default() }
 }
 
 #[test]
 fn lines_sum_up_what_is_open_and_what_ended() {
-    let mut picture = Picture::new(900.0);
+    let mut picture = TopPicture::new(900.0);
     let mut slow = stream("c", "gpt-x", 5, Some((-30, "truncated")));
     (slow.first_seconds.visible, slow.gaps.max, slow.gaps.p95) = (Some(4.0), Some(9.0), Some(0.5));
     let complete = stream("b", "gpt-x", 7, Some((-5, "complete")));
@@ -80,8 +80,8 @@ fn lines_sum_up_what_is_open_and_what_ended() {
     picture.merge(round(0.0, vec![stream("a", "gpt-x", 9, None), complete, slow, joined]));
     let lines = picture.lines(T + 1.0);
     let stalls = [("provider".to_owned(), 3), ("unknown".to_owned(), 3)].into();
-    let expected = Line {
-        group: Group { service: "shop".into(), provider: "openai".into(), model: "gpt-x".into() },
+    let expected = GroupLine {
+        group: StreamGroup { service: "shop".into(), provider: "openai".into(), model: "gpt-x".into() },
         open: 2,
         oldest: Some(11.0),
         idle: Some(4.0),
@@ -98,7 +98,7 @@ fn lines_sum_up_what_is_open_and_what_ended() {
 
 #[test]
 fn busy_lines_come_first_and_what_is_not_known_is_none() {
-    let mut picture = Picture::new(900.0);
+    let mut picture = TopPicture::new(900.0);
     let mut shape = stream("s", "", 0, None);
     (shape.request_model, shape.events, shape.duration_seconds, shape.idle_seconds) = (None, None, None, None);
     (shape.gaps.p95, shape.gaps.max, shape.lost.bytes) = (None, None, None);
@@ -110,12 +110,12 @@ fn busy_lines_come_first_and_what_is_not_known_is_none() {
     let unseen = &lines[1];
     assert_eq!((unseen.oldest, unseen.idle, unseen.visible), (None, None, None));
     assert_eq!((unseen.gap95, unseen.longest_gap), (None, None));
-    assert_eq!(picture.lost(), Lost { bytes: 0, unknown: 1 });
+    assert_eq!(picture.lost(), LostBytes { bytes: 0, unknown: 1 });
 }
 
 #[test]
 fn events_are_counted_from_round_to_round() {
-    let mut picture = Picture::new(900.0);
+    let mut picture = TopPicture::new(900.0);
     picture.merge(round(0.0, vec![stream("a", "m", 100, None), stream("old", "m", 50, Some((-20, "complete")))]));
     // One went on, one came and went, one that ended before was not seen then: its events came before too.
     let came = stream("b", "m", 6, Some((1, "complete")));
@@ -129,7 +129,7 @@ fn events_are_counted_from_round_to_round() {
 
 #[test]
 fn rounds_ask_for_little_unless_a_stream_is_out_of_sight() {
-    let mut picture = Picture::new(900.0);
+    let mut picture = TopPicture::new(900.0);
     assert_eq!(picture.since(T), 900.0);
     picture.merge(round(0.0, vec![stream("a", "m", 1, None), stream("b", "m", 1, Some((-100, "complete")))]));
     assert_eq!(picture.since(T + 1.0), 16.0);
@@ -144,7 +144,7 @@ fn rounds_ask_for_little_unless_a_stream_is_out_of_sight() {
 
 #[test]
 fn what_is_old_or_too_much_is_forgotten() {
-    let mut picture = Picture::new(60.0);
+    let mut picture = TopPicture::new(60.0);
     picture.merge(round(0.0, vec![stream("a", "m", 1, Some((-50, "complete"))), stream("b", "m", 1, None)]));
     assert_eq!(picture.lines(T)[0].ended, 1);
     picture.merge(round(20.0, vec![stream("b", "m", 1, None)]));
@@ -156,9 +156,9 @@ fn what_is_old_or_too_much_is_forgotten() {
 
 #[test]
 fn open_findings_stand_by_their_severity() {
-    let mut picture = Picture::new(60.0);
+    let mut picture = TopPicture::new(60.0);
     let findings = [("1", "info", false), ("2", "critical", true), ("3", "critical", false), ("4", "warning", false)]
         .map(|(id, severity, ended)| finding(id, severity, ended));
-    picture.merge(Round { findings: findings.into(), ..round(0.0, vec![]) });
+    picture.merge(AnswerRound { findings: findings.into(), ..round(0.0, vec![]) });
     assert_eq!(picture.findings.iter().map(|finding| finding.id.as_str()).collect::<Vec<_>>(), ["3", "4", "1"]);
 }

@@ -16,7 +16,7 @@ const CHUNKS: u32 = 100;
 const APART: Duration = Duration::from_millis(60);
 
 /// All streams overlap for most of their time.
-pub fn run(table: &mut Table) -> Result<()> {
+pub(crate) fn run(table: &mut Table) -> Result<()> {
     let rig = Rig::new()?;
     let mut reply = Reply::of(answer(vec![deltas(CHUNKS, 12, 140_000)], "stop"));
     reply.head_delay_us = 300_000;

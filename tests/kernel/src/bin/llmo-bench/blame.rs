@@ -1,5 +1,5 @@
-//! Who is blamed for a silence, a hundred times each: an application that blocks, a provider that pauses, and a path that is dead
-//! for a while, and one that loses packets.
+//! Who is blamed for a silence, a hundred times each: an application that blocks, a provider that
+//! pauses, and a path that is dead for a while, and one that loses packets.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,8 +21,9 @@ const CALLS: usize = 10;
 /// Two measurements of one scenario must not share names.
 static ROUND: AtomicU32 = AtomicU32::new(0);
 
-/// Every two and a half seconds nothing comes from the provider for 800 ms: each of these streams of three seconds meets it. What
-/// the sender tries then and afterwards does not fall into the next such time.
+/// Every two and a half seconds nothing comes from the provider for 800 ms: each of these streams
+/// of three seconds meets it. What the sender tries then and afterwards does not fall into the next
+/// such time.
 const DEAD: [&str; 2] = ["--dead", "2500,800"];
 
 /// A quarter of all packets is lost, those that are sent again too: about one silence of half a second in each stream.
@@ -32,7 +33,7 @@ const LOSSY: [&str; 2] = ["--loss", "0.25"];
 const SETTLE: Duration = Duration::from_secs(90);
 
 /// All causes, by programs that hold their sockets in two ways.
-pub fn run(table: &mut Table) -> Result<()> {
+pub(crate) fn run(table: &mut Table) -> Result<()> {
     let rig = Rig::new()?;
     rig.provider.register("steady", scenario(vec![deltas(70, 12, 20_000)]));
     let pause = Step::new(800_000, Say::Text(12));

@@ -21,7 +21,7 @@ struct Counted {
 }
 
 /// The loop at full speed for ten seconds. The host must be quiet: other programs' TLS calls would be counted too.
-pub fn run(table: &mut Table) -> Result<()> {
+pub(crate) fn run(table: &mut Table) -> Result<()> {
     let dir = tempfile::tempdir()?;
     provider::make_authority(dir.path())?;
     let clients = Clients::set_up()?;

@@ -25,7 +25,7 @@ enum Watch {
 }
 
 /// A captured TLS write + read pair, three ways side by side.
-pub fn tls(table: &mut Table) -> Result<()> {
+pub(crate) fn tls(table: &mut Table) -> Result<()> {
     let [none, symbols, placed] = medians("llm", [Watch::Nobody, Watch::Symbols, Watch::Placed])?;
     table.show("CPython TLS write + read pair of 256 bytes, no daemon", none / 1e3, "µs");
     table.show("... with probes at the public symbols", symbols / 1e3, "µs");
@@ -36,7 +36,7 @@ pub fn tls(table: &mut Table) -> Result<()> {
 }
 
 /// A captured TCP segment, and one that is none of ours.
-pub fn segments(table: &mut Table) -> Result<()> {
+pub(crate) fn segments(table: &mut Table) -> Result<()> {
     let [none, watched] = medians("segment", [Watch::Nobody, Watch::Placed])?;
     table.show("loopback TCP ping-pong of 256 bytes each way, no daemon", none / 1e3, "µs");
     let added = (watched - none) / 1e3 / 2.0;
@@ -50,7 +50,7 @@ pub fn segments(table: &mut Table) -> Result<()> {
 }
 
 /// Programs that make no model calls.
-pub fn others(table: &mut Table) -> Result<()> {
+pub(crate) fn others(table: &mut Table) -> Result<()> {
     let [none, ignored] = medians("ignored", [Watch::Nobody, Watch::Placed])?;
     table.show("added to a pair of a TLS program that is ignored", (ignored - none) / 1e3, "µs a pair");
     let [none, watched] = medians("tcp", [Watch::Nobody, Watch::Placed])?;

@@ -25,7 +25,7 @@ const ENDS: [(&str, Option<Fault>, &str); 3] = [
 ];
 
 /// Opens, holds, watches them end.
-pub fn run(table: &mut Table) -> Result<()> {
+pub(crate) fn run(table: &mut Table) -> Result<()> {
     let rig = Rig::plain()?;
     for (name, fault, _) in &ENDS {
         rig.provider.register(name, scenario(*fault));

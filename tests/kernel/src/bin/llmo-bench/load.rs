@@ -26,7 +26,7 @@ struct Taken {
 }
 
 /// Idle first, then the steps of `OPEN`.
-pub fn run(table: &mut Table) -> Result<()> {
+pub(crate) fn run(table: &mut Table) -> Result<()> {
     let rig = Rig::new()?;
     let idle = watch(&rig.daemon)?;
     table.at_most(
@@ -102,7 +102,7 @@ fn cpu_seconds(pid: u32) -> Result<f64> {
 }
 
 /// Resident memory of a process.
-pub fn resident_kib(pid: u32) -> Result<f64> {
+pub(crate) fn resident_kib(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     line.split_whitespace().next().and_then(|kib| kib.parse().ok()).context("no number")

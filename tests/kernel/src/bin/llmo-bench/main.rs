@@ -1,14 +1,17 @@
 //! The benchmarks proper (`cargo xtask bench` sets up, builds and starts them). Every figure is a comparison within one
 //! run on one machine, because two shared cores make absolute times noisy. Arguments choose some of the parts:
-//! `llmo-bench [accuracy] [cost] [segments] [stamps] [held] [complete] [load] [blame] [others]`.
+//! `llmo-bench [accuracy] [cost] [segments] [stamps] [held] [complete] [load] [blame] [others] [first]`,
+//! and `soak`, which runs only when it is named.
 
 mod accuracy;
 mod blame;
 mod complete;
 mod cost;
+mod first;
 mod held;
 mod load;
 mod pairs;
+mod soak;
 mod stamps;
 mod table;
 
@@ -20,7 +23,7 @@ use table::Table;
 
 type Part = (&'static str, fn(&mut Table) -> Result<()>);
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 11] = [
     ("accuracy", accuracy::run),
     ("cost", cost::tls),
     ("segments", cost::segments),
@@ -30,13 +33,18 @@ const PARTS: [Part; 9] = [
     ("load", load::run),
     ("blame", blame::run),
     ("others", cost::others),
+    ("first", first::run),
+    ("soak", soak::run),
 ];
+
+/// It takes half an hour.
+const ON_REQUEST: &str = "soak";
 
 fn main() -> Result<()> {
     let chosen: Vec<String> = std::env::args().skip(1).collect();
     let mut table = Table::default();
     for (name, run) in PARTS {
-        if chosen.is_empty() || chosen.iter().any(|wanted| wanted == name) {
+        if chosen.is_empty() && name != ON_REQUEST || chosen.iter().any(|wanted| wanted == name) {
             eprintln!("== {name}");
             // One part that cannot run does not take the others' figures away.
             if let Err(error) = run(&mut table) {

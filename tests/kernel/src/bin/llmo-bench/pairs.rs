@@ -12,7 +12,7 @@ use serde::Deserialize;
 /// What one run measured.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// Median of the batches, nanoseconds a pair.
     pub pair_ns: f64,
     pub pairs: u64,
@@ -22,7 +22,7 @@ pub struct Measured {
 }
 
 /// A run that is set up and waits for `go`.
-pub struct Pairs {
+pub(crate) struct Pairs {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
@@ -32,7 +32,7 @@ impl Pairs {
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn start(clients: &Clients, dir: &Path, mode: &str, seconds: u32) -> Result<Self> {
+    pub(crate) fn start(clients: &Clients, dir: &Path, mode: &str, seconds: u32) -> Result<Self> {
         let mut child = Command::new(clients.python())
             .arg(places::programs().join("bench/pairs.py"))
             .args([mode, &seconds.to_string()])
@@ -53,7 +53,7 @@ impl Pairs {
     ///
     /// # Errors
     /// If it fails.
-    pub fn go(&mut self) -> Result<Measured> {
+    pub(crate) fn go(&mut self) -> Result<Measured> {
         self.child.stdin.as_mut().context("no pipe")?.write_all(b"go\n")?;
         let line = self.line()?;
         serde_json::from_str(&line).with_context(|| format!("pairs.py printed {line}"))

@@ -1,4 +1,5 @@
-//! When segments arrive, by a recording of their stamps, against the provider's log of its own writes: one clock, one host.
+//! When segments arrive, by a recording of their stamps, against the provider's log of its own
+//! writes: one clock, one host.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -19,7 +20,7 @@ const STREAMS: usize = 20;
 const CHUNKS: u32 = 100;
 
 /// Streams side by side, each event a write and a segment of its own.
-pub fn run(table: &mut Table) -> Result<()> {
+pub(crate) fn run(table: &mut Table) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let provider = Provider::start(&Options { plain: true, ..Options::in_memory(dir.path().to_owned()) })?;
     provider.register("flow", Scenario::always(Reply::of(answer(vec![deltas(CHUNKS, 12, 20_000)], "stop"))));
@@ -55,8 +56,8 @@ fn links(record: &Child) -> usize {
     fds.filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().contains("bpf_link"))).count()
 }
 
-/// For each client socket of that server, by its own port: stamp of every segment with payload that it received, in order. The
-/// format is that of `observer::recording`.
+/// For each client socket of that server, by its own port: stamp of every segment with payload that
+/// it received, in order. The format is that of `observer::recording`.
 fn arrivals(recording: &[u8], server: u16) -> Result<Vec<(u16, Vec<u64>)>> {
     let mut rest = recording.get(20..).context("no recording")?;
     let mut found: Vec<(u64, u16, Vec<u64>)> = Vec::new();
@@ -89,7 +90,8 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at + N)?.try_into().ok()
 }
 
-/// From the beginning of each write to the stamp of its segment, seconds; a stamp after the write's end counts from there on too.
+/// From the beginning of each write to the stamp of its segment, seconds; a stamp after the write's
+/// end counts from there on too.
 fn errors(lines: &[Line], arrived: &[(u16, Vec<u64>)]) -> Result<Vec<f64>> {
     let mut errors = Vec::new();
     ensure!(arrived.len() == STREAMS, "{} of {STREAMS} sockets in the recording", arrived.len());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// Rows in the order in which they were measured.
 #[derive(Debug, Default)]
-pub struct Table {
+pub(crate) struct Table {
     rows: Vec<Row>,
 }
 
@@ -22,17 +22,17 @@ struct Row {
 
 impl Table {
     /// A figure that is only shown.
-    pub fn show(&mut self, what: &str, value: f64, unit: &'static str) {
+    pub(crate) fn show(&mut self, what: &str, value: f64, unit: &'static str) {
         self.push(what, value, unit, None);
     }
 
     /// A figure that is to be at most `goal`.
-    pub fn at_most(&mut self, what: &str, value: f64, unit: &'static str, goal: f64) {
+    pub(crate) fn at_most(&mut self, what: &str, value: f64, unit: &'static str, goal: f64) {
         self.push(what, value, unit, Some(goal));
     }
 
     /// A part that could not be measured.
-    pub fn failed(&mut self, part: &str, error: &anyhow::Error) {
+    pub(crate) fn failed(&mut self, part: &str, error: &anyhow::Error) {
         eprintln!("{part}: {error:#}");
         self.push(&format!("{part}: not measured ({error})"), f64::NAN, "", Some(0.0));
     }
@@ -44,13 +44,13 @@ impl Table {
     }
 
     /// All rows.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let row = |row: &Row| json!({"what": row.what, "value": row.value, "unit": row.unit, "goal": row.goal, "met": row.met()});
         self.rows.iter().map(row).collect()
     }
 
     /// An error if a goal was missed: honest figures first, the verdict after them.
-    pub fn verdict(&self) -> Result<()> {
+    pub(crate) fn verdict(&self) -> Result<()> {
         let missed: Vec<&str> =
             self.rows.iter().filter(|row| row.met() == Some(false)).map(|r| r.what.as_str()).collect();
         if !missed.is_empty() {

@@ -1,0 +1,351 @@
+//! Which socket carries which TLS object. Pure: what both layers report goes in, pairs and ends come out.
+//!
+//! The rule: a write of n bytes leaves as a TLS record of n bytes and a little more. With the
+//! socket inside the TLS object (sync CPython, curl) the record leaves *during* the write; with a
+//! memory BIO (asyncio, Node) the application sends it right *after* the write, before its thread
+//! writes again, so the nearest earlier write that fits is the one. A pair, once made, stays.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+
+use crate::record::{ConnKey, PairingConfidence, PairingMethod, SocketCookie, TlsSocketPairing};
+use crate::units::Ns;
+
+/// A write on a TLS object.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TlsWrite {
+    pub entered: Ns,
+    pub at: Ns,
+    pub len: u32,
+}
+
+/// The other end of a socket, and who connected it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SocketPeer {
+    pub tgid: u32,
+    pub addr: SocketAddr,
+}
+
+/// What a TLS socket did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WireEvent {
+    /// Sent a ClientHello.
+    Hello,
+    /// Sent a TLS record of application data; its length, header excluded.
+    Out { record: u32 },
+    /// FIN or RST, by whom.
+    End { by_peer: bool, reset: bool },
+}
+
+/// How a joined socket ended first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SocketEnd {
+    pub at: Ns,
+    pub by_peer: bool,
+    pub reset: bool,
+}
+
+/// The join of both layers, for the whole host.
+#[derive(Debug, Default)]
+pub(super) struct SocketPairing {
+    sockets: HashMap<u64, PairableSocket>,
+    /// TLS objects without a socket yet, by process.
+    loose: HashMap<u32, HashMap<ConnKey, VecDeque<TlsWrite>>>,
+    paired: HashMap<ConnKey, u64>,
+    /// Records that left and found no write yet.
+    waiting: VecDeque<PendingDeparture>,
+}
+
+#[derive(Debug)]
+struct PairableSocket {
+    peer: SocketPeer,
+    conn: Option<ConnKey>,
+    end: Option<SocketEnd>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PendingDeparture {
+    cookie: u64,
+    tgid: u32,
+    at: Ns,
+    record: u32,
+}
+
+/// Writes remembered for each loose TLS object, and departures waiting on the host: only the last few can still match.
+const MAX_WRITES: usize = 8;
+const MAX_WAITING: usize = 4096;
+const MAX_SOCKETS: usize = 65_536;
+
+/// How long after a write its record may leave: the application's own event loop lies in between.
+const WINDOW_NS: u64 = 200_000_000;
+
+/// How long, if no other write fits: the record may wait for the handshake's end to be acknowledged
+/// (Nagle's algorithm), and that may be lost a few times.
+const LONG_WINDOW_NS: u64 = 30_000_000_000;
+
+/// How long a departure waits for the write that contains it to return (the write's record comes after it on the ring).
+const SETTLE_NS: u64 = 5_000_000;
+
+impl SocketPairing {
+    /// A TLS object wrote. Returns the other end if this joins it.
+    pub(super) fn wrote(&mut self, conn: ConnKey, write: TlsWrite) -> Option<TlsSocketPairing> {
+        if self.paired.contains_key(&conn) {
+            return None;
+        }
+        let writes = self.loose.entry(conn.tgid).or_default().entry(conn).or_default();
+        writes.push_back(write);
+        if writes.len() > MAX_WRITES {
+            writes.pop_front();
+        }
+        let inside = |d: &PendingDeparture| {
+            d.tgid == conn.tgid && d.at >= write.entered && d.at <= write.at && fits(write.len, d.record)
+        };
+        let index = self.waiting.iter().position(inside)?;
+        let departure = self.waiting.remove(index)?;
+        self.pair(departure.cookie, conn, PairingMethod::Inside)
+    }
+
+    /// A socket did something.
+    pub(super) fn wire(&mut self, cookie: u64, at: Ns, peer: SocketPeer, what: WireEvent) {
+        match what {
+            WireEvent::Hello => {
+                if self.sockets.len() >= MAX_SOCKETS {
+                    self.forget_ended();
+                }
+                self.sockets.insert(cookie, PairableSocket { peer, conn: None, end: None });
+            }
+            WireEvent::Out { record } => {
+                if self.sockets.get(&cookie).is_some_and(|s| s.conn.is_none()) && self.waiting.len() < MAX_WAITING {
+                    self.waiting.push_back(PendingDeparture { cookie, tgid: peer.tgid, at, record });
+                }
+            }
+            WireEvent::End { by_peer, reset } => {
+                if let Some(socket) = self.sockets.get_mut(&cookie) {
+                    // The first end is the cause; a reset that follows a FIN of the same side is
+                    // its answer to late data.
+                    socket.end.get_or_insert(SocketEnd { at, by_peer, reset });
+                }
+            }
+        }
+    }
+
+    /// Departures that no write contained: the nearest earlier write that fits. `now`: the newest stamp seen.
+    pub(super) fn settle(&mut self, now: Ns) -> Vec<TlsSocketPairing> {
+        let mut pairs = Vec::new();
+        while self.waiting.front().is_some_and(|d| now - d.at > SETTLE_NS) {
+            let Some(departure) = self.waiting.pop_front() else { break };
+            if self.sockets.get(&departure.cookie).is_none_or(|s| s.conn.is_some()) {
+                continue;
+            }
+            if let Some(conn) = self.nearest(departure)
+                && let Some(paired) = self.pair(departure.cookie, conn, PairingMethod::Nearest)
+            {
+                pairs.push(paired);
+            }
+        }
+        pairs
+    }
+
+    /// The socket of this TLS object is known.
+    #[must_use]
+    pub(super) fn is_paired(&self, conn: &ConnKey) -> bool {
+        self.paired.contains_key(conn)
+    }
+
+    /// The TLS object was answered, or is about to go: departures that would still wait are settled
+    /// for it now, or an end of its socket just before would not be known as its own.
+    pub(super) fn settle_for(&mut self, conn: &ConnKey) -> Option<TlsSocketPairing> {
+        let free = |d: &PendingDeparture| self.sockets.get(&d.cookie).is_some_and(|s| s.conn.is_none());
+        let own = |d: &PendingDeparture| d.tgid == conn.tgid && free(d) && self.nearest(*d) == Some(*conn);
+        let index = self.waiting.iter().position(own)?;
+        let departure = self.waiting.remove(index)?;
+        self.pair(departure.cookie, *conn, PairingMethod::Nearest)
+    }
+
+    fn nearest(&self, departure: PendingDeparture) -> Option<ConnKey> {
+        let within = |window: u64| {
+            let fitting = move |w: &&TlsWrite| {
+                w.at <= departure.at && departure.at - w.at < window && fits(w.len, departure.record)
+            };
+            let loose = self.loose.get(&departure.tgid).into_iter().flatten();
+            loose.filter_map(move |(conn, writes)| Some((writes.iter().filter(fitting).map(|w| w.at).max()?, *conn)))
+        };
+        if let Some((_, conn)) = within(WINDOW_NS).max() {
+            return Some(conn);
+        }
+        let mut long = within(LONG_WINDOW_NS);
+        let (_, conn) = long.next()?;
+        long.next().is_none().then_some(conn)
+    }
+
+    fn pair(&mut self, cookie: u64, conn: ConnKey, method: PairingMethod) -> Option<TlsSocketPairing> {
+        let socket = self.sockets.get_mut(&cookie)?;
+        if socket.conn.is_some() {
+            return None;
+        }
+        socket.conn = Some(conn);
+        self.paired.insert(conn, cookie);
+        if let Some(loose) = self.loose.get_mut(&conn.tgid) {
+            loose.remove(&conn);
+        }
+        // A record that leaves inside the write of its length leaves little doubt; the nearest
+        // write is a guess among those that fit.
+        let confidence = if method == PairingMethod::Inside { PairingConfidence::High } else { PairingConfidence::Low };
+        Some(TlsSocketPairing { conn, sock: SocketCookie(cookie), peer: socket.peer.addr, method, confidence })
+    }
+
+    /// How the socket of this TLS object ended, if it is known and did.
+    #[must_use]
+    pub(super) fn end_of(&self, conn: &ConnKey) -> Option<SocketEnd> {
+        self.sockets.get(self.paired.get(conn)?)?.end
+    }
+
+    /// The TLS object is gone.
+    pub(super) fn closed(&mut self, conn: &ConnKey) {
+        if let Some(cookie) = self.paired.remove(conn) {
+            self.sockets.remove(&cookie);
+        }
+        if let Some(loose) = self.loose.get_mut(&conn.tgid) {
+            loose.remove(conn);
+        }
+    }
+
+    /// The process is gone.
+    pub(super) fn exited(&mut self, tgid: u32) {
+        self.loose.remove(&tgid);
+        self.paired.retain(|conn, _| conn.tgid != tgid);
+        self.sockets.retain(|_, socket| socket.peer.tgid != tgid);
+    }
+
+    /// Joined TLS objects whose socket ended before `before` and that still live.
+    #[must_use]
+    pub(super) fn ended_before(&self, before: Ns) -> Vec<(ConnKey, SocketEnd)> {
+        let ended = |s: &PairableSocket| Some((s.conn?, s.end.filter(|end| end.at < before)?));
+        self.sockets.values().filter_map(ended).collect()
+    }
+
+    fn forget_ended(&mut self) {
+        self.sockets.retain(|_, socket| socket.end.is_none());
+        if self.sockets.len() >= MAX_SOCKETS {
+            self.sockets.clear();
+            self.paired.clear();
+        }
+    }
+}
+
+/// Could a write of `len` bytes have left as a record of `record` bytes? Tag, nonce, content type
+/// and padding take 16 to 64 bytes in every cipher suite in use; longer writes are cut at 16 KiB.
+fn fits(len: u32, record: u32) -> bool {
+    let plain = len.min(16_384);
+    (plain + 16..=plain + 64).contains(&record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(tgid: u32, port: u16) -> SocketPeer {
+        SocketPeer { tgid, addr: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    fn conn(handle: u64) -> ConnKey {
+        ConnKey { handle, start_ns: 1, tgid: 7, generation: 1 }
+    }
+
+    fn write(entered: u64, at: u64, len: u32) -> TlsWrite {
+        TlsWrite { entered: Ns(entered), at: Ns(at), len }
+    }
+
+    #[test]
+    fn a_record_that_leaves_inside_the_write_joins_at_once() {
+        let mut join = SocketPairing::default();
+        join.wire(1, Ns(10), peer(7, 443), WireEvent::Hello);
+        join.wire(1, Ns(105), peer(7, 443), WireEvent::Out { record: 317 });
+        let paired = join.wrote(conn(1), write(100, 110, 300)).unwrap();
+        assert_eq!((paired.peer.port(), paired.sock, paired.method), (443, SocketCookie(1), PairingMethod::Inside));
+        assert_eq!(join.wrote(conn(1), write(120, 130, 300)), None, "a pair stays");
+    }
+
+    #[test]
+    fn with_a_memory_bio_the_nearest_earlier_write_that_fits_wins() {
+        let mut join = SocketPairing::default();
+        for (cookie, port) in [(1, 441), (2, 442)] {
+            join.wire(cookie, Ns(10), peer(7, port), WireEvent::Hello);
+        }
+        join.wrote(conn(1), write(100, 110, 300));
+        join.wire(1, Ns(120), peer(7, 441), WireEvent::Out { record: 317 });
+        join.wrote(conn(2), write(130, 140, 300));
+        join.wire(2, Ns(150), peer(7, 442), WireEvent::Out { record: 317 });
+        let pairs = join.settle(Ns(150 + 2 * SETTLE_NS));
+        let ports: Vec<_> = pairs.iter().map(|j| (j.conn.handle, j.peer.port())).collect();
+        assert_eq!(ports, [(1, 441), (2, 442)]);
+    }
+
+    #[test]
+    fn a_tls_object_that_goes_at_once_is_joined_before() {
+        let mut join = SocketPairing::default();
+        join.wire(1, Ns(10), peer(7, 443), WireEvent::Hello);
+        join.wrote(conn(1), write(100, 110, 300));
+        join.wire(1, Ns(120), peer(7, 443), WireEvent::Out { record: 317 });
+        join.wire(1, Ns(200), peer(7, 443), WireEvent::End { by_peer: true, reset: true });
+        assert_eq!(join.settle_for(&conn(2)), None, "not another's");
+        assert_eq!(join.settle_for(&conn(1)).map(|paired| paired.peer.port()), Some(443));
+        assert!(join.end_of(&conn(1)).is_some_and(|end| end.reset));
+        assert_eq!(join.settle_for(&conn(1)), None, "a pair stays");
+    }
+
+    #[test]
+    fn a_record_that_leaves_late_is_that_of_the_only_write_that_fits() {
+        let late = 100 + 2 * WINDOW_NS;
+        for (other, paired) in [(900, 1), (300, 0)] {
+            let mut join = SocketPairing::default();
+            join.wire(1, Ns(10), peer(7, 443), WireEvent::Hello);
+            join.wrote(conn(1), write(90, 100, 300));
+            join.wrote(conn(2), write(90, 100, other));
+            join.wire(1, Ns(late), peer(7, 443), WireEvent::Out { record: 317 });
+            assert_eq!(join.settle(Ns(late + 2 * SETTLE_NS)).len(), paired, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_fits_nothing_stays_unknown() {
+        let mut join = SocketPairing::default();
+        join.wire(1, Ns(10), peer(7, 443), WireEvent::Hello);
+        join.wrote(conn(1), write(100, 110, 300));
+        join.wire(1, Ns(120), peer(7, 443), WireEvent::Out { record: 900 });
+        assert!(join.settle(Ns(120 + 2 * SETTLE_NS)).is_empty());
+        assert_eq!(join.end_of(&conn(1)), None);
+    }
+
+    #[test]
+    fn another_process_is_never_a_candidate() {
+        let mut join = SocketPairing::default();
+        join.wire(1, Ns(10), peer(8, 443), WireEvent::Hello);
+        join.wrote(conn(1), write(100, 110, 300));
+        join.wire(1, Ns(105), peer(8, 443), WireEvent::Out { record: 317 });
+        assert!(join.settle(Ns(120 + 2 * SETTLE_NS)).is_empty());
+    }
+
+    #[test]
+    fn the_first_end_is_the_cause() {
+        let mut join = SocketPairing::default();
+        join.wire(1, Ns(10), peer(7, 443), WireEvent::Hello);
+        join.wire(1, Ns(105), peer(7, 443), WireEvent::Out { record: 317 });
+        join.wrote(conn(1), write(100, 110, 300));
+        join.wire(1, Ns(200), peer(7, 443), WireEvent::End { by_peer: true, reset: true });
+        join.wire(1, Ns(300), peer(7, 443), WireEvent::End { by_peer: false, reset: false });
+        assert_eq!(join.end_of(&conn(1)), Some(SocketEnd { at: Ns(200), by_peer: true, reset: true }));
+        join.closed(&conn(1));
+        assert_eq!(join.end_of(&conn(1)), None);
+    }
+
+    #[test]
+    fn the_host_cannot_make_it_grow() {
+        let mut join = SocketPairing::default();
+        for i in 0..200_000u64 {
+            join.wire(i, Ns(i), peer(7, 443), WireEvent::Hello);
+            join.wire(i, Ns(i), peer(7, 443), WireEvent::Out { record: 5 });
+        }
+        assert!(join.sockets.len() <= MAX_SOCKETS && join.waiting.len() <= MAX_WAITING);
+    }
+}

@@ -1,0 +1,46 @@
+//! Stages 1-2: the kernel edge. The only place with root, `unsafe` and aya.
+//!
+//! `load` brings the programs in, `watch` tells of new mappings, `targets` probes what carries TLS
+//! (where: `crate::stacks`), `ring` decodes records, `follow` and `socks` know what is followed,
+//! `mids` what was open before (`sock_diag`), `join` pairs sockets with TLS objects, and `session`
+//! is all of it running.
+#![expect(unsafe_code, reason = "system calls and ring memory; every block states why it is sound")]
+
+mod audit;
+mod btf;
+mod caps;
+mod cgroup;
+mod discovery;
+mod family;
+mod files;
+mod follow;
+pub mod heap;
+mod host;
+mod join;
+mod load;
+mod memory;
+mod mids;
+mod multi;
+mod preflight;
+pub mod probes;
+mod procmaps;
+mod procs;
+mod ring;
+mod session;
+mod sights;
+mod sock_diag;
+mod socks;
+mod sweep;
+mod targets;
+mod uprobes;
+mod watch;
+
+pub use capture::elf;
+pub use capture::stacks::{self, PlacementStrategy};
+pub use load::{LoadError, OBJECT, may_observe};
+pub use preflight::{kernel, preflight};
+pub use session::{EdgeSession, EdgeSettings};
+pub use sights::{CheckStage, sights};
+
+#[cfg(test)]
+mod object_tests;

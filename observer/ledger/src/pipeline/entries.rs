@@ -1,0 +1,98 @@
+//! A call's way through the ledger: begun, told each message, ended.
+
+use super::context::SessionContext;
+use super::wire::BEHIND_PROXY;
+use crate::conn::NetworkPath;
+use crate::dialect::{Dialect, DialectRow, Utterance};
+use crate::ledger::{CallOpening, EventSink, MessageTap, OpenCall, StreamNo};
+use crate::proto::{ExchangeEnd, Message, RequestHead};
+use crate::units::{Moment, Ns};
+
+/// Opens a call in the ledger; `None`: there are too many.
+pub(super) fn begin(
+    exchange: u64,
+    row: &'static DialectRow,
+    head: &RequestHead,
+    at: Moment,
+    env: &mut SessionContext<'_>,
+) -> Option<StreamNo> {
+    let opening = CallOpening {
+        conn: env.key,
+        exchange,
+        identity: env.identity,
+        remote: env.remote,
+        head,
+        row,
+        at: at.at,
+        salt: &env.settings.salt,
+        shape: false,
+    };
+    let stream = env.book.begin(&opening, env.events)?;
+    if let Some(stream) = env.book.stream(stream) {
+        if env.path.is_some_and(|path| path.proxied) {
+            stream.add_note(BEHIND_PROXY);
+        }
+        env.links.began(stream.entry(), env.birth, env.path, env.events);
+        env.tap.on_message(stream.entry(), at, &Message::Request(head));
+    }
+    Some(stream)
+}
+
+/// Ends a call.
+pub(super) fn end(
+    stream: StreamNo,
+    dialect: &mut dyn Dialect,
+    how: ExchangeEnd,
+    at: Moment,
+    env: &mut SessionContext<'_>,
+) {
+    if let Some(stream) = env.book.stream(stream) {
+        dialect.end(how, &mut |utterance: Utterance<'_>| stream.on_utterance(&utterance, at, env.events));
+        env.tap.on_message(stream.entry(), at, &Message::End(how));
+    }
+    env.book.end(stream, how, at.at, env.events);
+    released(at.at, env);
+}
+
+pub(super) fn released(at: Ns, env: &mut SessionContext<'_>) {
+    env.links.released(&env.key, at, env.path, env.events);
+}
+
+/// One message of a claimed exchange.
+pub(super) fn tell(
+    dialect: &mut dyn Dialect,
+    stream: &mut OpenCall,
+    message: &Message<'_>,
+    at: Moment,
+    path: Option<&NetworkPath>,
+    events: &mut dyn EventSink,
+    tap: &mut dyn MessageTap,
+) {
+    match message {
+        Message::RequestBody(bytes) => dialect.request_body(bytes),
+        Message::RequestEnd { lost } => stream.on_request_sent(dialect.request_end(*lost), at, events),
+        Message::Response(head) => {
+            dialect.response(head);
+            stream.on_response_head(head, at, events);
+        }
+        Message::Event(event) => {
+            stream.event_begin(at, event.data.len(), event.wire_bytes);
+            let mut said = |utterance: Utterance<'_>| stream.on_utterance(&utterance, at, events);
+            dialect.event(event, &mut said);
+            stream.event_end(path, events);
+        }
+        Message::Comment => stream.on_comment(at),
+        Message::Body(bytes) => {
+            stream.on_body(at, bytes.len());
+            dialect.body(bytes, &mut |utterance| stream.on_utterance(&utterance, at, events));
+        }
+        Message::Gap { bytes, cause } => {
+            dialect.gap();
+            stream.on_gap(*bytes, *cause, at);
+        }
+        Message::Trailers(list) => dialect.trailers(list, &mut |utterance| stream.on_utterance(&utterance, at, events)),
+        Message::Note(note) => stream.report_odd(*note, events),
+        Message::Request(_) | Message::Sent { .. } | Message::End(_) => {}
+    }
+    tap.on_message(stream.entry(), at, message);
+}

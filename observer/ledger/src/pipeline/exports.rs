@@ -1,0 +1,89 @@
+//! Spans that a process exports which also calls models: such a request is read to its end, and its
+//! connection goes on coming up for the next one. Exports of other processes are passed over by
+//! their head alone, and never make a connection a stranger's: the process may call a model yet.
+
+use super::context::SessionContext;
+use crate::ledger::HostEvent;
+use crate::limits;
+use crate::proto::{ExchangeId, Message, RequestHead};
+use crate::spans::ExportReader;
+use crate::units::Ns;
+
+/// Exports that are under way on one connection.
+#[derive(Default)]
+pub(super) struct SpanExports {
+    open: Vec<PendingExport>,
+}
+
+/// One export, until it has been answered.
+struct PendingExport {
+    exchange: ExchangeId,
+    /// Until the request is complete.
+    reader: Option<Box<ExportReader>>,
+}
+
+impl SpanExports {
+    /// Takes on a request that exports spans. False: its process calls no models, or too many are under way.
+    pub(super) fn take(&mut self, exchange: ExchangeId, head: &RequestHead, env: &SessionContext<'_>) -> bool {
+        let wanted = env.book.calls_models(env.key.tgid) && self.open.len() < limits::UNCLAIMED_ASKED;
+        let reader = if wanted { ExportReader::new(head, &env.settings.salt) } else { None };
+        let taken = reader.is_some();
+        self.open.extend(reader.map(|reader| PendingExport { exchange, reader: Some(Box::new(reader)) }));
+        taken
+    }
+
+    /// A message of one of them. False: it is of none.
+    pub(super) fn tell(
+        &mut self,
+        exchange: ExchangeId,
+        at: Ns,
+        message: &Message<'_>,
+        env: &mut SessionContext<'_>,
+    ) -> bool {
+        let Some(export) = self.open.iter_mut().find(|export| export.exchange == exchange) else { return false };
+        match message {
+            Message::RequestBody(bytes) => {
+                let (identity, salt, peer) = (env.identity, &env.settings.salt, env.remote);
+                let mut out =
+                    |span: &_| env.events.on_host_event(&HostEvent::Exported { identity, span, salt, peer, at });
+                if let Some(reader) = &mut export.reader {
+                    reader.push(bytes, &mut out);
+                }
+            }
+            Message::RequestEnd { lost } => {
+                if let Some(why) = export.reader.take().and_then(|reader| reader.end(*lost)) {
+                    unread(why, at, env);
+                }
+            }
+            Message::Note(note) => env.events.on_host_event(&HostEvent::ParserNote(*note)),
+            _ => {}
+        }
+        true
+    }
+
+    /// It is over. False: it is none of them.
+    pub(super) fn end(&mut self, exchange: ExchangeId) -> bool {
+        let before = self.open.len();
+        self.open.retain(|export| export.exchange != exchange);
+        self.open.len() < before
+    }
+
+    /// All of them are given up.
+    pub(super) fn abandon(self, at: Ns, env: &mut SessionContext<'_>) {
+        self.open.iter().filter(|export| export.reader.is_some()).for_each(|_| unread("export_lost", at, env));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Bytes held.
+    pub(super) fn held(&self) -> usize {
+        let readers = self.open.iter().filter_map(|export| export.reader.as_ref());
+        self.open.capacity() * size_of::<PendingExport>() + readers.map(|reader| reader.held()).sum::<usize>()
+    }
+}
+
+fn unread(why: &'static str, at: Ns, env: &mut SessionContext<'_>) {
+    env.events.on_host_event(&HostEvent::Unexported { identity: env.identity, why, at });
+}

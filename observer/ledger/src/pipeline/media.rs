@@ -1,0 +1,54 @@
+//! WebSockets that no dialect claims, of a process that has speech made: what it sends there may be
+//! that speech, on its way to who listens. Of a message its time and size are told, nothing else.
+
+use super::context::SessionContext;
+use crate::ledger::HostEvent;
+use crate::limits;
+use crate::proto::{ExchangeId, Message, RequestHead, ws};
+
+/// Such sockets of one connection: one, unless a peer plays tricks.
+#[derive(Default)]
+pub(super) struct MediaSockets {
+    open: Vec<ExchangeId>,
+}
+
+impl MediaSockets {
+    /// Takes on the upgrade to such a socket. False: it is none, or its process has had no speech made yet.
+    pub(super) fn take(&mut self, exchange: ExchangeId, head: &RequestHead, env: &SessionContext<'_>) -> bool {
+        let room = self.open.len() < limits::UNCLAIMED_ASKED;
+        let taken = room && ws::asked(head) && env.book.has_speech_made(env.key.tgid);
+        if taken {
+            self.open.push(exchange);
+        }
+        taken
+    }
+
+    /// A message of one of them. False: it is of none.
+    pub(super) fn tell(&mut self, exchange: ExchangeId, message: &Message<'_>, env: &mut SessionContext<'_>) -> bool {
+        if !self.open.contains(&exchange) {
+            return false;
+        }
+        match message {
+            Message::Sent { message, began } => {
+                let (identity, bytes) = (env.identity, message.wire_bytes);
+                env.events.on_host_event(&HostEvent::SentOn { identity, bytes, at: began.at });
+            }
+            // Refused: it is a request like any other.
+            Message::Response(head) if head.status >= 300 => _ = self.end(exchange),
+            Message::Note(note) => env.events.on_host_event(&HostEvent::ParserNote(*note)),
+            _ => {}
+        }
+        true
+    }
+
+    /// It is over. False: it is none of them.
+    pub(super) fn end(&mut self, exchange: ExchangeId) -> bool {
+        let before = self.open.len();
+        self.open.retain(|open| *open != exchange);
+        self.open.len() < before
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+}

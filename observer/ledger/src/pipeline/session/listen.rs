@@ -1,0 +1,145 @@
+//! Waiting for a request, or for the answer to one that was not seen.
+
+use super::{ConnSession, Stage};
+use crate::conn::Chunk;
+use crate::dialect;
+use crate::limits;
+use crate::pipeline::context::SessionContext;
+use crate::proto::{self, ProtocolParser, ProtocolRow, SniffVerdict, recognise};
+use crate::units::{Direction, Moment};
+use observer_common::record::Verdict;
+
+/// Waiting for a request to begin.
+pub(super) struct RequestWait {
+    /// The next byte written is the connection's first. Otherwise a request is looked for at the
+    /// beginning of each call.
+    from_start: bool,
+    /// Written bytes that do not tell yet.
+    pub(super) head: Vec<u8>,
+    /// The call the last written bytes came from.
+    call: u64,
+    /// Calls that began with something else.
+    misses: u32,
+    /// Bytes read meanwhile.
+    read: u64,
+    /// Bytes are missing before the first request that was seen: what is read may be the answer to one that was not.
+    pub(super) running: bool,
+}
+
+impl RequestWait {
+    pub(super) fn new(from_start: bool) -> Self {
+        RequestWait { from_start, head: Vec::new(), call: 0, misses: 0, read: 0, running: false }
+    }
+
+    /// A request may begin at bytes of this call.
+    fn may_begin(&mut self, call: u64) -> bool {
+        let new_call = std::mem::replace(&mut self.call, call) != call;
+        new_call || !self.head.is_empty()
+    }
+
+    /// Bytes are missing: we are in the middle.
+    pub(super) fn gap(&mut self) {
+        self.running |= self.from_start;
+        self.from_start = false;
+        self.head = Vec::new();
+    }
+}
+
+impl ConnSession {
+    pub(super) fn hear_written(&mut self, bytes: &[u8], at: Moment, env: &mut SessionContext<'_>) {
+        let Stage::Listening(listening) = &mut self.stage else { return };
+        if !listening.may_begin(at.call) {
+            return;
+        }
+        let mut head = std::mem::take(&mut listening.head);
+        let bytes = if head.is_empty() {
+            bytes
+        } else {
+            head.extend_from_slice(bytes);
+            &head
+        };
+        match recognise(Direction::Write, bytes) {
+            (SniffVerdict::Yes, Some(row)) => self.start(row, Direction::Write, bytes, at, env),
+            (SniffVerdict::NeedMore, _) if bytes.len() <= limits::SNIFF => listening.head = bytes.to_vec(),
+            (SniffVerdict::ServerSide, _) => self.ignore(env),
+            _ => self.miss(env),
+        }
+    }
+
+    /// On a connection seen from its start, the client speaks first, unless the protocol says
+    /// otherwise: a server that does is none of ours, and a request read means that the application
+    /// is the server.
+    pub(super) fn hear_read(&mut self, bytes: &[u8], at: Moment, env: &mut SessionContext<'_>) {
+        let Stage::Listening(listening) = &mut self.stage else { return };
+        listening.read = listening.read.saturating_add(bytes.len() as u64);
+        let from_start = listening.from_start && listening.head.is_empty();
+        if listening.running
+            && let Some(row) = dialect::running(bytes)
+            && let Some(parser) = proto::parse_mid_stream(&env.settings.salt, bytes)
+        {
+            return self.join(row, parser, bytes, at, env);
+        }
+        let Stage::Listening(listening) = &mut self.stage else { return };
+        let enough = listening.read > limits::JOIN_READ;
+        match recognise(Direction::Read, bytes) {
+            (SniffVerdict::ServerSide, _) => self.ignore(env),
+            (SniffVerdict::Yes, Some(row)) if from_start && row.whole => {
+                self.start(row, Direction::Read, bytes, at, env);
+            }
+            (SniffVerdict::No, _) if from_start => self.ignore(env),
+            _ if enough && self.verdict != Verdict::Track => {
+                listening.read = 0;
+                self.decide(Verdict::Heads, env);
+            }
+            _ => {}
+        }
+    }
+
+    /// An answer was running when the connection was joined: it is shown from here on.
+    fn join(
+        &mut self,
+        row: &'static dialect::DialectRow,
+        parser: Box<dyn ProtocolParser>,
+        bytes: &[u8],
+        at: Moment,
+        env: &mut SessionContext<'_>,
+    ) {
+        self.whole = false;
+        self.spoken = 0;
+        self.mid_stream_row = Some(row);
+        self.stage = Stage::Speaking(parser);
+        self.speak(Direction::Read, Chunk::Data(bytes), at, env);
+    }
+
+    /// Something else than a request began.
+    fn miss(&mut self, env: &mut SessionContext<'_>) {
+        let Stage::Listening(listening) = &mut self.stage else { return };
+        listening.misses += 1;
+        let never = listening.from_start || listening.misses >= limits::JOIN_WRITES;
+        if never && self.verdict != Verdict::Track {
+            self.ignore(env);
+        } else if self.verdict == Verdict::Heads {
+            self.decide(Verdict::Heads, env);
+        }
+    }
+
+    fn start(
+        &mut self,
+        row: &ProtocolRow,
+        direction: Direction,
+        bytes: &[u8],
+        at: Moment,
+        env: &mut SessionContext<'_>,
+    ) {
+        let from_start = matches!(&self.stage, Stage::Listening(listening) if listening.from_start);
+        self.jump = self.verdict == Verdict::Heads;
+        self.unsure = !from_start;
+        self.whole = row.whole;
+        self.spoken = 0;
+        if row.whole && self.verdict == Verdict::Heads {
+            self.decide(Verdict::Unknown, env);
+        }
+        self.stage = Stage::Speaking((row.make)(&env.settings.salt));
+        self.speak(direction, Chunk::Data(bytes), at, env);
+    }
+}

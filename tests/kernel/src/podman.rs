@@ -1,0 +1,112 @@
+//! A real container engine, with all of its state in a folder of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::places;
+
+/// An engine with one image: a suite's curl and what it needs.
+pub struct Podman {
+    state: TempDir,
+    program: PathBuf,
+    /// Where its libraries are, if it was unpacked and not installed.
+    unpacked: Option<PathBuf>,
+}
+
+/// Its image.
+pub const IMAGE: &str = "localhost/llmo/curl";
+
+impl Podman {
+    /// Sets one up, with the image made of the root of a suite.
+    ///
+    /// # Errors
+    /// Why it cannot be used on this machine.
+    pub fn set_up() -> Result<Self> {
+        let own = places::cache().join("roots/engine");
+        let installed = places::tool("podman").zip(places::tool("runc").or_else(|| sbin("runc")));
+        let (program, unpacked) = match installed {
+            Some((podman, _)) => (podman, None),
+            None if own.join("usr/bin/podman").is_file() => (own.join("usr/bin/podman"), Some(own)),
+            None => bail!("no podman with runc: `cargo xtask setup` unpacks them"),
+        };
+        let root = places::roots().into_iter().next().context("no root of a suite to make an image of")?;
+        let podman = Self { state: tempfile::Builder::new().prefix("llmo-podman-").tempdir()?, program, unpacked };
+        let policy = podman.state.path().join(".config/containers");
+        fs::create_dir_all(&policy)?;
+        fs::write(policy.join("policy.json"), r#"{"default": [{"type": "insecureAcceptAnything"}]}"#)?;
+        let image = podman.state.path().join("image.tar");
+        let tar = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&image).arg(".").status();
+        ensure!(tar.context("cannot start tar")?.success(), "{} cannot be packed", root.display());
+        podman.run(&["import", "-q", &image.to_string_lossy(), IMAGE])?;
+        Ok(podman)
+    }
+
+    /// A command of the engine's, its arguments to follow.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        let state = |name: &str| self.state.path().join(name);
+        command.env("HOME", self.state.path());
+        command.arg("--root").arg(state("root")).arg("--runroot").arg(state("run")).arg("--tmpdir").arg(state("tmp"));
+        command.args(["--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
+        match &self.unpacked {
+            Some(root) => {
+                command.arg("--runtime").arg(root.join("usr/sbin/runc"));
+                command.arg("--conmon").arg(root.join("usr/bin/conmon"));
+                command.env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu"));
+            }
+            None => {
+                command.args(["--runtime", "runc"]);
+            }
+        }
+        command
+    }
+
+    /// What makes a container of the image on the host's network; its name and program are to follow `--name`.
+    #[must_use]
+    pub fn create(&self, verb: &str, mounts: &[&Path]) -> Command {
+        let mut command = self.command();
+        // Limits that the engine would raise beyond what every machine allows.
+        command.args([verb, "--pull=never", "--network=host", "--ulimit", "nofile=1024:1024"]);
+        command.args(["--ulimit", "nproc=1000:1000"]);
+        for mount in mounts {
+            command.arg("-v").arg(format!("{0}:{0}:ro", mount.display()));
+        }
+        command
+    }
+
+    /// Runs a command to its end; what it printed.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        done(self.command().args(arguments))
+    }
+}
+
+/// Runs a command to its end; what it printed.
+///
+/// # Errors
+/// If it fails.
+pub fn done(command: &mut Command) -> Result<String> {
+    let Output { status, stdout, stderr } = command.output().context("cannot start podman")?;
+    ensure!(status.success(), "{command:?}: {status}: {}", String::from_utf8_lossy(&stderr).trim());
+    Ok(String::from_utf8_lossy(&stdout).into_owned())
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        // Containers, their mounts and cgroups; the folder goes after them.
+        let _ = self.run(&["rm", "--all", "--force", "--time", "0"]);
+        let _ = self.run(&["rmi", "--all", "--force"]);
+        let _ = rustix::mount::unmount(self.state.path().join("root/overlay"), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+fn sbin(name: &str) -> Option<PathBuf> {
+    ["/usr/sbin", "/sbin"].map(|folder| Path::new(folder).join(name)).into_iter().find(|path| path.is_file())
+}
