@@ -2,8 +2,8 @@
 //! dynamic symbols of a file whose section headers were taken off.
 
 use object::elf::{
-    DF_1_PIE, DT_FLAGS_1, DT_GNU_HASH, DT_HASH, DT_JMPREL, DT_NULL, DT_PLTRELSZ, DT_RELA, DT_RELASZ, DT_STRSZ,
-    DT_STRTAB, DT_SYMTAB, Dyn64, GnuHashHeader, HashHeader, Sym64,
+    DF_1_PIE, DT_FLAGS_1, DT_GNU_HASH, DT_HASH, DT_JMPREL, DT_NULL, DT_PLTRELSZ, DT_RELA, DT_RELASZ, DT_RELR,
+    DT_RELRSZ, DT_STRSZ, DT_STRTAB, DT_SYMTAB, Dyn64, GnuHashHeader, HashHeader, Sym64,
 };
 use object::{LittleEndian as LE, U32};
 
@@ -19,7 +19,10 @@ pub(super) struct DynamicTable {
     pub program: bool,
     symbols: Option<u64>,
     strings: (Option<u64>, u64),
-    relocations: (Option<u64>, u64),
+    /// Those with addends.
+    pub relocations: (Option<u64>, u64),
+    /// Those of RELR, which tell slots alone.
+    pub packed_relocations: (Option<u64>, u64),
     plt_relocations: (Option<u64>, u64),
     hash: Option<u64>,
     gnu_hash: Option<u64>,
@@ -41,6 +44,8 @@ pub(super) fn read(reader: &mut ElfReader<'_>, table: TableExtent) -> Result<Dyn
             DT_STRSZ => dynamic.strings.1 = value,
             DT_RELA => dynamic.relocations.0 = Some(value),
             DT_RELASZ => dynamic.relocations.1 = value,
+            DT_RELR => dynamic.packed_relocations.0 = Some(value),
+            DT_RELRSZ => dynamic.packed_relocations.1 = value,
             DT_JMPREL => dynamic.plt_relocations.0 = Some(value),
             DT_PLTRELSZ => dynamic.plt_relocations.1 = value,
             DT_HASH => dynamic.hash = Some(value),

@@ -3,8 +3,9 @@
 
 use object::LittleEndian as LE;
 use object::elf::{
-    ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_X86_64, ET_EXEC, FileHeader64, PF_X, PN_XNUM, PT_DYNAMIC, PT_INTERP, PT_LOAD,
-    PT_NOTE, ProgramHeader64, SHN_XINDEX, SHT_DYNSYM, SHT_NOBITS, SHT_NOTE, SHT_RELA, SHT_SYMTAB, SectionHeader64,
+    ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_X86_64, ET_EXEC, FileHeader64, PF_W, PF_X, PN_XNUM, PT_DYNAMIC, PT_INTERP,
+    PT_LOAD, PT_NOTE, ProgramHeader64, SHN_XINDEX, SHT_DYNSYM, SHT_NOBITS, SHT_NOTE, SHT_RELA, SHT_SYMTAB,
+    SectionHeader64,
 };
 
 use super::budget::{ElfRefusal, ElfRefusalReason, PROGRAM_HEADERS, TABLES};
@@ -18,6 +19,7 @@ pub(super) struct MappedSegment {
     pub file_offset: u64,
     pub len: u64,
     pub executable: bool,
+    pub writable: bool,
 }
 
 impl MappedSegment {
@@ -96,6 +98,7 @@ pub(super) fn program(reader: &mut ElfReader<'_>, file: &FileHeader64<LE>) -> Re
                 file_offset: part.offset,
                 len: part.len,
                 executable: header.p_flags.get(LE) & PF_X != 0,
+                writable: header.p_flags.get(LE) & PF_W != 0,
             }),
             PT_INTERP => program.executable = true,
             PT_DYNAMIC => program.dynamic = program.dynamic.or(Some(part)),
@@ -155,6 +158,37 @@ pub(super) fn sections(reader: &mut ElfReader<'_>, file: &FileHeader64<LE>) -> R
     }
     Ok(sections)
 }
+
+/// Sections by name: the address and the length in the file of each.
+pub(super) type NamedSections = Vec<(Vec<u8>, u64, u64)>;
+
+/// The sections that are mapped, with their names; none of them if they are not all there.
+pub(super) fn named_sections(reader: &mut ElfReader<'_>, file: &FileHeader64<LE>) -> Result<NamedSections, ElfRefusal> {
+    let Some((table, names_at)) = section_table(reader, file)? else { return Ok(Vec::new()) };
+    reader.spend(EntryAccount::Sections, table.len / SECTION)?;
+    let names = section_at(reader, file, u64::from(names_at))?.map(|section| part(&section)).unwrap_or_default();
+    let names = reader.bytes(TableExtent { len: names.len.min(SECTION_NAMES), ..names })?;
+    let mut sections = Vec::new();
+    reader.records::<SectionHeader64<LE>>(table, |_, section| {
+        let address = section.sh_addr.get(LE);
+        let name = usize::try_from(section.sh_name.get(LE)).ok().and_then(|at| names.get(at..)).unwrap_or_default();
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        if address != 0 && name.len() <= SECTION_NAME && sections.len() < NAMED_SECTIONS {
+            sections.push((name.to_vec(), address, part(section).len));
+        }
+        Ok(())
+    })?;
+    Ok(sections)
+}
+
+/// Bytes of section names looked at: real files have under 1,000.
+const SECTION_NAMES: u64 = 64 << 10;
+
+/// Longer names are none that anybody looks for.
+const SECTION_NAME: usize = 64;
+
+/// Mapped sections kept. Real files have under 50.
+const NAMED_SECTIONS: usize = 1024;
 
 /// Tables of relocations against the dynamic symbols. The ABI of 64-bit x86 knows only those with addends.
 fn relocations(

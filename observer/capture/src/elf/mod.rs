@@ -18,6 +18,7 @@ mod notes;
 mod reader;
 mod relocations;
 mod sameness;
+mod survey;
 mod symbols;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ pub use budget::{ElfBudget, ElfReadCost, ElfRefusal, ElfRefusalReason};
 pub use bytes::RandomAccess;
 pub use names::SymbolNames;
 pub use sameness::{CodeFingerprint, fingerprint, same_head};
+pub use survey::{FileSurvey, SurveyRange};
 
 use self::dynamic::DynamicTable;
 use self::headers::MappedSegment;
@@ -70,6 +72,9 @@ pub struct OtherTlsStacks {
 
 /// Code looked at from one address, bytes: wrappers are under 200.
 const CODE_WINDOW: usize = 512;
+
+/// Bytes of one function looked at, whatever its symbol claims: those that are probed have under 4 KiB.
+const LONGEST_FUNCTION: usize = 64 << 10;
 
 impl ElfImage {
     /// Reads what is needed of a file, and keeps it for `code`. `wanted`: symbols to look for.
@@ -146,11 +151,25 @@ impl ElfImage {
     /// and once the file is closed.
     #[must_use]
     pub fn code(&self, address: u64) -> Vec<u8> {
+        self.code_up_to(address, CODE_WINDOW)
+    }
+
+    /// The same, up to `len` bytes and `LONGEST_FUNCTION`.
+    #[must_use]
+    pub fn code_up_to(&self, address: u64, len: usize) -> Vec<u8> {
         let (Some(offset), Some(file)) = (self.file_offset(address), &self.code) else { return Vec::new() };
-        let mut window = vec![0; CODE_WINDOW];
+        let mut window = vec![0; len.min(LONGEST_FUNCTION)];
         let len = bytes::fill(file.as_ref(), &mut window, offset).unwrap_or(0);
         window.truncate(len);
         window
+    }
+
+    /// Opens the whole file to be looked through by address. `Ok(None)`: it is closed.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is over the budget.
+    pub fn survey<'a>(&'a self, budget: &'a ElfBudget) -> Result<Option<FileSurvey<'a>>, ElfRefusal> {
+        self.code.as_deref().map_or(Ok(None), |file| FileSurvey::open(file, budget))
     }
 
     /// A path that leads to this very file for as long as it is held open, whatever becomes of its
@@ -193,7 +212,13 @@ impl ElfImage {
         let mut all = Vec::new();
         for (address, bytes) in code {
             let (file_offset, len) = (all.len() as u64, bytes.len() as u64);
-            image.segments.push(MappedSegment { address: *address, file_offset, len, executable: true });
+            image.segments.push(MappedSegment {
+                address: *address,
+                file_offset,
+                len,
+                executable: true,
+                writable: false,
+            });
             all.extend_from_slice(bytes);
         }
         image.code = Some(Box::new(all));

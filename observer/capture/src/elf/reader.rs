@@ -17,6 +17,7 @@ pub(super) struct TableExtent {
 const WINDOW: usize = 256 << 10;
 
 /// Reads within a budget.
+#[derive(Debug)]
 pub(super) struct ElfReader<'a> {
     bytes: &'a dyn RandomAccess,
     budget: &'a ElfBudget,
@@ -40,7 +41,7 @@ impl<'a> ElfReader<'a> {
     }
 
     /// Reads what there is at `offset`, `into.len()` at most; less only at the file's end.
-    fn fill(&mut self, into: &mut [u8], offset: u64) -> Result<usize, ElfRefusal> {
+    pub(super) fn fill(&mut self, into: &mut [u8], offset: u64) -> Result<usize, ElfRefusal> {
         self.look_at_clock();
         if self.spent.cpu_ns > self.budget.cpu_ns {
             let detail = format!("reading it took over {} ms of CPU time", self.budget.cpu_ns / 1_000_000);
@@ -54,6 +55,14 @@ impl<'a> ElfReader<'a> {
             .map_err(|error| ElfRefusal::new(ElfRefusalReason::Unreadable, format!("it cannot be read: {error}")))?;
         self.spent.bytes += len as u64;
         Ok(len)
+    }
+
+    /// All of a small table; less only at the file's end.
+    pub(super) fn bytes(&mut self, table: TableExtent) -> Result<Vec<u8>, ElfRefusal> {
+        let mut bytes = vec![0; usize::try_from(table.len).unwrap_or_default()];
+        let len = self.fill(&mut bytes, table.offset)?;
+        bytes.truncate(len);
+        Ok(bytes)
     }
 
     /// One record; `None` beyond the file's end.

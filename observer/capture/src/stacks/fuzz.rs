@@ -26,7 +26,7 @@ pub fn fuzz(data: &[u8]) {
     let cut = data.get(..data.len() / 2).unwrap_or_default();
     within(&read(cut.to_vec()));
     let Ok(Some(image)) = whole else { return };
-    for (stack, layout) in recognise(&image).unwrap_or_default() {
+    for (stack, layout) in recognise(&image, &BUDGET).unwrap_or_default() {
         for strategy in [PlacementStrategy::Auto, PlacementStrategy::Symbol] {
             let plan = stack.plan(&image, &layout, strategy);
             assert!(plan.probes.len() <= layout.functions.len());
@@ -61,7 +61,7 @@ fn said(read: &Result<Option<ElfImage>, ElfRefusal>) -> String {
         Ok(Some(image)) => {
             let mut functions: Vec<_> = image.functions.iter().collect();
             functions.sort_unstable_by_key(|(name, _)| **name);
-            let plans = recognise(image).map(|recognised| {
+            let plans = recognise(image, &BUDGET).map(|recognised| {
                 let plan =
                     |(stack, layout): &(&'static dyn TlsStack, _)| stack.plan(image, layout, PlacementStrategy::Auto);
                 recognised.iter().map(plan).collect::<Vec<_>>()

@@ -19,7 +19,7 @@ pub use self::plan::{
     CallCoverage, CallExit, CallKind, FunctionProbe, FunctionRow, ProbePlacement, ProbePlan, ProbePoint,
 };
 pub use self::unseen::{ExecutableKind, UnseenReason, unseen};
-use crate::elf::{ElfImage, SymbolNames};
+use crate::elf::{ElfBudget, ElfImage, ElfRefusal, FileSurvey, SymbolNames};
 
 /// Every stack that is probed. A file may carry several of them.
 pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl];
@@ -49,6 +49,15 @@ pub trait TlsStack: fmt::Debug + Sync {
     /// # Errors
     /// The file carries it and its functions cannot be told for sure: it is not probed, and the reason is shown.
     fn recognise(&self, image: &ElfImage) -> Result<Option<StackLayout>, AmbiguousStack>;
+
+    /// The same of a file in which no symbol names them, by looking through it: asked only where
+    /// `recognise` found nothing.
+    ///
+    /// # Errors
+    /// As those of `recognise`; over the budget.
+    fn survey(&self, _survey: &mut FileSurvey<'_>) -> Result<Option<StackLayout>, AmbiguousStack> {
+        Ok(None)
+    }
 
     /// Which programs go where. Each call of the stack's functions must pass one probe, and not
     /// two.
@@ -144,25 +153,69 @@ pub fn programs() -> Vec<&'static str> {
 /// What a file carries, and where: a stack for each layout.
 pub type RecognisedStacks = Vec<(&'static dyn TlsStack, StackLayout)>;
 
-/// The stacks that a file carries.
+/// The stacks that a file carries: by its symbols, and those that no symbol names by looking through
+/// all of it, if it is large enough to carry one. `budget` is for the latter.
 ///
 /// # Errors
 /// It carries one that cannot be told for sure, and no other.
-pub fn recognise(image: &ElfImage) -> Result<RecognisedStacks, AmbiguousStack> {
-    recognise_among(STACKS, image)
+pub fn recognise(image: &ElfImage, budget: &ElfBudget) -> Result<RecognisedStacks, AmbiguousStack> {
+    recognise_among(STACKS, image, budget)
 }
 
-fn recognise_among(stacks: &[&'static dyn TlsStack], image: &ElfImage) -> Result<RecognisedStacks, AmbiguousStack> {
+fn recognise_among(
+    stacks: &[&'static dyn TlsStack],
+    image: &ElfImage,
+    budget: &ElfBudget,
+) -> Result<RecognisedStacks, AmbiguousStack> {
     let (mut recognised, mut doubt) = (Vec::new(), None);
+    let mut unnamed = Vec::new();
     for stack in stacks {
         match stack.recognise(image) {
-            Ok(layout) => recognised.extend(layout.map(|layout| (*stack, layout))),
+            Ok(Some(layout)) => recognised.push((*stack, layout)),
+            Ok(None) => unnamed.push(*stack),
             Err(reason) => doubt = Some(reason),
         }
+    }
+    match survey(&unnamed, image, budget) {
+        Ok(found) => recognised.extend(found),
+        Err(reason) => doubt = Some(reason),
     }
     match doubt {
         Some(doubt) if recognised.is_empty() => Err(doubt),
         _ => Ok(recognised),
+    }
+}
+
+/// Looks through a file for the stacks that no symbol names.
+fn survey(
+    stacks: &[&'static dyn TlsStack],
+    image: &ElfImage,
+    budget: &ElfBudget,
+) -> Result<RecognisedStacks, AmbiguousStack> {
+    let Some(mut survey) = image.survey(budget)? else { return Ok(Vec::new()) };
+    if survey.mapped() < SURVEYED_FROM {
+        return Ok(Vec::new());
+    }
+    let (mut found, mut doubt) = (Vec::new(), None);
+    for stack in stacks {
+        match stack.survey(&mut survey) {
+            Ok(layout) => found.extend(layout.map(|layout| (*stack, layout))),
+            Err(reason) => doubt = Some(reason),
+        }
+    }
+    match doubt {
+        Some(doubt) if found.is_empty() => Err(doubt),
+        _ => Ok(found),
+    }
+}
+
+/// Bytes that a file has mapped to be worth looking through: a TLS stack with all that it needs
+/// takes more.
+const SURVEYED_FROM: u64 = 1 << 20;
+
+impl From<ElfRefusal> for AmbiguousStack {
+    fn from(refusal: ElfRefusal) -> Self {
+        Self { reason: UnseenReason::Elf(refusal.reason), detail: refusal.detail }
     }
 }
 

@@ -134,7 +134,7 @@ impl SharedFiles {
                     .refuse(case, FileRefusal { reason: UnseenReason::Elf(reason), detail, cpu_ns: spent.cpu_ns });
             }
         };
-        let recognised = match stacks::recognise(&image) {
+        let recognised = match stacks::recognise(&image, &file_budget()) {
             Ok(recognised) => recognised,
             Err(doubt) => return self.refuse(case, doubtful(doubt, &image)),
         };
@@ -167,7 +167,8 @@ impl SharedFiles {
             match below.file.read().ok().map(|file| (read_image(&file), file)) {
                 Some((Ok(Some(theirs)), file)) if theirs.is_like(&image) => {
                     let inode = case.inode(real.as_ref(), theirs.build_id.clone());
-                    let recognised = stacks::recognise(&theirs).map_err(|doubt| doubtful(doubt, &theirs))?;
+                    let recognised =
+                        stacks::recognise(&theirs, &file_budget()).map_err(|doubt| doubtful(doubt, &theirs))?;
                     return Ok(TlsFile { image: theirs, recognised, file, inode, real });
                 }
                 _ => real = None,
@@ -361,9 +362,14 @@ fn out_of_sight() -> FileRefusal {
     FileRefusal { reason: UnseenReason::OverlayOutOfSight, detail: detail.into(), cpu_ns: 0 }
 }
 
+/// What looking at one file may cost.
+pub(super) fn file_budget() -> ElfBudget {
+    ElfBudget::new(clock::thread_cpu)
+}
+
 pub(super) fn read_image(file: &File) -> Result<Option<ElfImage>, ElfRefusal> {
     match file.try_clone() {
-        Ok(file) => ElfImage::read(file, &stacks::symbols(), &ElfBudget::new(clock::thread_cpu)),
+        Ok(file) => ElfImage::read(file, &stacks::symbols(), &file_budget()),
         Err(error) => Err(ElfRefusal::unreadable(&error)),
     }
 }

@@ -5,7 +5,7 @@ use super::super::targets::ProbeTarget;
 use super::super::watch::NewMapping;
 use super::SharedFiles;
 use super::case::{FileSystemKind, LocatedFile};
-use super::examine::read_image;
+use super::examine::{file_budget, read_image};
 use super::layer;
 use super::open::PathHandle;
 use super::registry::{FileVerdict, TargetId};
@@ -35,7 +35,7 @@ impl SharedFiles {
         let seat = layer::seat(&opened, mapping);
         let overlay = FileSystemKind::of(&opened, seat.as_ref()) == FileSystemKind::Overlay;
         let case = LocatedFile { mapping, opened, seat, overlay, desk };
-        let Ok(recognised) = stacks::recognise(&image) else { return };
+        let Ok(recognised) = stacks::recognise(&image, &file_budget()) else { return };
         let Ok(found) = self.found(&case, image, recognised, file, case.below()) else { return };
         let is_it = self.state().registry.targets.get(&id).is_some_and(|entry| entry.inode.is(&found.inode));
         let Some(path) = case.path(found.real.as_ref()).filter(|_| is_it) else { return };
