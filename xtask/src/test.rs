@@ -17,7 +17,7 @@ use crate::setup::{self, Scope};
 use crate::{apt, bpf_build, deny, programs};
 
 /// Longest time of one command, build included: a hang must fail, and leave time for the other tiers.
-const LIMIT: Duration = Duration::from_secs(40 * 60);
+const LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// Some commands under one name.
 struct Tier {
@@ -119,9 +119,10 @@ fn barred(needs: Needs, ready: bool) -> Option<String> {
     }
 }
 
-/// Another verb of this program.
+/// Another verb of this program: the file that runs, whatever became of its name since (a build may
+/// have replaced or removed it).
 fn own_verb(args: &[&str]) -> Command {
-    let mut verb = Command::new(env::current_exe().unwrap_or_else(|_| "xtask".into()));
+    let mut verb = Command::new(format!("/proc/{}/exe", std::process::id()));
     verb.args(args);
     verb
 }
@@ -198,7 +199,13 @@ pub(crate) fn own(build_dir: &Path) {
     }
     if build_dir.exists() {
         let mut clean = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        clean.current_dir(root()).arg("clean").env("CARGO_BUILD_BUILD_DIR", build_dir);
+        // Finished programs are looked for beside the rest: those in this checkout's own `target` are its own, this
+        // running one among them.
+        clean
+            .current_dir(root())
+            .arg("clean")
+            .env("CARGO_BUILD_BUILD_DIR", build_dir)
+            .env("CARGO_TARGET_DIR", build_dir);
         PACKAGES.iter().for_each(|package| {
             clean.args(["--package", package]);
         });

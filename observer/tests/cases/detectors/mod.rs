@@ -77,7 +77,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial_of(format!("detectors::{}::{}", case.detector, identifier(case.name)), move || all[index].judge())
     };
     let mut trials = vec![
-        trial(hostile::NAME, || hostile::strangers_names_grow_neither_memory_nor_series()),
+        trial(hostile::NAME, hostile::strangers_names_grow_neither_memory_nor_series),
         trial("detectors::false_alarms::a_day_of_ordinary_traffic_raises_no_finding", || {
             false_alarms::a_day_of_ordinary_traffic_raises_no_finding();
         }),
