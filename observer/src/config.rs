@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::Error as YamlError;
 
-use crate::detect;
-use crate::dialect::{DIALECTS, DeclaredRoute};
 use crate::export::store::SeriesCaps;
-use crate::{ledger, limits, sinks};
+use crate::sinks;
+use capture::limits;
+use dialects::{DIALECTS, DeclaredRoute};
 
 /// Where `run` listens for `inspect`.
 pub const SOCKET: &str = "/run/llm-observer/inspect.sock";
@@ -54,7 +54,7 @@ pub struct File {
     qoe: Qoe,
     kernel: Kernel,
     state: State,
-    detect: detect::Typed,
+    detect: detectors::Typed,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -181,8 +181,8 @@ impl DaemonSettings {
             sinks: sinks::SinkSettings {
                 caps: file.limits.caps()?,
                 reader_rate: file.qoe.rate()?,
-                detect: detect::DetectorSettings::new(&file.detect)
-                    .map_err(|detect::config::ConfigFault { key, problem }| ConfigError::Detect { key, problem })?,
+                detect: detectors::DetectorSettings::new(&file.detect)
+                    .map_err(|detectors::config::ConfigFault { key, problem }| ConfigError::Detect { key, problem })?,
             },
             ring_bytes: file.kernel.ring()?,
             state: file.state.path(flags.state),
@@ -326,7 +326,7 @@ fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<(bool, &'a str)> {
 
 /// In a container the port is for the pod's network; on a host only for the host itself.
 fn default_address() -> String {
-    if crate::identity::host::in_container() { format!(":{PORT}") } else { format!("127.0.0.1:{PORT}") }
+    if edge::identity::host::in_container() { format!(":{PORT}") } else { format!("127.0.0.1:{PORT}") }
 }
 
 fn value(key: &'static str, problem: &str) -> ConfigError {

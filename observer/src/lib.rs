@@ -13,11 +13,3 @@ pub mod config;
 pub mod export;
 pub mod recording;
 pub mod sinks;
-
-pub use ::detectors as detect;
-pub use ::dialects as dialect;
-pub use ::dialects::spans;
-pub use ::edge::{clock, coverage, identity, kernel};
-pub use ::ledger;
-pub use ::ledger::pipeline;
-pub use capture::{conn, limits, maps, mounts, proto, record, stacks, units};

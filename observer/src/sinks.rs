@@ -6,12 +6,12 @@
 //!                                   └─► (another exporter: a file, a field and a row here)
 //! ```
 
-use crate::conn::SocketTable;
-use crate::detect::{self, DetectorSet};
 use crate::export::metrics::{MetricsSink, READER_RATE};
 use crate::export::store::SeriesCaps;
-use crate::ledger::{CallEvent, CallTable, EventSink, HostEvent, ModelConnections};
-use crate::units::Ns;
+use capture::conn::SocketTable;
+use capture::units::Ns;
+use detectors::{self, DetectorSet};
+use ledger::{CallEvent, CallTable, EventSink, HostEvent, ModelConnections};
 
 /// What the operator may set of them.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct SinkSettings {
     /// The reader of `llm_stream_qoe_score`, characters a second.
     pub reader_rate: f64,
     /// The detectors'.
-    pub detect: detect::DetectorSettings,
+    pub detect: detectors::DetectorSettings,
 }
 
 impl Default for SinkSettings {
@@ -29,7 +29,7 @@ impl Default for SinkSettings {
         SinkSettings {
             caps: SeriesCaps::default(),
             reader_rate: READER_RATE,
-            detect: detect::DetectorSettings::default(),
+            detect: detectors::DetectorSettings::default(),
         }
     }
 }

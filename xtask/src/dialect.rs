@@ -47,7 +47,7 @@ const LINES: &[Line] = &[
         file: "observer/tests/cases/corpus.rs",
         anchor: "const TARGETS: &[(&str, Fuzz)] = &[",
         end: Some("];"),
-        text: |name| format!("    (\"{name}\", dialect::{name}::fuzz),"),
+        text: |name| format!("    (\"{name}\", dialects::{name}::fuzz),"),
     },
 ];
 
@@ -190,7 +190,7 @@ mod tests {
             ("observer/dialects/src/lib.rs", "pub mod acme_chat_v2;"),
             ("observer/dialects/src/table.rs", "    &super::acme_chat_v2::ROW,"),
             ("observer/dialects/src/exchange.rs", "            crate::acme_chat_v2::fuzz(&data);"),
-            ("observer/tests/cases/corpus.rs", "    (\"acme_chat_v2\", dialect::acme_chat_v2::fuzz),"),
+            ("observer/tests/cases/corpus.rs", "    (\"acme_chat_v2\", dialects::acme_chat_v2::fuzz),"),
             ("tests/fuzz/Cargo.toml", "name = \"acme_chat_v2\""),
         ] {
             let old = read(&crate::test::root(), path).unwrap();

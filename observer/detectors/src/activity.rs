@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::RecentMap;
-use crate::limits;
-use crate::units::Ns;
+use capture::limits;
+use capture::units::Ns;
 
 /// Newest acts of one process; acts of one kind (one peer, or programs) count as one.
 const ACTS: usize = 8;

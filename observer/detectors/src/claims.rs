@@ -4,8 +4,8 @@
 //!
 //! `observer/docs/detectors/claims.md` has the rules for operators.
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use super::common::quiet_ns;
 use super::config::{ConfigSection, any, thresholds, within};
 use super::out::CallKey;
 use super::{Detector, DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
-use crate::dialect::prompt::Prompt;
-use crate::ledger::{CallEvent, CallEventKind, CallOutcome, Entry, HostEvent};
-use crate::limits;
-use crate::units::Ns;
+use capture::limits;
+use capture::units::Ns;
+use dialects::prompt::Prompt;
+use ledger::{CallEvent, CallEventKind, CallOutcome, Entry, HostEvent};
 
 thresholds! {
     /// Thresholds of claims.

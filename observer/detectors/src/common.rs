@@ -1,6 +1,6 @@
 //! What several detectors work out in the same way.
 
-use crate::ledger::Entry;
+use ledger::Entry;
 
 /// How long something must be quiet before its finding is over.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 100,000 minutes")]

@@ -118,12 +118,12 @@ macro_rules! thresholds {
             $($field: Option<$type>,)*
         }
 
-        impl $crate::detect::config::Values for $name {
+        impl $crate::config::Values for $name {
             type Typed = $typed;
 
-            fn over(&self, typed: &$typed) -> Result<Self, $crate::detect::config::ConfigFault> {
+            fn over(&self, typed: &$typed) -> Result<Self, $crate::config::ConfigFault> {
                 $(if let Some(value) = &typed.$field {
-                    ($check)(value).map_err(|problem| $crate::detect::config::ConfigFault {
+                    ($check)(value).map_err(|problem| $crate::config::ConfigFault {
                         key: stringify!($field).into(),
                         problem,
                     })?;

@@ -1,13 +1,13 @@
 //! Verdicts with their evidence, kept for `inspect findings`.
 
-use crate::ledger::CallLabels;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 
 use super::out::{CallKey, DetectorNow};
 use super::recent::RecentMap;
-use crate::limits;
-use crate::units::Ns;
 use capture::hash::short_name;
+use capture::limits;
+use capture::units::Ns;
 
 /// How much it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,8 +4,8 @@
 //!
 //! `observer/docs/detectors/first_token.md` has the rules for operators.
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::config::{ConfigSection, any, thresholds, within};
 use super::out::CallKey;
 use super::{Detector, DetectorNow, DetectorOutput, FindingReport, FindingSeverity, QuantileSketch, RecentMap, number};
-use crate::ledger::{CallEvent, CallEventKind, CallMilestone, CallOutcome, Entry};
-use crate::limits;
-use crate::units::Ns;
+use capture::limits;
+use capture::units::Ns;
+use ledger::{CallEvent, CallEventKind, CallMilestone, CallOutcome, Entry};
 
 thresholds! {
     /// Thresholds of first token.

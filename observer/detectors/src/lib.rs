@@ -23,13 +23,6 @@
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 #![forbid(unsafe_code)]
 
-extern crate self as detect;
-
-pub(crate) use ::dialects as dialect;
-pub(crate) use ::dialects::spans;
-pub(crate) use ::ledger;
-pub(crate) use capture::{identity, limits, proto, record, units};
-
 mod activity;
 mod chunks;
 mod claims;
@@ -61,7 +54,7 @@ pub use runner::{DetectorFeed, DetectorSet, SavedBaselines};
 pub use sketch::QuantileSketch;
 pub use table::{DETECTORS, DetectorRow, DetectorSettings, Typed};
 
-use crate::ledger::{CallEvent, HostEvent};
+use ledger::{CallEvent, HostEvent};
 
 /// One detector. Pure, bounded, never panics.
 pub trait Detector: Send {
@@ -79,7 +72,7 @@ pub trait Detector: Send {
     /// A scrape: say what every gauge of the row is now. They were cleared before.
     fn publish(&mut self, _out: &mut DetectorOutput<'_>) {}
     /// Quotas it knows, for `inspect quota`.
-    fn quota(&self, _now: crate::units::Ns) -> Vec<QuotaRow> {
+    fn quota(&self, _now: capture::units::Ns) -> Vec<QuotaRow> {
         Vec::new()
     }
     /// What must outlive a restart. Times in it are wall-clock seconds: the boot clock starts anew.

@@ -1,8 +1,8 @@
 //! What detectors measure. Gauges are filled anew at each scrape by the detector that feeds them.
 
-use crate::ledger::labels::{CallLabels, NONE, SERVICE, STREAM};
-use crate::ledger::metric::MetricKind::{Counter, Gauge, Histogram};
-use crate::ledger::metric::{DURATION, FIRST, GAP, Metric, MetricId, MetricRow, RATIO, closed, open, own_columns};
+use ledger::labels::{CallLabels, NONE, SERVICE, STREAM};
+use ledger::metric::MetricKind::{Counter, Gauge, Histogram};
+use ledger::metric::{DURATION, FIRST, GAP, Metric, MetricId, MetricRow, RATIO, closed, open, own_columns};
 
 /// SDKs make 3 attempts; an SDK in a gateway in a loop 27.
 const ATTEMPT_COUNTS: &[f64] = &[1.0, 2.0, 3.0, 5.0, 9.0, 15.0, 27.0];

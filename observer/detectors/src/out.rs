@@ -2,10 +2,10 @@
 
 use super::finding::{FindingReport, FindingTable};
 use super::metrics;
-use crate::ledger::Entry;
-use crate::ledger::metric::{Sample, SampleSink, SeriesChange, SeriesName};
-use crate::record::ConnKey;
-use crate::units::Ns;
+use capture::record::ConnKey;
+use capture::units::Ns;
+use ledger::Entry;
+use ledger::metric::{Sample, SampleSink, SeriesChange, SeriesName};
 
 /// The moment at which something is heard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 //!
 //! `observer/docs/detectors/reasoning.md` has the rules for operators.
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use super::common::median;
 use super::config::{ConfigSection, thresholds, within};
 use super::out::CallKey;
 use super::{Detector, DetectorNow, DetectorOutput, FindingReport, FindingSeverity, QuantileSketch, RecentMap, number};
-use crate::dialect::ProviderMark;
-use crate::dialect::prompt::Prompt;
-use crate::ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
-use crate::limits;
-use crate::units::Ns;
+use capture::limits;
+use capture::units::Ns;
+use dialects::ProviderMark;
+use dialects::prompt::Prompt;
+use ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
 
 thresholds! {
     /// Thresholds of reasoning.

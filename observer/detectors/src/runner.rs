@@ -9,9 +9,9 @@ use super::metrics;
 use super::out::{DetectorNow, DetectorOutput};
 use super::table::{DETECTORS, DetectorRow, DetectorSettings};
 use super::{Detector, Finding};
-use crate::ledger::metric::{Sample, SampleSink, SeriesChange};
-use crate::ledger::{CallEvent, EventSink, HostEvent};
-use crate::units::Ns;
+use capture::units::Ns;
+use ledger::metric::{Sample, SampleSink, SeriesChange};
+use ledger::{CallEvent, EventSink, HostEvent};
 
 /// What outlives a restart, by detector.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -4,8 +4,8 @@
 //!
 //! `observer/docs/detectors/stale_results.md` has the rules for operators.
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use super::common::{median, place, quiet_ns};
 use super::config::{ConfigSection, any, thresholds, within};
 use super::out::CallKey;
 use super::{Detector, DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
-use crate::dialect::finish::{self, FinishClass};
-use crate::dialect::prompt::Prompt;
-use crate::ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
-use crate::limits;
-use crate::units::Ns;
 use capture::hash::mix;
+use capture::limits;
+use capture::units::Ns;
+use dialects::finish::{self, FinishClass};
+use dialects::prompt::Prompt;
+use ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
 
 thresholds! {
     /// Thresholds of stale results.

@@ -7,8 +7,8 @@ use super::metrics;
 use super::{
     Detector, chunks, claims, clocks, failover, first_token, pressure, quota, reasoning, retry, stale, tool_rot, voice,
 };
-use crate::ledger::metric::MetricId;
-use crate::ledger::{EventKind, EventKinds};
+use ledger::metric::MetricId;
+use ledger::{EventKind, EventKinds};
 
 /// A row of the table.
 pub struct DetectorRow {

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use super::json::scan::JsonScanner;
 use super::json::want::{JsonExtract, JsonMatch, JsonQuery};
 use super::{DeltaKind, ProviderMark, ServerTimes, StartReporter, TokenUsage, Utterance, error};
-use crate::proto::ResponseHead;
-use crate::proto::body::is_media;
+use capture::proto::ResponseHead;
+use capture::proto::body::is_media;
 
 /// What stands at a path of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 
 use super::json::loose::{BoxedObject, LooseCode};
-use crate::limits;
+use capture::limits;
 
 /// The `error` member of an event.
 #[derive(Default)]

@@ -13,7 +13,7 @@ use super::json::loose::{self, LooseText, RawJson};
 use super::path::PathPreset;
 use super::request::RequestScan;
 use super::{DeltaKind, Dialect, ProviderMark, RequestFacts, TokenUsage, Utterance, cap, error};
-use crate::proto::{BodyEvent, BodyEventKind, ExchangeEnd, RequestHead, ResponseHead};
+use capture::proto::{BodyEvent, BodyEventKind, ExchangeEnd, RequestHead, ResponseHead};
 
 /// What is particular to one dialect.
 pub(crate) trait DialectRules: Default + Send {
@@ -301,7 +301,7 @@ pub(crate) fn fuzz<S: DialectRules>(data: &[u8]) {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::dialect::{
+    use crate::{
         anthropic_messages, bedrock_converse, bedrock_invoke, cohere_chat, cohere_chat_v1, deepgram, elevenlabs,
         gemini, gemini_interactions, llama_cpp_completion, mistral_conversations, ollama, openai_audio, openai_chat,
         openai_realtime, openai_responses, sglang_generate, tgi_generate,
@@ -377,7 +377,7 @@ mod tests {
             let mut data = vec![mode];
             data.extend(documents.join(&b'\n'));
             #[cfg(debug_assertions)]
-            crate::dialect::template::fuzz(&data);
+            crate::template::fuzz(&data);
             anthropic_messages::fuzz(&data);
             bedrock_converse::fuzz(&data);
             bedrock_invoke::fuzz(&data);
@@ -385,7 +385,7 @@ mod tests {
             cohere_chat_v1::fuzz(&data);
             deepgram::fuzz(&data);
             elevenlabs::fuzz(&data);
-            crate::dialect::gemini_live::fuzz(&data);
+            crate::gemini_live::fuzz(&data);
             gemini::fuzz(&data);
             gemini_interactions::fuzz(&data);
             llama_cpp_completion::fuzz(&data);

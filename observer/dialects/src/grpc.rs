@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::{Dialect, DialectRow, RequestFacts, Utterance, provider};
-use crate::proto::{BodyEvent, ExchangeEnd, RequestHead, ResponseHead};
+use capture::proto::{BodyEvent, ExchangeEnd, RequestHead, ResponseHead};
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "grpc",
@@ -120,7 +120,7 @@ impl Dialect for GrpcCall {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::find;
+    use crate::find;
 
     #[test]
     fn methods_that_are_model_calls() {

@@ -4,8 +4,8 @@
 
 use std::collections::HashSet;
 
-use crate::limits;
-use crate::proto::{RequestHead, ResponseHead};
+use capture::limits;
+use capture::proto::{RequestHead, ResponseHead};
 
 /// What a request's headers say of the call: the SDK's own account of attempts, and what joins it to traces.
 #[derive(Clone, Debug, Default, PartialEq)]

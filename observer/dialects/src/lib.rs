@@ -24,10 +24,6 @@
 )]
 #![forbid(unsafe_code)]
 
-extern crate self as dialect;
-
-pub(crate) use capture::{limits, proto};
-
 mod answer;
 pub mod anthropic_messages;
 pub mod bedrock_converse;
@@ -81,7 +77,7 @@ use self::path::ends as path_ends;
 pub use self::running::running;
 pub use self::socket::{SOCKETS, SocketDialect, SocketRow, SocketTurn, find_socket, whose};
 pub use self::table::{DIALECTS, DeclaredRoute, DialectRow, find, related, row};
-use crate::proto::{BodyEvent, ExchangeEnd, ResponseHead};
+use capture::proto::{BodyEvent, ExchangeEnd, ResponseHead};
 
 /// What the provider said.
 #[derive(Clone, PartialEq)]
@@ -281,5 +277,5 @@ pub trait Dialect: Send {
 
 /// A name, cut to `limits::NAME` bytes between characters.
 fn cap(name: &str) -> &str {
-    name.get(..name.floor_char_boundary(limits::NAME)).unwrap_or(name)
+    name.get(..name.floor_char_boundary(capture::limits::NAME)).unwrap_or(name)
 }

@@ -7,7 +7,7 @@ use super::json::member;
 use super::json::scan::JsonScanner;
 use super::json::want::{JsonExtract, JsonMatch, JsonQuery};
 use super::table::{DeclaredRoute, DialectRow};
-use crate::proto::{RequestHead, ResponseHead};
+use capture::proto::{RequestHead, ResponseHead};
 
 /// What a field says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl BodyProbe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::table::{find, row};
+    use crate::table::{find, row};
 
     fn fits(path: &str, body: &str, lost: bool) -> bool {
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];

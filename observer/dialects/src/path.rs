@@ -1,7 +1,7 @@
 //! What a request's address says: the shape of its path, models and verbs in it.
 
 use super::cap;
-use crate::proto::RequestHead;
+use capture::proto::RequestHead;
 
 /// What an address says of the request, before its body is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! resellers) is given its dialect's flavour, as the conventions advise; the server's address and
 //! the model's name tell the rest.
 
-use crate::proto::RequestHead;
+use capture::proto::RequestHead;
 
 /// Hosts (`*` stands for anything, at most once), a part of the path that must be there (`""`: any), and the name. The
 /// first row that fits wins.

@@ -8,9 +8,9 @@ use super::json::scan::JsonScanner;
 use super::json::want::{JsonExtract, JsonMatch, JsonQuery};
 use super::path::{self, PathPreset};
 use super::{RequestFacts, cap};
-use crate::proto::RequestHead;
-use crate::proto::body::is_media;
-use crate::proto::headers::media_type;
+use capture::proto::RequestHead;
+use capture::proto::body::is_media;
+use capture::proto::headers::media_type;
 
 #[derive(Clone, Copy, Debug)]
 enum Ask {

@@ -6,8 +6,8 @@
 //! of words (`MessageTypes`).
 
 use super::{Dialect, DialectRow, deepgram, elevenlabs, gemini_live, openai_realtime, openai_responses, path_ends};
-use crate::dialect::json::member;
-use crate::proto::{BodyEvent, BodyEventKind, RequestHead, ws};
+use crate::json::member;
+use capture::proto::{BodyEvent, BodyEventKind, RequestHead, ws};
 
 /// What a message does to the calls on its socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

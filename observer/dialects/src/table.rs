@@ -6,7 +6,7 @@ use super::{
     gemini, gemini_interactions, grpc, llama_cpp_completion, mistral_conversations, ollama, openai_audio, openai_chat,
     openai_responses, path, path_ends, provider, sglang_generate, tgi_generate,
 };
-use crate::proto::RequestHead;
+use capture::proto::RequestHead;
 
 /// A row of the dialect table: a dialect is one row and one folder.
 pub struct DialectRow {

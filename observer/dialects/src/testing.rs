@@ -1,7 +1,7 @@
 //! Plays an exchange through a row of the table and writes down what was said, one short line each.
 
 use super::*;
-use crate::proto::{ExchangeEnd, RequestHead};
+use capture::proto::{ExchangeEnd, RequestHead};
 
 /// An exchange with one row.
 pub(crate) struct TestExchange {

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use super::{DeltaKind, Utterance};
-use crate::limits;
+use capture::limits;
 
 const OPEN: &str = "<think>";
 const CLOSE: &str = "</think>";

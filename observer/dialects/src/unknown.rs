@@ -5,7 +5,7 @@
 use super::answer::AnswerParts;
 use super::exchange::{DialectExchange, DialectRules};
 use super::{DialectRow, Utterance, provider};
-use crate::proto::ExchangeEnd;
+use capture::proto::ExchangeEnd;
 
 /// The `api` of such a call.
 pub const API: &str = "unknown";

@@ -14,14 +14,14 @@ use super::timeline::Timeline;
 use super::{
     CallEventKind, CallLabels, Entry, EventSink, MilestoneTimes, OpenCall, StreamGaps, TimelinePoint, WireCounts,
 };
-use crate::dialect::prompt::Prompt;
-use crate::dialect::{DialectRow, RequestMarks, ServerTimes, TokenUsage};
-use crate::identity::ProcessIdentity;
-use crate::limits;
-use crate::proto::{ExchangeEnd, RequestHead, Salt};
-use crate::record::ConnKey;
-use crate::units::Ns;
 use capture::hash::{mix, short_name};
+use capture::identity::ProcessIdentity;
+use capture::limits;
+use capture::proto::{ExchangeEnd, RequestHead, Salt};
+use capture::record::ConnKey;
+use capture::units::Ns;
+use dialects::prompt::Prompt;
+use dialects::{DialectRow, RequestMarks, ServerTimes, TokenUsage};
 
 /// After the end marker, the protocol's own end is awaited this long: some clients never read the last chunk and keep
 /// the connection.

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use foldhash::fast::RandomState;
 
-use crate::limits;
+use capture::limits;
 
 /// The newest `limits::CALLERS` of them. One that has ended stays until others take its place.
 #[derive(Debug, Default)]

@@ -5,9 +5,9 @@ use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
-use crate::dialect::prompt::Prompt;
-use crate::limits;
 use capture::hash::mix;
+use capture::limits;
+use dialects::prompt::Prompt;
 
 /// Places in conversations, by a hash over the scope and all messages up to there.
 #[derive(Debug, Default)]

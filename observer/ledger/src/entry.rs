@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{AnswerStall, CallLabels, CallOutcome, GapStats, MilestoneTimes, StreamGaps};
-use crate::dialect::{ProviderMark, RequestFacts, RequestMarks, ResponseFacts, ServerTimes, TokenUsage};
-use crate::identity::ProcessIdentity;
-use crate::record::{ConnKey, SocketCookie};
-use crate::units::{LossCause, Ns};
+use capture::identity::ProcessIdentity;
+use capture::record::{ConnKey, SocketCookie};
+use capture::units::{LossCause, Ns};
+use dialects::{ProviderMark, RequestFacts, RequestMarks, ResponseFacts, ServerTimes, TokenUsage};
 
 /// One call, as far as it was seen. Facts not seen are `None`, never 0. Holds names and numbers, no payload.
 #[derive(Clone, Debug)]
@@ -222,7 +222,7 @@ impl Entry {
     }
 
     pub(super) fn note(&mut self, name: &'static str) {
-        if self.notes.len() < crate::limits::NOTES && !self.notes.contains(&name) {
+        if self.notes.len() < capture::limits::NOTES && !self.notes.contains(&name) {
             self.notes.push(name);
         }
     }

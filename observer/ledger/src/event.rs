@@ -10,11 +10,11 @@
 use std::net::SocketAddr;
 
 use super::{AnswerStall, CallMilestone, ConnectionEvent, Entry, ModelConnection};
-use crate::dialect::prompt::Prompt;
-use crate::identity::ProcessIdentity;
-use crate::proto::{Message, ProtocolNote, Salt};
-use crate::spans::ExportedSpan;
-use crate::units::{LossCause, Moment, Ns};
+use capture::identity::ProcessIdentity;
+use capture::proto::{Message, ProtocolNote, Salt};
+use capture::units::{LossCause, Moment, Ns};
+use dialects::prompt::Prompt;
+use dialects::spans::ExportedSpan;
 
 /// Something that happened to one call.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metric::MetricColumn::{self, Common};
 use super::metric::{closed, open};
-use crate::identity::ProcessIdentity;
+use capture::identity::ProcessIdentity;
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $field:ident: $label:ident = $name:literal, $values:ident;)*) => {

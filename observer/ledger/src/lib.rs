@@ -19,12 +19,6 @@
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 #![forbid(unsafe_code)]
 
-extern crate self as ledger;
-
-pub(crate) use capture::{conn, identity, limits, proto, record, units};
-pub(crate) use dialects as dialect;
-pub(crate) use dialects::spans;
-
 mod book;
 mod callers;
 mod conversation;
@@ -50,7 +44,7 @@ pub use links::{ConnectionBirth, ConnectionEvent, LinkEnd, ModelConnection, Mode
 pub use stream::OpenCall;
 pub use timeline::TimelinePoint;
 
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// How a call ended. The wire names are the values of the `outcome` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::{CallLabels, Entry, EventSink, HostEvent};
-use crate::conn::NetworkPath;
-use crate::identity::ProcessIdentity;
-use crate::record::{ConnKey, SocketCookie};
-use crate::units::Ns;
+use capture::conn::NetworkPath;
+use capture::identity::ProcessIdentity;
+use capture::record::{ConnKey, SocketCookie};
+use capture::units::Ns;
 
 /// A request on a connection that was idle for so long may meet a peer, or a box on the way, that
 /// has forgotten it. Idle time-outs of gateways begin at a minute, those of address translators at

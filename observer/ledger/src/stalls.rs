@@ -1,9 +1,9 @@
 //! Which silences are stalls.
 
 use super::{AnswerStall, StreamGaps};
-use crate::conn::{NetworkEvent, NetworkPath};
-use crate::limits;
-use crate::units::{Moment, Ns};
+use capture::conn::{NetworkEvent, NetworkPath};
+use capture::limits;
+use capture::units::{Moment, Ns};
 
 /// A gap is a stall when longer than this …
 const LEAST_SECONDS: f64 = 0.5;

@@ -11,11 +11,11 @@ use super::sentence::SentenceState;
 use super::stalls::StallJudge;
 use super::timeline::{PointKind, Timeline};
 use super::{CallEventKind, CallMilestone, Entry, EventSink, HostEvent, ProviderStatement, UnprintedText};
-use crate::conn::NetworkPath;
-use crate::dialect::{DeltaKind, ProviderMark, RequestFacts, ResponseFacts, Utterance, unknown};
-use crate::limits;
-use crate::proto::{ProtocolNote, ResponseHead, Salt, body};
-use crate::units::{LossCause, Moment, Ns};
+use capture::conn::NetworkPath;
+use capture::limits;
+use capture::proto::{ProtocolNote, ResponseHead, Salt, body};
+use capture::units::{LossCause, Moment, Ns};
+use dialects::{DeltaKind, ProviderMark, RequestFacts, ResponseFacts, Utterance, unknown};
 
 use timing::ReadBatch;
 

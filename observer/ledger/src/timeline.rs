@@ -5,9 +5,9 @@
 //! is lost by that.
 
 use super::varint::{self, go, way};
-use crate::dialect::DeltaKind;
-use crate::limits;
-use crate::units::{Moment, Ns};
+use capture::limits;
+use capture::units::{Moment, Ns};
+use dialects::DeltaKind;
 
 /// One point of a stream's timeline.
 #[derive(Clone, Copy, Debug, PartialEq)]

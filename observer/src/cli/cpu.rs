@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
-use crate::ledger::{CallTable, ModelConnection};
-use crate::units::Ns;
+use capture::units::Ns;
+use ledger::{CallTable, ModelConnection};
 
 /// Where cgroup v2 may be mounted: alone, or beside v1.
 const ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];

@@ -7,8 +7,6 @@ use tokio::sync::mpsc::Receiver;
 use super::cpu::ServiceCpu;
 use super::state::StateFile;
 use super::wake::{StopSignals, WakeReason, WakeSources};
-use crate::clock::{self, WallClock};
-use crate::coverage::CaptureEdge;
 use crate::export::ask::PipelineQuery;
 use crate::export::catalogue::observer as own_metrics;
 use crate::export::health::{CheckSource, DaemonHealth};
@@ -18,10 +16,12 @@ use crate::export::inspect::{AnswerRow, AnswerRows, InspectQuestion, InspectRows
 use crate::export::own;
 use crate::export::refusals::RefusalCounts;
 use crate::export::store::MetricsSnapshot;
-use crate::ledger::{EventSink, HostEvent};
-use crate::pipeline::Pipeline;
 use crate::sinks::DaemonSinks;
-use crate::units::Ns;
+use capture::units::Ns;
+use edge::clock::{self, WallClock};
+use edge::coverage::CaptureEdge;
+use ledger::pipeline::Pipeline;
+use ledger::{EventSink, HostEvent};
 
 /// How often the kernel side does its housekeeping.
 const EDGE_TICK_NS: u64 = 1_000_000_000;

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{Format, Socket, output};
-use crate::coverage::{CheckSeverity, HealthCheck};
 use crate::export::inspect::InspectQuestion;
 use crate::export::inspect::client::{ClientError, all};
 use crate::export::inspect::sight::CheckView;
 use crate::export::inspect::table::{CellColour, TableCell, TableColumn, TextTable};
 use crate::export::inspect::view::{ProbeView, ProcessView};
-use crate::identity;
-use crate::kernel;
+use edge::coverage::{CheckSeverity, HealthCheck};
+use edge::identity;
+use edge::kernel;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DoctorArgs {

@@ -3,21 +3,21 @@
 use anyhow::Context;
 
 use crate::config::DaemonSettings;
-use crate::coverage::{CaptureEdge, HealthCheck};
+use edge::coverage::{CaptureEdge, HealthCheck};
 
 /// Fails early, and with the fix, where the kernel side can only fail later: by trying what it
 /// takes, not by capability.
 pub(super) fn may_observe(verb: &str, settings: &DaemonSettings) -> anyhow::Result<()> {
-    crate::kernel::may_observe(settings.ring_bytes).with_context(|| format!("`{verb}` cannot observe this host"))
+    edge::kernel::may_observe(settings.ring_bytes).with_context(|| format!("`{verb}` cannot observe this host"))
 }
 
 /// Attaches to this host.
 pub(super) fn start(settings: &DaemonSettings) -> anyhow::Result<Box<dyn CaptureEdge>> {
-    let kernel = crate::kernel::EdgeSettings { ring_bytes: settings.ring_bytes, ..Default::default() };
-    Ok(Box::new(crate::kernel::EdgeSession::start(&kernel)?))
+    let kernel = edge::kernel::EdgeSettings { ring_bytes: settings.ring_bytes, ..Default::default() };
+    Ok(Box::new(edge::kernel::EdgeSession::start(&kernel)?))
 }
 
 /// What this host shows, looked up anew.
 pub(super) fn sights(settings: &DaemonSettings) -> Vec<HealthCheck> {
-    crate::kernel::sights(settings.ring_bytes, crate::kernel::CheckStage::Running)
+    edge::kernel::sights(settings.ring_bytes, edge::kernel::CheckStage::Running)
 }

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::SOCKET;
-use crate::units::duration_seconds;
+use capture::units::duration_seconds;
 use output::OutputClosed;
 
 /// What a host's LLM traffic really does, seen from the kernel.

@@ -14,11 +14,11 @@ use tokio::runtime::Builder;
 use super::fresh::FreshFile;
 use super::run::pipeline_settings;
 use super::wake::{StopSignals, WakeReason, WakeSources};
-use crate::clock::{self, WallClock};
 use crate::config::{CommandFlags, DaemonSettings};
-use crate::coverage::CaptureEdge;
 use crate::export::ask;
 use crate::recording::{self, Recorder};
+use edge::clock::{self, WallClock};
+use edge::coverage::CaptureEdge;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RecordArgs {
@@ -53,10 +53,10 @@ enum Payload {
 
 pub(super) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     super::log();
-    crate::kernel::heap::tune();
+    edge::kernel::heap::tune();
     let host_root = args.host_root.clone().map(PathBuf::from);
     let settings = DaemonSettings::new(CommandFlags { config: args.config.clone(), host_root, ..Default::default() })?;
-    crate::identity::host::set_root(settings.host_root.as_deref());
+    edge::identity::host::set_root(settings.host_root.as_deref());
     super::edge::may_observe("record", &settings)?;
     let name = args.file.display();
     super::secrecy::keep_to_itself();
@@ -90,7 +90,7 @@ async fn record(
     let mut sources = WakeSources::new(&edge.fds(), signals, asks)?;
     let (mut more, mut count) = (false, 0);
     let begun = clock::now();
-    let over = |now: crate::units::Ns| duration.is_some_and(|most| u128::from(now - begun) >= most.as_nanos());
+    let over = |now: capture::units::Ns| duration.is_some_and(|most| u128::from(now - begun) >= most.as_nanos());
     loop {
         let wake = sources.next(more).await;
         let now = clock::now();

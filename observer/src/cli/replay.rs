@@ -9,14 +9,14 @@ use anyhow::Context;
 use clap::ValueEnum;
 
 use super::{output, run::pipeline_settings};
-use crate::clock::WallClock;
 use crate::config::{CommandFlags, DaemonSettings};
 use crate::export::inspect::table::TextTable;
 use crate::export::inspect::{AnswerRow, columns, queries};
 use crate::export::{hidden, own, text};
-use crate::pipeline::Pipeline;
 use crate::recording::{RecordingReader, replay};
 use crate::sinks::DaemonSinks;
+use edge::clock::WallClock;
+use ledger::pipeline::Pipeline;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ReplayArgs {

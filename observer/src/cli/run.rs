@@ -16,7 +16,6 @@ use super::daemon::{Daemon, LOOK_NS};
 use super::lock::InstanceLock;
 use super::state::StateFile;
 use super::wake::StopSignals;
-use crate::clock;
 use crate::config::{CommandFlags, DaemonSettings};
 use crate::export::ask::{self, PipelineClient};
 use crate::export::health::{CheckSource, DaemonHealth};
@@ -24,9 +23,10 @@ use crate::export::http::{self, HttpContext};
 use crate::export::inspect::server::InspectSocket;
 use crate::export::refusals::RefusalCounts;
 use crate::export::web_config::WebConfig;
-use crate::identity;
-use crate::pipeline::{self, Pipeline};
 use crate::sinks::DaemonSinks;
+use edge::clock;
+use edge::identity;
+use ledger::pipeline::{self, Pipeline};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
@@ -78,7 +78,7 @@ enum Source {
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     super::log();
-    crate::kernel::heap::tune();
+    edge::kernel::heap::tune();
     let settings = DaemonSettings::new(args.flags())?;
     identity::host::set_root(settings.host_root.as_deref());
     if let Some(path) = &settings.web_config {

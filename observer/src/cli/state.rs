@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags};
 
 use super::fresh::FreshFile;
-use crate::detect::SavedBaselines;
-use crate::units::Ns;
+use capture::units::Ns;
+use detectors::SavedBaselines;
 
 /// How often it is written: what is lost with a crash is learned again in as long.
 const EVERY_NS: u64 = 300_000_000_000;
@@ -104,7 +104,7 @@ impl StateFile {
 
     /// Replaces the file. A failure is logged once and tried again next time.
     pub fn write(&mut self, saved: &SavedBaselines) {
-        self.written = crate::clock::now();
+        self.written = edge::clock::now();
         if self.closed {
             return;
         }
@@ -294,7 +294,7 @@ mod tests {
         fs::write(&path, r#"{"version":1,"detectors":{"of_a_later_one":[1]}}"#).unwrap();
         let mut state = at(&path);
         let saved = state.read().unwrap();
-        let strange = crate::detect::DetectorSet::default().restore(saved);
+        let strange = detectors::DetectorSet::default().restore(saved);
         assert_eq!(strange, ["of_a_later_one"]);
         state.not_understood(&strange);
         assert!(dir.path().join("b.json.unknown_shape.kept").exists() && !path.exists());

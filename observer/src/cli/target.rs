@@ -7,10 +7,10 @@ use std::os::fd::RawFd;
 use observer_common::record::Verdict;
 
 use crate::config::ObservationTarget;
-use crate::coverage::{CaptureEdge, HealthCheck, KernelCounters, ProbeRow, ProcessRow};
-use crate::identity::IdentityReader;
-use crate::record::{ConnKey, Record, SocketCookie};
-use crate::units::Ns;
+use capture::record::{ConnKey, Record, SocketCookie};
+use capture::units::Ns;
+use edge::coverage::{CaptureEdge, HealthCheck, KernelCounters, ProbeRow, ProcessRow};
+use edge::identity::IdentityReader;
 
 /// The filter.
 pub(super) struct TargetFilter {
@@ -151,7 +151,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::identity::ProcessIdentity;
+    use edge::identity::ProcessIdentity;
 
     #[test]
     fn targets_choose() {

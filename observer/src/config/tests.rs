@@ -55,7 +55,7 @@ fn the_example_is_the_default() {
     assert_eq!((example.state, example.host_root), (default.state, None));
     assert_eq!(format!("{:?}", example.sinks.detect), format!("{:?}", default.sinks.detect));
     let text = include_str!("../../docs/config.example.yml");
-    for row in detect::DETECTORS {
+    for row in detectors::DETECTORS {
         assert!(text.contains(&format!("\n  {}:", row.name)), "{} is not in the example", row.name);
     }
 }

@@ -7,11 +7,10 @@
 pub mod calls;
 pub mod observer;
 
-use crate::detect;
-use crate::ledger::metric::{MetricId, MetricRow};
+use ledger::metric::{MetricId, MetricRow};
 
 /// The tables, in the order of the pages. A `MetricId` says which of them is its own.
-const TABLES: [&[MetricRow]; 3] = [calls::TABLE, detect::metrics::TABLE, observer::TABLE];
+const TABLES: [&[MetricRow]; 3] = [calls::TABLE, detectors::metrics::TABLE, observer::TABLE];
 
 /// Every metric, in the order of the tables.
 pub fn rows() -> impl Iterator<Item = &'static MetricRow> {
@@ -28,8 +27,8 @@ pub fn place(id: MetricId) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::metric::MetricKind::{Counter, Histogram};
-    use crate::ledger::metric::{DURATION, GAP};
+    use ledger::metric::MetricKind::{Counter, Histogram};
+    use ledger::metric::{DURATION, GAP};
 
     #[test]
     fn the_tables_are_in_the_order_of_their_ids() {

@@ -1,7 +1,7 @@
 //! How well the text of one stream kept ahead of its reader: quality of experience. Pure arithmetic on
 //! (time, characters) points.
 
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// Points of the delivery curve kept for one stream. When it is full, every second one is dropped
 /// and from then on half as many are kept: memory is constant and the error is at most the time

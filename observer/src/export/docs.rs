@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::export::catalogue;
-use crate::ledger::metric::{MetricKind, MetricRow};
+use ledger::metric::{MetricKind, MetricRow};
 
 const HEAD: &str = "# Metrics
 

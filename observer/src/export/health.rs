@@ -5,9 +5,9 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::clock;
-use crate::coverage::{CheckSeverity, HealthCheck};
-use crate::units::Ns;
+use capture::units::Ns;
+use edge::clock;
+use edge::coverage::{CheckSeverity, HealthCheck};
 
 /// The pipeline's loop is alive if it turned within this.
 const BEAT_NS: u64 = 10_000_000_000;

@@ -1,6 +1,6 @@
 //! Values of labels that single metrics have besides those of the call.
 
-use crate::ledger::{CallOutcome, Entry};
+use ledger::{CallOutcome, Entry};
 
 /// The own labels of `OPERATION` metrics: operation, model that answered, port.
 #[must_use]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::export::catalogue::calls::{STREAM_IDLE_MAX, STREAM_OLDEST_AGE, STREAMS_ACTIVE};
 use crate::export::shown::{LabelSet, ShownLabelSets};
 use crate::export::store::SeriesStore;
-use crate::ledger::{CallLabels, Entry};
-use crate::units::Ns;
+use capture::units::Ns;
+use ledger::{CallLabels, Entry};
 
 /// Remembers which label sets had streams lately, those too that began and ended between two scrapes.
 #[derive(Debug, Default)]

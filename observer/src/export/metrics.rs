@@ -4,18 +4,18 @@
 
 use std::collections::HashMap;
 
-use crate::conn::SocketTable;
 use crate::export::catalogue::{calls, observer as own};
 use crate::export::delivery::DeliverySplit;
 use crate::export::labels::{error_type, operation, operation_and};
 use crate::export::live::{StreamGauges, StreamGroups};
 use crate::export::pressure;
 use crate::export::store::{SeriesCaps, SeriesHandle, SeriesStore};
-use crate::ledger::{
+use capture::conn::SocketTable;
+use capture::record::ConnKey;
+use capture::units::Ns;
+use ledger::{
     CallEvent, CallEventKind, CallMilestone, CallOutcome, CallTable, Entry, EventSink, HostEvent, ModelConnections,
 };
-use crate::record::ConnKey;
-use crate::units::Ns;
 
 /// How fast people read, characters a second: about 250 words a minute. The reader of `llm_stream_qoe_score`.
 pub const READER_RATE: f64 = 25.0;
@@ -287,7 +287,7 @@ fn tokens_per_chunk(entry: &Entry) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::{Pipeline, PipelineSettings};
+    use ledger::pipeline::{Pipeline, PipelineSettings};
     use testkit::FakeTlsConn;
 
     const REQUEST: &str =

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use procfs::process::{LimitValue, Process};
 
-use crate::coverage::{
-    CaptureEdge, DiscoveryCounters, HealthCheck, KernelCounters, ProbeRow, ProbeState, ProcessRow, TlsVisibility,
-};
-use crate::detect::{DETECTORS, FindingSeverity, metrics as detectors};
 use crate::export::catalogue::{calls, observer as own};
 use crate::export::store::SeriesStore;
-use crate::pipeline::PipelineCounters;
-use crate::units::LossCause;
+use capture::units::LossCause;
+use detectors::{DETECTORS, FindingSeverity, metrics as verdicts};
+use edge::coverage::{
+    CaptureEdge, DiscoveryCounters, HealthCheck, KernelCounters, ProbeRow, ProbeState, ProcessRow, TlsVisibility,
+};
+use ledger::pipeline::PipelineCounters;
 
 /// The commit this was built from, where the build knew it.
 pub const REVISION: &str = match option_env!("LLM_OBSERVER_REVISION") {
@@ -29,9 +29,9 @@ pub const RUSTC: &str = match option_env!("LLM_OBSERVER_RUSTC") {
 pub fn start(store: &mut SeriesStore) {
     store.set_to(own::BUILD_INFO.with(&[env!("CARGO_PKG_VERSION"), REVISION, RUSTC]), 1.0);
     for row in DETECTORS {
-        store.series(detectors::DETECTOR_EVALUATED.with(&[row.name]));
+        store.series(verdicts::DETECTOR_EVALUATED.with(&[row.name]));
         for severity in FindingSeverity::ALL {
-            store.series(detectors::FINDINGS.with(&[row.name, severity.name()]));
+            store.series(verdicts::FINDINGS.with(&[row.name, severity.name()]));
         }
     }
     for cause in LossCause::ALL {

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::conn::SocketTable;
 use crate::export::catalogue::calls;
 use crate::export::shown::{LabelSet, ShownLabelSets};
 use crate::export::store::SeriesStore;
-use crate::ledger::{ConnectionEvent, LinkEnd, ModelConnection};
-use crate::units::Ns;
+use capture::conn::SocketTable;
+use capture::units::Ns;
+use ledger::{ConnectionEvent, LinkEnd, ModelConnection};
 
 /// Counts what is told of a connection.
 pub fn count(link: &ModelConnection, news: ConnectionEvent, store: &mut SeriesStore) {

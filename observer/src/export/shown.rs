@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::ledger::CallLabels;
-use crate::units::Ns;
+use capture::units::Ns;
+use ledger::CallLabels;
 
 /// How long a label set that has nothing open any more still shows 0: longer than any scrape interval, so that an
 /// autoscaler sees the 0 and not an absence.

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::export::catalogue::{self, observer::SERIES_OVERFLOW};
-use crate::ledger::metric::{MetricId, MetricKind, MetricRow, Sample, SampleSink, SeriesChange, SeriesName};
+use ledger::metric::{MetricId, MetricKind, MetricRow, Sample, SampleSink, SeriesChange, SeriesName};
 
 /// The value that stands for all values beyond a cap.
 pub const OTHER: &str = "_OTHER";
@@ -266,7 +266,7 @@ mod tests {
     use super::*;
     use crate::export::catalogue::calls::{CHUNK_CHARS, STREAMS};
     use crate::export::catalogue::observer::PROBE_STATE;
-    use crate::ledger::CallLabels;
+    use ledger::CallLabels;
 
     fn labels(model: &str) -> CallLabels {
         let host = "api.openai.com".into();

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use crate::export::catalogue;
 use crate::export::hidden;
 use crate::export::store::{LabelValues, MetricsSnapshot, SeriesValue};
-use crate::ledger::metric::{MetricKind, MetricRow};
+use ledger::metric::{MetricKind, MetricRow};
 
 /// `Content-Type` of `encode`'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

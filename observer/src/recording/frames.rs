@@ -1,7 +1,7 @@
 //! A masked event in the framing of its stream, so that what is replayed is what was recorded.
 
 use super::mask;
-use crate::proto::{BodyEvent, BodyEventKind, RequestHead, body, ws};
+use capture::proto::{BodyEvent, BodyEventKind, RequestHead, body, ws};
 
 /// How the events of one call are written down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub(super) fn frame(event: &BodyEvent<'_>, client: bool) -> Vec<u8> {
 
 /// So many zeros, at most as many as an event may have.
 fn zeros(count: usize) -> Vec<u8> {
-    vec![0; count.min(crate::limits::SSE_EVENT)]
+    vec![0; count.min(capture::limits::SSE_EVENT)]
 }
 
 fn block(event: &BodyEvent<'_>) -> Vec<u8> {

@@ -151,7 +151,7 @@ pub enum RecordingError {
 /// For fuzzing: a recording of anything, through everything, and recorded again with its words
 /// masked. Nothing may panic, and what is written must be readable.
 pub fn fuzz(data: &[u8]) {
-    use crate::pipeline::{Pipeline, PipelineSettings};
+    use ledger::pipeline::{Pipeline, PipelineSettings};
     if let Ok(mut reader) = RecordingReader::new(data) {
         let _ = replay(&mut reader, &mut Pipeline::new(PipelineSettings::default(), ()));
     }

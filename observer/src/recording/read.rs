@@ -8,9 +8,9 @@ use super::{
     PayloadMode, READ_END, REMOTE, RecordingError, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, STARTED,
     UNKNOWN, VERSION, sock,
 };
-use crate::identity::{K8sIdentity, ProcessIdentity};
-use crate::record::{ConnKey, Record, TlsData};
-use crate::units::{Direction, LossCause, Ns};
+use capture::record::{ConnKey, Record, TlsData};
+use capture::units::{Direction, LossCause, Ns};
+use edge::identity::{K8sIdentity, ProcessIdentity};
 
 const HEAD: usize = 20;
 

@@ -8,12 +8,12 @@ use std::io::{self, Write};
 
 use super::frames::{self, EventFraming};
 use super::{PayloadMode, RecordingWriter, mask};
-use crate::dialect::{self, RequestFacts};
-use crate::ledger::{Entry, MessageTap};
-use crate::pipeline::{Pipeline, PipelineSettings, Verdict};
-use crate::proto::{ExchangeEnd, Message, RequestHead, ResponseHead};
-use crate::record::{ConnKey, Record, TlsData};
-use crate::units::{Direction, LossCause, Moment, Ns};
+use capture::proto::{ExchangeEnd, Message, RequestHead, ResponseHead};
+use capture::record::{ConnKey, Record, TlsData};
+use capture::units::{Direction, LossCause, Moment, Ns};
+use dialects::{self, RequestFacts};
+use ledger::pipeline::{Pipeline, PipelineSettings, Verdict};
+use ledger::{Entry, MessageTap};
 
 /// Longest payload of one record, well under `MAX_FRAME`.
 const PIECE: usize = 64 * 1024;
@@ -327,7 +327,7 @@ fn request(api: &str, head: &RequestHead) -> String {
         }
     }
     // Whose it is was told by an answer that stays behind, or by words that do.
-    if let Some(agent) = dialect::look::agent(api) {
+    if let Some(agent) = dialects::look::agent(api) {
         text += &format!("user-agent: {agent}\r\n");
     }
     if frames::is_socket(head) {
@@ -347,7 +347,7 @@ fn response(head: &ResponseHead) -> String {
 fn facts(entry: &Entry) -> String {
     let none = RequestFacts::default();
     let facts = entry.request.as_ref().unwrap_or(&none);
-    let sign = dialect::look::sign(entry.api).map(|sign| (sign, serde_json::Value::from("")));
+    let sign = dialects::look::sign(entry.api).map(|sign| (sign, serde_json::Value::from("")));
     let model = facts.model.as_ref().map(|model| ("model", serde_json::Value::from(model.as_str())));
     let stream = facts.stream.map(|stream| ("stream", serde_json::Value::from(stream)));
     let max = facts.max_tokens.map(|max| ("max_tokens", serde_json::Value::from(max)));

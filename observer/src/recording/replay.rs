@@ -3,10 +3,10 @@
 use std::io::Read;
 
 use super::{RecordingError, RecordingReader};
-use crate::ledger::{EventSink, MessageTap};
-use crate::limits;
-use crate::pipeline::Pipeline;
-use crate::units::Ns;
+use capture::limits;
+use capture::units::Ns;
+use ledger::pipeline::Pipeline;
+use ledger::{EventSink, MessageTap};
 
 /// Virtual time between two ticks.
 const TICK_NS: u64 = 100_000_000;

@@ -8,10 +8,10 @@ use super::{
     FLAG_BORN, FLAG_CONNECTED, FLAG_FIN, FLAG_LOCAL, FLAG_LOST, FLAG_PAYLOAD, FLAG_RETRANSMITS, FLAG_RST, FLAG_SRTT,
     FLAG_SYN, FLAG_TIMED_OUT, FLAG_ZERO_WINDOW,
 };
-use crate::record::{
+use capture::record::{
     PairingConfidence, PairingMethod, SockInfo, SockOpen, SocketCookie, SocketOrigin, TcpSegment, TlsSocketPairing,
 };
-use crate::units::{Direction, Ns};
+use capture::units::{Direction, Ns};
 
 pub(super) fn put_addr(addr: &SocketAddr, body: &mut Vec<u8>) {
     let ip = match addr.ip() {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::identity::{K8sIdentity, ProcessIdentity};
-use crate::record::{
+use capture::record::{
     ConnKey, PairingConfidence, PairingMethod, Record, SockInfo, SockOpen, SocketCookie, SocketOrigin, TcpSegment,
     TlsData, TlsSocketPairing,
 };
-use crate::units::{Direction, LossCause, Ns};
+use capture::units::{Direction, LossCause, Ns};
+use edge::identity::{K8sIdentity, ProcessIdentity};
 use testkit::FakeTlsConn;
 
 fn sample_identity() -> ProcessIdentity {

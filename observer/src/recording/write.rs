@@ -6,9 +6,9 @@ use super::{
     AUDITED, CLOSE, DATA, EXIT, FLAG_BORN, FLAG_LOST, FLAG_PAYLOAD, JOINED, MAGIC, OPEN, PROCESS, PayloadMode,
     READ_END, REMOTE, SEGMENT, SHUTDOWN, SOCK_CLOSE, SOCK_INFO, SOCK_OPEN, STARTED, UNKNOWN, VERSION, sock,
 };
-use crate::identity::ProcessIdentity;
-use crate::record::{ConnKey, Record, TlsData};
-use crate::units::{Direction, LossCause};
+use capture::record::{ConnKey, Record, TlsData};
+use capture::units::{Direction, LossCause};
+use edge::identity::ProcessIdentity;
 
 /// Writes a recording. Give it a buffered sink; `finish` flushes.
 pub struct RecordingWriter<W> {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use capture::units::{Direction, LossCause, Ns};
+use ledger::pipeline::{Pipeline, PipelineSettings};
+use ledger::{CallEvent, Entry, EventSink, HostEvent};
 use libtest_mimic::Trial;
-use observer::ledger::{CallEvent, Entry, EventSink, HostEvent};
-use observer::pipeline::{Pipeline, PipelineSettings};
 use observer::recording::{PayloadMode, Recorder, RecordingReader, replay};
-use observer::units::{Direction, LossCause, Ns};
 use testkit::{FakeTlsConn, OwnedRecord};
 
 use crate::named::{folders, trial};
@@ -274,7 +274,7 @@ fn line(entry: &Entry) -> String {
         format!("api={}", entry.api),
         format!("model={}>{}", or_dash(model), or_dash(entry.response_model.as_deref())),
         format!("status={}", entry.status.map_or("-".into(), |status| status.to_string())),
-        format!("outcome={}", or_dash(entry.outcome.map(observer::ledger::CallOutcome::name))),
+        format!("outcome={}", or_dash(entry.outcome.map(ledger::CallOutcome::name))),
         format!("ms={}", ms(entry.ended.map(|ended| ended.seconds_since(entry.started)))),
         format!("events={}/{}", entry.events, entry.keepalives),
         format!("reads={}", entry.reads),

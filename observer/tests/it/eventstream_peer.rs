@@ -6,9 +6,9 @@ use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder, write_mes
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message as Peer};
 use aws_smithy_types::{DateTime, str_bytes::StrBytes};
 use bytes::{Bytes, BytesMut};
-use observer::proto::body::EventScanner;
-use observer::proto::eventstream::EventStream;
-use observer::proto::{BodyEventKind, Message};
+use capture::proto::body::EventScanner;
+use capture::proto::eventstream::EventStream;
+use capture::proto::{BodyEventKind, Message};
 use proptest::prelude::*;
 
 /// What one message says.

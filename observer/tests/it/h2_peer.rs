@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use observer::conn::Chunk;
-use observer::proto::{ConnClosing, ExchangeEnd, ExchangeId, Message, MessageSink, Salt, recognise};
-use observer::units::{Direction, LossCause, Moment};
+use capture::conn::Chunk;
+use capture::proto::{ConnClosing, ExchangeEnd, ExchangeId, Message, MessageSink, Salt, recognise};
+use capture::units::{Direction, LossCause, Moment};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 

@@ -346,7 +346,7 @@ fn every_metric_of_the_catalogue_is_fed() {
         "llm_stream_backpressure_seconds_total",
     ];
     // Detectors' own metrics need traffic of days: `tests/cases/detectors` has it, and wants each fed.
-    let detectors: Vec<_> = observer::detect::DETECTORS.iter().flat_map(|row| row.metrics).copied().collect();
+    let detectors: Vec<_> = detectors::DETECTORS.iter().flat_map(|row| row.metrics).copied().collect();
     for metric in observer::export::catalogue::rows().filter(|row| !detectors.contains(&row.id)) {
         let there = text.contains(&format!("# TYPE {} ", metric.name));
         assert_eq!(there, !absent.contains(&metric.name), "{}", metric.name);
@@ -376,7 +376,7 @@ fn a_stream_with_a_hole_is_counted_but_not_measured() {
     let mut script = asked(7, "gpt-x");
     answering(&mut script);
     chunks(&mut script, 5);
-    script.lose(observer::units::Direction::Read, 700);
+    script.lose(capture::units::Direction::Read, 700);
     chunks(&mut script, 5);
     crate::support::completed(&mut script, 30);
     live.happen(&[script]);

@@ -4,9 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use observer::dialect::ProviderMark;
-use observer::ledger::{CallOutcome, Entry};
-use observer::pipeline::{Pipeline, PipelineSettings};
+use dialects::ProviderMark;
+use ledger::pipeline::{Pipeline, PipelineSettings};
+use ledger::{CallOutcome, Entry};
 use testkit::FakeTlsConn;
 
 /// The ledger's entry of a vector's call (the first, if there are several), fed a turn at a time.

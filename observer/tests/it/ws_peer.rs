@@ -5,11 +5,11 @@
 
 use std::io::{Cursor, Read, Write};
 
-use observer::conn::Chunk;
-use observer::proto::{
+use capture::conn::Chunk;
+use capture::proto::{
     BodyEventKind, ConnClosing, ExchangeEnd, ExchangeId, Message, MessageSink, ProtocolParser, Salt, recognise,
 };
-use observer::units::{Direction, LossCause, Moment};
+use capture::units::{Direction, LossCause, Moment};
 use proptest::prelude::*;
 use tungstenite::WebSocket;
 use tungstenite::protocol::frame::coding::{Data, OpCode};

@@ -12,11 +12,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use capture::limits::ENDED_STREAMS;
+use edge::clock::WallClock;
 use ledger::EventSink;
 use ledger::pipeline::{Pipeline, PipelineSettings};
-use observer::clock::WallClock;
 use observer::export::inspect::queries;
-use observer::limits::ENDED_STREAMS;
 use observer::sinks::{self, DaemonSinks};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use testkit::OwnedRecord;

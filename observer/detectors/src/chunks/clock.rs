@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{AnswerStall, Entry};
+use ledger::{AnswerStall, Entry};
 
 /// The head of a stream, as the ledger measures it.
 pub(super) const HEAD_SECONDS: f64 = 0.2;

@@ -3,8 +3,8 @@
 use super::clock::ChunkTimeline;
 use super::track::{BaselineSummary, BaselineTrack, StallShare};
 use super::{BaselineKey, Config, StreamSample};
-use crate::detect::common::median;
-use crate::detect::{DetectorOutput, EvidenceFact, FindingReport, FindingSeverity, number};
+use crate::common::median;
+use crate::{DetectorOutput, EvidenceFact, FindingReport, FindingSeverity, number};
 
 /// Every kind, as in the label.
 pub(super) const KINDS: [&str; 5] = ["smaller", "larger", "head_burst", "stall", "coalescing"];

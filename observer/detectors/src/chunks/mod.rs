@@ -9,7 +9,7 @@ mod clock;
 mod judge;
 mod track;
 
-use crate::ledger::CallLabels;
+use ledger::CallLabels;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
@@ -18,9 +18,9 @@ use self::clock::{ChunkTimeline, OpenStreamChunks};
 use self::track::{BaselineTrack, ShownGauges};
 use super::config::{ConfigSection, thresholds, within};
 use super::{Detector, DetectorNow, DetectorOutput, RecentMap};
-use crate::ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
-use crate::limits;
-use crate::units::Ns;
+use capture::limits;
+use capture::units::Ns;
+use ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
 
 use super::out::CallKey;
 

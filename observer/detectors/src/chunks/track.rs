@@ -1,16 +1,16 @@
 //! One baseline and the newest streams beside it.
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use super::judge::{self, KINDS};
 use super::{BaselineKey, Config, StreamSample};
-use crate::detect::{DetectorNow, DetectorOutput, QuantileSketch};
-use crate::limits;
-use crate::units::Ns;
+use crate::{DetectorNow, DetectorOutput, QuantileSketch};
+use capture::limits;
+use capture::units::Ns;
 
 /// Medians and spreads of a baseline are computed anew at most this often: of days, a minute moves
 /// none of them. How many streams stalled is merely counted, and is never taken from before.

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::detect::DetectorOutput;
-use crate::units::Ns;
+use crate::DetectorOutput;
+use capture::units::Ns;
 
 /// Bounds that are intersected: the newest. A clock drifts by 50 ppm, 30 ms in ten minutes.
 const BOUNDS: usize = 64;

@@ -14,10 +14,10 @@ use super::common::quiet_ns;
 use super::config::{ConfigSection, thresholds, within};
 use super::quota::http_date;
 use super::{Detector, DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
-use crate::ledger::{CallEvent, CallEventKind, Entry, HostEvent};
-use crate::limits;
+use crate::metrics;
+use capture::limits;
+use ledger::CallLabels;
+use ledger::{CallEvent, CallEventKind, Entry, HostEvent};
 
 thresholds! {
     /// Thresholds of clocks.

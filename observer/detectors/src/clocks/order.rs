@@ -1,15 +1,15 @@
 //! Orders that cannot be among exported spans: one that ends before it begins, a child that begins before its parent.
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 
 use super::Config;
-use crate::detect::common::quiet_ns;
-use crate::detect::{DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
-use crate::limits;
-use crate::spans::ExportedSpan;
-use crate::units::Ns;
+use crate::common::quiet_ns;
+use crate::{DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
+use capture::limits;
+use capture::units::Ns;
+use dialects::spans::ExportedSpan;
 
 /// Cases older than this are no evidence any more.
 const OLD_NS: u64 = 3_600_000_000_000;

@@ -2,22 +2,22 @@
 //! lasts from before its request to after its answer, whatever clock it is stamped with: that
 //! bounds how far that clock is off from both sides.
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Config;
 use super::bounds::{ClockBounds, centre, least};
 use super::order::SpanOrder;
-use crate::detect::common::quiet_ns;
-use crate::detect::{DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
-use crate::identity::ProcessIdentity;
-use crate::ledger::{CallOutcome, Entry};
-use crate::limits;
-use crate::proto::Salt;
-use crate::spans::{self, ExportedSpan};
-use crate::units::Ns;
+use crate::common::quiet_ns;
+use crate::{DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
+use capture::identity::ProcessIdentity;
+use capture::limits;
+use capture::proto::Salt;
+use capture::units::Ns;
+use dialects::spans::{self, ExportedSpan};
+use ledger::{CallOutcome, Entry};
 
 /// Spans of one process that wait for their call to end.
 const WAITING: usize = 64;

@@ -1,12 +1,12 @@
 //! One attempt at a turn, and whether it failed.
 
 use super::{Config, after};
-use crate::detect::out::CallKey;
-use crate::dialect::finish::{self, FinishClass};
-use crate::dialect::prompt::Prompt;
-use crate::ledger::CallLabels;
-use crate::ledger::{CallOutcome, Entry};
-use crate::units::Ns;
+use crate::out::CallKey;
+use capture::units::Ns;
+use dialects::finish::{self, FinishClass};
+use dialects::prompt::Prompt;
+use ledger::CallLabels;
+use ledger::{CallOutcome, Entry};
 use std::sync::Arc;
 
 /// Places in the answer that are kept, to tell whether another request goes on with it.

@@ -2,11 +2,11 @@
 
 use super::Config;
 use super::attempt::{FailoverAttempt, family};
-use crate::detect::common::quiet_ns;
-use crate::detect::metrics;
-use crate::detect::{DetectorOutput, EvidenceFact, FindingReport, FindingSeverity, number};
-use crate::ledger::CallLabels;
-use crate::ledger::Entry;
+use crate::common::quiet_ns;
+use crate::metrics;
+use crate::{DetectorOutput, EvidenceFact, FindingReport, FindingSeverity, number};
+use ledger::CallLabels;
+use ledger::Entry;
 
 pub(super) struct FailoverHop<'a> {
     from: &'a FailoverAttempt,

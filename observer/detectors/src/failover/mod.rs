@@ -10,7 +10,7 @@ mod attempt;
 mod hop;
 mod outside;
 
-use crate::detect::metrics;
+use crate::metrics;
 use std::collections::VecDeque;
 
 use self::attempt::{FailoverAttempt, refused};
@@ -19,11 +19,11 @@ use self::outside::UnobservedCalls;
 use super::common::program;
 use super::config::{ConfigSection, thresholds, within};
 use super::{Detector, DetectorOutput, RecentMap};
-use crate::dialect::ProviderMark;
-use crate::dialect::prompt::Prompt;
-use crate::ledger::{CallEvent, CallEventKind, CallMilestone, CallOutcome, Entry};
-use crate::limits;
-use crate::units::Ns;
+use capture::limits;
+use capture::units::Ns;
+use dialects::ProviderMark;
+use dialects::prompt::Prompt;
+use ledger::{CallEvent, CallEventKind, CallMilestone, CallOutcome, Entry};
 
 use super::out::CallKey;
 

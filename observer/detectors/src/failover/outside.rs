@@ -4,14 +4,14 @@
 
 use super::attempt::failure;
 use super::{Config, after};
-use crate::detect::common::{self, quiet_ns};
-use crate::detect::metrics;
-use crate::detect::out::CallKey;
-use crate::detect::{DetectorOutput, EvidenceFact, FindingReport, FindingSeverity, RecentMap, number};
-use crate::ledger::CallLabels;
-use crate::ledger::{CallOutcome, Entry};
-use crate::limits;
-use crate::units::Ns;
+use crate::common::{self, quiet_ns};
+use crate::metrics;
+use crate::out::CallKey;
+use crate::{DetectorOutput, EvidenceFact, FindingReport, FindingSeverity, RecentMap, number};
+use capture::limits;
+use capture::units::Ns;
+use ledger::CallLabels;
+use ledger::{CallOutcome, Entry};
 use std::sync::Arc;
 
 /// Where calls of a program went, by the name in their ClientHello.

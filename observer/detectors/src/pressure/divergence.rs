@@ -1,13 +1,13 @@
 //! Concurrency against CPU: one window, five minutes unless configured otherwise, against the twelve before.
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 
 use super::Config;
-use crate::detect::common::{median, quiet_ns};
-use crate::detect::{DetectorOutput, FindingReport, FindingSeverity, number};
-use crate::units::Ns;
+use crate::common::{median, quiet_ns};
+use crate::{DetectorOutput, FindingReport, FindingSeverity, number};
+use capture::units::Ns;
 
 /// Windows that one is held against.
 const WINDOWS: usize = 12;

@@ -1,15 +1,15 @@
 //! Silences against the idle limits of what may lie on the way.
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 
 use super::{Config, TOGETHER_NS, keep};
-use crate::detect::common::quiet_ns;
-use crate::detect::{DetectorOutput, FindingReport, FindingSeverity, number};
-use crate::ledger::{CallOutcome, Entry};
-use crate::limits;
-use crate::units::Ns;
+use crate::common::quiet_ns;
+use crate::{DetectorOutput, FindingReport, FindingSeverity, number};
+use capture::limits;
+use capture::units::Ns;
+use ledger::{CallOutcome, Entry};
 
 /// A cut comes at its limit, or so much later: timers of proxies are coarse.
 const LATE_SECONDS: f64 = 1.5;

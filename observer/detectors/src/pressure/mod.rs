@@ -8,8 +8,8 @@
 mod divergence;
 mod idle;
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 
 use self::divergence::ServiceLoad;
@@ -17,10 +17,10 @@ use self::idle::IdleSilences;
 use super::common::quiet_ns;
 use super::config::{ConfigSection, any, thresholds, within};
 use super::{Detector, DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
-use crate::ledger::{CallEvent, CallEventKind, CallOutcome, Entry, HostEvent};
-use crate::limits;
-use crate::record::ConnKey;
-use crate::units::Ns;
+use capture::limits;
+use capture::record::ConnKey;
+use capture::units::Ns;
+use ledger::{CallEvent, CallEventKind, CallOutcome, Entry, HostEvent};
 
 thresholds! {
     /// Thresholds of streaming pressure.

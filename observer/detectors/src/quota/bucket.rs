@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::headers::QuotaLimit;
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// Samples of one limit. At most one for each `SHARE` of the horizon.
 const SAMPLES: usize = 32;

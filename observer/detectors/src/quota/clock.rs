@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::f64::consts::TAU;
 
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// Resets remembered.
 const RESETS: usize = 64;

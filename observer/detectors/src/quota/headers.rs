@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-use crate::units::duration_seconds;
+use capture::units::duration_seconds;
 
 /// One limit, as a response tells of it.
 #[derive(Clone, Debug, Default, PartialEq)]

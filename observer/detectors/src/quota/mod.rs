@@ -7,8 +7,8 @@ mod bucket;
 mod clock;
 mod headers;
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ pub(crate) use self::headers::http_date;
 use super::common::quiet_ns;
 use super::config::{ConfigSection, thresholds, within};
 use super::{Detector, DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
-use crate::ledger::{CallEvent, CallEventKind, Entry};
-use crate::limits;
-use crate::units::Ns;
+use capture::limits;
+use capture::units::Ns;
+use ledger::{CallEvent, CallEventKind, Entry};
 
 thresholds! {
     /// Thresholds of the quota clock.

@@ -1,12 +1,12 @@
 //! The budget in the form of tower and linkerd: retries may be a share of the calls, and a few besides.
 
-use crate::ledger::CallLabels;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 
 use super::Config;
-use crate::detect::common::quiet_ns;
-use crate::detect::{DetectorOutput, FindingReport, FindingSeverity, number};
-use crate::units::Ns;
+use crate::common::quiet_ns;
+use crate::{DetectorOutput, FindingReport, FindingSeverity, number};
+use capture::units::Ns;
 
 /// Time over which calls and retries are held against each other.
 const MINUTE_NS: u64 = 60_000_000_000;

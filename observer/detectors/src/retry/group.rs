@@ -1,16 +1,16 @@
 //! Logical calls: attempts with the same body, why each failed, and what is wrong with the next.
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Config;
 use super::service::RetryService;
-use crate::detect::common::quiet_ns;
-use crate::detect::{DetectorNow, DetectorOutput, FindingReport, FindingSeverity, quota};
-use crate::ledger::{CallOutcome, Entry};
-use crate::units::Ns;
+use crate::common::quiet_ns;
+use crate::{DetectorNow, DetectorOutput, FindingReport, FindingSeverity, quota};
+use capture::units::Ns;
+use ledger::{CallOutcome, Entry};
 
 /// How much too early a retry may come.
 const SLACK_NS: u64 = 500_000_000;

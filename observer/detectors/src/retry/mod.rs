@@ -15,13 +15,13 @@ use super::common::program;
 use super::config::{ConfigSection, thresholds, within};
 use super::out::CallKey;
 use super::{Detector, DetectorNow, DetectorOutput, RecentMap};
-use crate::detect::metrics;
-use crate::dialect::finish::{self, FinishClass};
-use crate::dialect::prompt::Prompt;
-use crate::ledger::CallLabels;
-use crate::ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
-use crate::limits;
-use crate::units::Ns;
+use crate::metrics;
+use capture::limits;
+use capture::units::Ns;
+use dialects::finish::{self, FinishClass};
+use dialects::prompt::Prompt;
+use ledger::CallLabels;
+use ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
 use std::sync::Arc;
 
 thresholds! {

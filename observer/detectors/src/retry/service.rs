@@ -1,16 +1,16 @@
 //! Services: a budget, the tasks of their agents, and retries that came too early.
 
-use crate::ledger::CallLabels;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 
 use super::Config;
 use super::budget::RetryBudget;
 use super::tasks::AgentTasks;
-use crate::detect::common::quiet_ns;
-use crate::detect::{DetectorOutput, EvidenceFact, FindingReport, FindingSeverity, number};
-use crate::ledger::Entry;
-use crate::limits;
-use crate::units::Ns;
+use crate::common::quiet_ns;
+use crate::{DetectorOutput, EvidenceFact, FindingReport, FindingSeverity, number};
+use capture::limits;
+use capture::units::Ns;
+use ledger::Entry;
 
 const HOUR_NS: u64 = 3_600_000_000_000;
 

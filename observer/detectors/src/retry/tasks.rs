@@ -1,17 +1,17 @@
 //! Tasks of an agent: from what people said to an answer without another call of a tool. Do they
 //! need more calls than they did, and are the additional ones repairs of rejected arguments?
 
-use crate::ledger::CallLabels;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
 use super::Config;
-use crate::detect::common::quiet_ns;
-use crate::detect::{DetectorOutput, FindingReport, FindingSeverity, number};
-use crate::dialect::prompt::{Prompt, ToolCall};
-use crate::ledger::Entry;
-use crate::units::Ns;
+use crate::common::quiet_ns;
+use crate::{DetectorOutput, FindingReport, FindingSeverity, number};
+use capture::units::Ns;
+use dialects::prompt::{Prompt, ToolCall};
+use ledger::Entry;
 
 /// Newest tasks, and tasks that a baseline needs.
 const WINDOW: usize = 50;

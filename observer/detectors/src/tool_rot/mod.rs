@@ -6,18 +6,18 @@
 
 mod schema;
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::common::quiet_ns;
 use super::config::{ConfigSection, thresholds, within};
 use super::{Detector, DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
-use crate::dialect::prompt::{Prompt, ResultTrouble, ToolCall, ToolResult};
-use crate::ledger::{CallEvent, CallEventKind, Entry};
-use crate::limits;
-use crate::units::Ns;
+use capture::limits;
+use capture::units::Ns;
+use dialects::prompt::{Prompt, ResultTrouble, ToolCall, ToolResult};
+use ledger::{CallEvent, CallEventKind, Entry};
 
 thresholds! {
     /// Thresholds of tool rot.

@@ -1,17 +1,17 @@
 //! The last stage: from the first audio of a voice to its first byte on the way to who listens,
 //! where the process sends it on over a WebSocket that it opened itself.
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Config;
-use crate::detect::common::{median, quiet_ns};
-use crate::detect::{DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
-use crate::identity::ProcessIdentity;
-use crate::limits;
-use crate::units::Ns;
+use crate::common::{median, quiet_ns};
+use crate::{DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
+use capture::identity::ProcessIdentity;
+use capture::limits;
+use capture::units::Ns;
 
 /// The stage's name.
 pub(super) const STAGE: &str = "first_audio_to_media_out";

@@ -5,8 +5,8 @@
 
 mod media;
 
-use crate::detect::metrics;
-use crate::ledger::CallLabels;
+use crate::metrics;
+use ledger::CallLabels;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use self::media::VoiceMedia;
 use super::common::{median, quiet_ns};
 use super::config::{ConfigSection, thresholds, within};
 use super::{Detector, DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
-use crate::ledger::{CallEvent, CallEventKind, CallMilestone, CallOutcome, Entry, HostEvent};
-use crate::limits;
-use crate::units::Ns;
+use capture::limits;
+use capture::units::Ns;
+use ledger::{CallEvent, CallEventKind, CallMilestone, CallOutcome, Entry, HostEvent};
 
 thresholds! {
     /// Thresholds of voice.

@@ -14,7 +14,7 @@ use super::exchange::{DialectExchange, DialectRules, StartReporter};
 use super::json::loose::{self, LooseText};
 use super::path::{self, PathPreset};
 use super::{DeltaKind, DialectRow, ProviderMark, TokenUsage, Utterance, answer, cap, path_ends, provider};
-use crate::proto::RequestHead;
+use capture::proto::RequestHead;
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "anthropic.messages",

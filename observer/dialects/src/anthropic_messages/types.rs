@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::dialect::error::ErrorMember;
-use crate::dialect::json::loose::{BoxedObject, InlineObject, LooseCount, LooseText};
+use crate::error::ErrorMember;
+use crate::json::loose::{BoxedObject, InlineObject, LooseCount, LooseText};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

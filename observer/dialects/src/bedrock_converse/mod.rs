@@ -12,7 +12,7 @@ use super::finish::{self, FinishClass};
 use super::json::loose;
 use super::path::{self, PathPreset};
 use super::{DeltaKind, DialectRow, ProviderMark, ServerTimes, Utterance, provider};
-use crate::proto::{ExchangeEnd, RequestHead};
+use capture::proto::{ExchangeEnd, RequestHead};
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "bedrock.converse",

@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::dialect::TokenUsage;
-use crate::dialect::answer::TokenCounting;
-use crate::dialect::error::ErrorMember;
-use crate::dialect::json::loose::{BoxedObject, InlineObject, LooseCount, LooseNumber, LooseText, RawJson};
+use crate::TokenUsage;
+use crate::answer::TokenCounting;
+use crate::error::ErrorMember;
+use crate::json::loose::{BoxedObject, InlineObject, LooseCount, LooseNumber, LooseText, RawJson};
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -15,9 +15,9 @@ use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose::{self, BoxedObject, LooseText};
 use super::path::{self, PathPreset};
 use super::{DeltaKind, DialectRow, Utterance, provider};
-use crate::limits;
-use crate::proto::{ExchangeEnd, RequestHead};
 use capture::base64;
+use capture::limits;
+use capture::proto::{ExchangeEnd, RequestHead};
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "bedrock.invoke_model",

@@ -2,16 +2,16 @@
 
 use serde::Deserialize;
 
-use crate::dialect::answer::{ServerTime, TimeUnit};
-use crate::dialect::anthropic_messages::AnthropicMessages;
-use crate::dialect::bedrock_converse::{BedrockConverse, Payload};
-use crate::dialect::cohere_chat::CohereChat as Cohere;
-use crate::dialect::error::ErrorMember;
-use crate::dialect::exchange::{DialectRules, say, say_error, say_finish, say_usage};
-use crate::dialect::json::loose::{self, BoxedObject, LooseCount, LooseNumber, LooseText};
-use crate::dialect::openai_chat::OpenAiChat;
-use crate::dialect::{DeltaKind, ServerTimes, TokenUsage, Utterance};
-use crate::proto::ExchangeEnd;
+use crate::answer::{ServerTime, TimeUnit};
+use crate::anthropic_messages::AnthropicMessages;
+use crate::bedrock_converse::{BedrockConverse, Payload};
+use crate::cohere_chat::CohereChat as Cohere;
+use crate::error::ErrorMember;
+use crate::exchange::{DialectRules, say, say_error, say_finish, say_usage};
+use crate::json::loose::{self, BoxedObject, LooseCount, LooseNumber, LooseText};
+use crate::openai_chat::OpenAiChat;
+use crate::{DeltaKind, ServerTimes, TokenUsage, Utterance};
+use capture::proto::ExchangeEnd;
 
 /// The vendor, once it spoke.
 #[derive(Default)]

@@ -12,7 +12,7 @@ use super::answer::{AnswerPart, AnswerParts, TokenCount, at};
 use super::exchange::{DialectExchange, DialectRules, StartReporter, say, say_call, say_error, say_finish, say_usage};
 use super::json::loose;
 use super::{DeltaKind, DialectRow, Utterance, path_ends, provider};
-use crate::proto::ExchangeEnd;
+use capture::proto::ExchangeEnd;
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "cohere.chat",

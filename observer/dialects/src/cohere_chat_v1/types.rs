@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::dialect::TokenUsage;
-use crate::dialect::json::loose::{BoxedObject, LooseCount, LooseList, LooseText, RawJson};
+use crate::TokenUsage;
+use crate::json::loose::{BoxedObject, LooseCount, LooseList, LooseText, RawJson};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

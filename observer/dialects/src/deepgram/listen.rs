@@ -15,15 +15,15 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::ANSWER;
-use crate::dialect::answer::AnswerParts;
-use crate::dialect::exchange::{DialectExchange, DialectRules, StartReporter, say, say_finish};
-use crate::dialect::json::loose::{self, BoxedObject, LooseCode, LooseCount, LooseFlag, LooseList, LooseText};
-use crate::dialect::path::{self, PathPreset};
-use crate::dialect::socket::{self, SocketDialect, SocketRow, SocketTurn};
-use crate::dialect::{DeltaKind, Dialect, Utterance, error, path_ends};
-use crate::proto::{BodyEvent, RequestHead};
+use crate::answer::AnswerParts;
+use crate::exchange::{DialectExchange, DialectRules, StartReporter, say, say_finish};
+use crate::json::loose::{self, BoxedObject, LooseCode, LooseCount, LooseFlag, LooseList, LooseText};
+use crate::path::{self, PathPreset};
+use crate::socket::{self, SocketDialect, SocketRow, SocketTurn};
+use crate::{DeltaKind, Dialect, Utterance, error, path_ends};
+use capture::proto::{BodyEvent, RequestHead};
 
-pub(in crate::dialect) static SOCKET: SocketRow = SocketRow {
+pub(crate) static SOCKET: SocketRow = SocketRow {
     call: &super::LISTEN,
     matches: |head| path_ends(head, &["/v1/listen", "/v2/listen"]),
     make: |head| Box::new(DeepgramListenSocket { head: head.clone(), name: 0 }),

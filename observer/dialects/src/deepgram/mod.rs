@@ -18,7 +18,7 @@ use super::json::loose::{self, BoxedObject, LooseCode, LooseText};
 use super::path::{self, PathPreset};
 use super::socket::{self, SocketDialect, SocketRow, SocketTurn};
 use super::{DeltaKind, Dialect, DialectRow, Utterance, path_ends, provider};
-use crate::proto::{BodyEvent, RequestHead};
+use capture::proto::{BodyEvent, RequestHead};
 
 pub(super) static SPEAK: DialectRow = DialectRow {
     api: "deepgram.speak",

@@ -15,7 +15,7 @@ use super::json::loose::{self, BoxedObject, LooseFlag, LooseText};
 use super::path::{self, PathPreset};
 use super::socket::{SocketDialect, SocketRow, SocketTurn};
 use super::{DeltaKind, Dialect, DialectRow, RequestFacts, Utterance, path_ends, provider};
-use crate::proto::{BodyEvent, ExchangeEnd, RequestHead};
+use capture::proto::{BodyEvent, ExchangeEnd, RequestHead};
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "elevenlabs.text_to_speech",

@@ -17,7 +17,7 @@ use super::finish::{self, FinishClass};
 use super::json::loose;
 use super::path::{self, PathPreset};
 use super::{DeltaKind, DialectRow, ProviderMark, RequestFacts, TokenUsage, Utterance, cap, provider};
-use crate::proto::{ExchangeEnd, RequestHead};
+use capture::proto::{ExchangeEnd, RequestHead};
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "gemini.generate_content",
@@ -180,8 +180,8 @@ pub fn fuzz(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use crate::dialect::testing::TestExchange;
-    use crate::proto::ExchangeEnd;
+    use crate::testing::TestExchange;
+    use capture::proto::ExchangeEnd;
 
     #[test]
     fn an_end_that_was_too_large_to_read_is_not_held_against_the_stream() {

@@ -2,11 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::dialect::error::ErrorMember;
-use crate::dialect::json::loose::{
-    BoxedObject, InlineObject, LooseCount, LooseFlag, LooseList, LooseText, RawJson, ShortList,
-};
-use crate::dialect::{TokenCounting, TokenUsage};
+use crate::error::ErrorMember;
+use crate::json::loose::{BoxedObject, InlineObject, LooseCount, LooseFlag, LooseList, LooseText, RawJson, ShortList};
+use crate::{TokenCounting, TokenUsage};
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

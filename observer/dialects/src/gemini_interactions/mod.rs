@@ -14,7 +14,7 @@ use super::answer::{AnswerPart, AnswerParts, TokenCount, TokenCounting, at};
 use super::exchange::{DialectExchange, DialectRules, StartReporter, say, say_call, say_error, say_finish, say_usage};
 use super::json::loose;
 use super::{DeltaKind, DialectRow, Utterance, provider};
-use crate::proto::{ExchangeEnd, RequestHead};
+use capture::proto::{ExchangeEnd, RequestHead};
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "gemini.interactions",

@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::dialect::content::LooseContent;
-use crate::dialect::error::ErrorMember;
-use crate::dialect::json::loose::{BoxedObject, LooseCount, LooseText, RawJson};
-use crate::dialect::{TokenCounting, TokenUsage};
+use crate::content::LooseContent;
+use crate::error::ErrorMember;
+use crate::json::loose::{BoxedObject, LooseCount, LooseText, RawJson};
+use crate::{TokenCounting, TokenUsage};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

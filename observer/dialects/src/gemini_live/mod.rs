@@ -15,7 +15,7 @@ use super::json::loose;
 use super::path::{self, PathPreset};
 use super::socket::{SocketDialect, SocketRow, SocketTurn};
 use super::{DeltaKind, Dialect, DialectRow, ProviderMark, Utterance, provider};
-use crate::proto::{BodyEvent, RequestHead};
+use capture::proto::{BodyEvent, RequestHead};
 
 /// Of a session's calls; no request over HTTP is one.
 pub(super) static ROW: DialectRow = DialectRow {

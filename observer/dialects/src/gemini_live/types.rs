@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::dialect::error::ErrorMember;
-use crate::dialect::gemini::{Blob, FunctionCall};
-use crate::dialect::json::loose::{BoxedObject, LooseCount, LooseFlag, LooseList, LooseText};
-use crate::dialect::{TokenCounting, TokenUsage};
+use crate::error::ErrorMember;
+use crate::gemini::{Blob, FunctionCall};
+use crate::json::loose::{BoxedObject, LooseCount, LooseFlag, LooseList, LooseText};
+use crate::{TokenCounting, TokenUsage};
 
 /// Of the client.
 #[derive(Default, Deserialize)]

@@ -4,9 +4,9 @@
 
 use std::hash::Hasher;
 
-use crate::limits;
-use crate::proto::Salt;
 use capture::hash::mix;
+use capture::limits;
+use capture::proto::Salt;
 
 /// Members that say how a request is handled and not what it asks: two requests that differ only in these are the same.
 const VOLATILE: &[&str] =

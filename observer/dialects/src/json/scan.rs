@@ -5,8 +5,8 @@ mod paths;
 use super::merkle::JsonMerkle;
 use super::text::{StringExtract, StringReader, StringStep};
 use super::want::{JsonExtract, JsonMatch, JsonNumber, JsonQuery, PATH};
-use crate::limits;
-use crate::proto::Salt;
+use capture::limits;
+use capture::proto::Salt;
 
 /// Longest key that is compared; a longer one is no wanted key.
 const KEY: usize = 64;

@@ -11,7 +11,7 @@ use super::exchange::{DialectExchange, DialectRules, StartReporter, say_error, s
 use super::json::loose::{self, BoxedObject, LooseCount, LooseFlag, LooseNumber, LooseText};
 use super::think::ThinkTags;
 use super::{DeltaKind, DialectRow, ServerTimes, TokenUsage, Utterance, path_ends, provider};
-use crate::proto::ExchangeEnd;
+use capture::proto::ExchangeEnd;
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "llama_cpp.completion",

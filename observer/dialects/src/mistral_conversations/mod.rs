@@ -17,7 +17,7 @@ use super::error::{self, ErrorMember};
 use super::exchange::{DialectExchange, DialectRules, StartReporter, say, say_error, say_usage};
 use super::json::loose::{self, BoxedObject, LooseCode, LooseCount, LooseText, RawJson};
 use super::{DeltaKind, DialectRow, TokenUsage, Utterance, provider};
-use crate::proto::RequestHead;
+use capture::proto::RequestHead;
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "mistral.conversations",

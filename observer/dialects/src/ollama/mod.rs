@@ -16,7 +16,7 @@ use super::think::ThinkTags;
 use super::{
     DeltaKind, DialectRow, ProviderMark, RequestFacts, ServerTimes, TokenUsage, Utterance, path_ends, provider,
 };
-use crate::proto::{ExchangeEnd, RequestHead};
+use capture::proto::{ExchangeEnd, RequestHead};
 
 pub(super) static CHAT: DialectRow = DialectRow {
     api: "ollama.chat",

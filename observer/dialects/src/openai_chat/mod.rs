@@ -20,7 +20,7 @@ use super::json::loose;
 use super::path::{self, PathPreset};
 use super::think::ThinkTags;
 use super::{DeltaKind, DialectRow, ProviderMark, ServerTimes, TokenUsage, Utterance, path_ends, provider};
-use crate::proto::{ExchangeEnd, RequestHead};
+use capture::proto::{ExchangeEnd, RequestHead};
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "openai.chat",

@@ -1,7 +1,7 @@
 //! The chunk that nearly every event of a stream is: one choice with a piece of content and nothing else. Only members
 //! listed here are accepted; any other, or another value, makes it a chunk for the thorough reader.
 
-use crate::dialect::json::quick::{JsonCursor, once};
+use crate::json::quick::{JsonCursor, once};
 
 /// What such a chunk says.
 #[derive(Debug, Default, PartialEq, Eq)]

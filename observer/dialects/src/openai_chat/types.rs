@@ -3,11 +3,11 @@
 
 use serde::Deserialize;
 
-use crate::dialect::answer::{ServerTime, TimeUnit};
-use crate::dialect::content::LooseContent;
-use crate::dialect::error::ErrorMember;
-use crate::dialect::json::loose::{BoxedObject, LooseCount, LooseList, LooseNumber, LooseText, RawJson};
-use crate::dialect::{ServerTimes, TokenCounting, TokenUsage};
+use crate::answer::{ServerTime, TimeUnit};
+use crate::content::LooseContent;
+use crate::error::ErrorMember;
+use crate::json::loose::{BoxedObject, LooseCount, LooseList, LooseNumber, LooseText, RawJson};
+use crate::{ServerTimes, TokenCounting, TokenUsage};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

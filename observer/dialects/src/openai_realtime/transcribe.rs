@@ -15,21 +15,21 @@ use foldhash::fast::FixedState;
 use serde::Deserialize;
 
 use super::types::Tokens;
-use crate::dialect::answer::AnswerParts;
-use crate::dialect::error::ErrorMember;
-use crate::dialect::exchange::{DialectExchange, DialectRules, StartReporter, say, say_finish, say_usage};
-use crate::dialect::json::loose::{self, BoxedObject, LooseText};
-use crate::dialect::json::member;
-use crate::dialect::path::{self, PathPreset};
-use crate::dialect::socket::{self, SocketDialect, SocketRow, SocketTurn};
-use crate::dialect::{DeltaKind, Dialect, DialectRow, Utterance, cap, openai_audio, path_ends};
-use crate::limits::SOCKET_TURNS;
-use crate::proto::{BodyEvent, RequestHead};
+use crate::answer::AnswerParts;
+use crate::error::ErrorMember;
+use crate::exchange::{DialectExchange, DialectRules, StartReporter, say, say_finish, say_usage};
+use crate::json::loose::{self, BoxedObject, LooseText};
+use crate::json::member;
+use crate::path::{self, PathPreset};
+use crate::socket::{self, SocketDialect, SocketRow, SocketTurn};
+use crate::{DeltaKind, Dialect, DialectRow, Utterance, cap, openai_audio, path_ends};
+use capture::limits::SOCKET_TURNS;
+use capture::proto::{BodyEvent, RequestHead};
 
 /// What such a call is.
 pub(super) static ROW: &DialectRow = &openai_audio::TRANSCRIPTION;
 
-pub(in crate::dialect) static SOCKET: SocketRow = SocketRow {
+pub(crate) static SOCKET: SocketRow = SocketRow {
     call: ROW,
     matches: |head| {
         path_ends(head, &["/realtime"]) && path::parameter(head, "intent").as_deref() == Some("transcription")

@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::dialect::TokenUsage;
-use crate::dialect::error::ErrorMember;
-use crate::dialect::json::loose::{BoxedObject, LooseCount, LooseList, LooseNumber, LooseText};
+use crate::TokenUsage;
+use crate::error::ErrorMember;
+use crate::json::loose::{BoxedObject, LooseCount, LooseList, LooseNumber, LooseText};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

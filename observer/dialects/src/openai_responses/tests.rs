@@ -1,4 +1,4 @@
-use crate::dialect::testing::TestExchange;
+use crate::testing::TestExchange;
 
 fn play() -> TestExchange {
     TestExchange::new("openai.responses").response(200, "text/event-stream")

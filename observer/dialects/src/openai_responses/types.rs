@@ -3,9 +3,9 @@
 
 use serde::Deserialize;
 
-use crate::dialect::TokenUsage;
-use crate::dialect::error::ErrorMember;
-use crate::dialect::json::loose::{BoxedObject, LooseCode, LooseCount, LooseText};
+use crate::TokenUsage;
+use crate::error::ErrorMember;
+use crate::json::loose::{BoxedObject, LooseCode, LooseCount, LooseText};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

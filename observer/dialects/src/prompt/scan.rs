@@ -4,9 +4,9 @@ use super::super::json::scan::JsonScanner;
 use super::super::json::want::JsonMatch;
 use super::tables::{PromptPart, table};
 use super::{HiddenText, MessageRole, Prompt, ResultTrouble, ToolCall, ToolDefinition, ToolResult};
-use crate::limits;
-use crate::proto::Salt;
 use capture::hash::mix;
+use capture::limits;
+use capture::proto::Salt;
 
 /// Reads a request body as it is written.
 pub struct PromptScan {

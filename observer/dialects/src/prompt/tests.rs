@@ -1,5 +1,5 @@
 use super::*;
-use crate::proto::Salt;
+use capture::proto::Salt;
 
 fn prompt(api: &str, body: &str, salt: &Salt) -> Prompt {
     let whole = cut(api, body, salt, body.len().max(1));

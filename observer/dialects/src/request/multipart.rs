@@ -4,7 +4,7 @@ use std::mem::take;
 
 use memchr::memmem::find;
 
-use crate::limits;
+use capture::limits;
 
 /// Bytes looked at together.
 const PIECE: usize = 1024;

@@ -15,8 +15,8 @@ use super::exchange::{DialectExchange, DialectRules, StartReporter, say_error, s
 use super::json::loose::{self, BoxedObject, LooseCount, LooseText};
 use super::think::ThinkTags;
 use super::{DeltaKind, DialectRow, TokenUsage, Utterance, provider};
-use crate::limits;
-use crate::proto::{ExchangeEnd, RequestHead};
+use capture::limits;
+use capture::proto::{ExchangeEnd, RequestHead};
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "sglang.generate",

@@ -3,7 +3,7 @@
 
 use super::otlp::SpanReading;
 use super::protobuf::ProtobufScanner;
-use crate::proto::content::{ContentCoding, ContentDecoder};
+use capture::proto::content::{ContentCoding, ContentDecoder};
 
 /// Size of what stands before each message.
 const PREFIX: usize = 5;

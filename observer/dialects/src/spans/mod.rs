@@ -13,9 +13,9 @@ mod frames;
 mod otlp;
 mod protobuf;
 
-use crate::dialect::json::scan;
-use crate::limits;
-use crate::proto::{RequestHead, Salt};
+use crate::json::scan;
+use capture::limits;
+use capture::proto::{RequestHead, Salt};
 
 /// One span, as its application tells it. Hashes are salted; 0 is a time that was not told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,9 +4,9 @@
 
 use super::ExportedSpan;
 use super::protobuf::{FieldHandling as Want, ProtobufVisitor};
-use crate::dialect::json::want::{self, JsonExtract, JsonMatch};
-use crate::limits;
-use crate::proto::Salt;
+use crate::json::want::{self, JsonExtract, JsonMatch};
+use capture::limits;
+use capture::proto::Salt;
 
 /// The attribute that names a provider's response.
 const RESPONSE: &[u8] = b"gen_ai.response.id";

@@ -10,7 +10,7 @@ use super::answer::{AnswerPart, AnswerParts, TokenCount, TokenCounting, at};
 use super::exchange::{DialectExchange, DialectRules, StartReporter, say, say_call, say_error, say_finish, say_usage};
 use super::json::loose;
 use super::{DeltaKind, DialectRow, ProviderMark, Utterance, provider};
-use crate::proto::ExchangeEnd;
+use capture::proto::ExchangeEnd;
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "template.chat",

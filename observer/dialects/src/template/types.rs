@@ -3,9 +3,9 @@
 
 use serde::Deserialize;
 
-use crate::dialect::error::ErrorMember;
-use crate::dialect::json::loose::{BoxedObject, LooseCount, LooseList, LooseText, RawJson};
-use crate::dialect::{TokenCounting, TokenUsage};
+use crate::error::ErrorMember;
+use crate::json::loose::{BoxedObject, LooseCount, LooseList, LooseText, RawJson};
+use crate::{TokenCounting, TokenUsage};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

@@ -15,7 +15,7 @@ use super::json::loose::{self, BoxedObject, LooseCode, LooseCount, LooseFlag, Lo
 use super::path::PathPreset;
 use super::think::ThinkTags;
 use super::{DeltaKind, DialectRow, TokenUsage, Utterance, path_ends, provider};
-use crate::proto::{ExchangeEnd, RequestHead};
+use capture::proto::{ExchangeEnd, RequestHead};
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "tgi.generate",

@@ -3,12 +3,12 @@
 use super::exports::SpanExports;
 use super::media::MediaSockets;
 use super::turns::WebSocketCalls;
-use crate::dialect::look::{self, AnswerEvidence, BodyProbe};
-use crate::dialect::prompt::{Prompt, PromptScan};
-use crate::dialect::{Dialect, DialectRow, RequestFacts};
-use crate::ledger::StreamNo;
-use crate::proto::{ExchangeId, Message, RequestHead, ResponseHead};
-use crate::units::Moment;
+use crate::StreamNo;
+use capture::proto::{ExchangeId, Message, RequestHead, ResponseHead};
+use capture::units::Moment;
+use dialects::look::{self, AnswerEvidence, BodyProbe};
+use dialects::prompt::{Prompt, PromptScan};
+use dialects::{Dialect, DialectRow, RequestFacts};
 
 /// What is open on one connection.
 #[derive(Default)]

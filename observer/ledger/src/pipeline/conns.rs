@@ -7,13 +7,13 @@ use foldhash::fast::RandomState;
 use super::Pipeline;
 use super::context::{SessionContext, SharedContext};
 use super::session::ConnSession;
-use crate::conn::{
+use crate::{EventSink, LinkEnd, MessageTap};
+use capture::conn::{
     Chunk, ConnAdmission, ConnTable, NetworkPath, SocketTable, TlsFromWire, TlsReassembler, TrackedConn, TrackedSocket,
 };
-use crate::ledger::{EventSink, LinkEnd, MessageTap};
-use crate::proto::ConnClosing;
-use crate::record::{ConnKey, SockOpen, TlsData};
-use crate::units::{Direction, Moment, Ns};
+use capture::proto::ConnClosing;
+use capture::record::{ConnKey, SockOpen, TlsData};
+use capture::units::{Direction, Moment, Ns};
 
 impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
     /// What the kernel side lost at the end of a connection that stays open, or with its end.

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::PipelineCounters;
-use crate::conn::{NetworkPath, TrackedConn};
-use crate::dialect::DeclaredRoute;
-use crate::identity::ProcessIdentity;
-use crate::ledger::{self, CallTable, ConnectionBirth, EventSink, MessageTap, ModelConnections};
-use crate::limits;
-use crate::proto::Salt;
-use crate::record::{ConnKey, SockOpen, SocketCookie, SocketOrigin};
+use crate::{CallLimits, CallTable, ConnectionBirth, EventSink, MessageTap, ModelConnections};
+use capture::conn::{NetworkPath, TrackedConn};
+use capture::identity::ProcessIdentity;
+use capture::limits;
+use capture::proto::Salt;
+use capture::record::{ConnKey, SockOpen, SocketCookie, SocketOrigin};
+use dialects::DeclaredRoute;
 use observer_common::record::Verdict;
 
 /// What the operator may set.
@@ -21,7 +21,7 @@ pub struct PipelineSettings {
     /// Key of the hashes of credentials.
     pub salt: Salt,
     /// The ledger's.
-    pub ledger: ledger::CallLimits,
+    pub ledger: CallLimits,
     /// Connections followed at once.
     pub conns: usize,
 }
@@ -31,7 +31,7 @@ impl Default for PipelineSettings {
         PipelineSettings {
             extras: Vec::new(),
             salt: Salt::random(),
-            ledger: ledger::CallLimits::default(),
+            ledger: CallLimits::default(),
             conns: limits::CONNS,
         }
     }

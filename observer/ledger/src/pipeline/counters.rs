@@ -1,6 +1,6 @@
 //! What the pipeline counts of itself.
 
-use crate::conn::OrderRepairs;
+use capture::conn::OrderRepairs;
 
 /// What went through, since start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,9 +8,9 @@
 
 use std::collections::VecDeque;
 
-use crate::conn::Chunk;
-use crate::limits;
-use crate::units::{LossCause, Moment, Ns};
+use capture::conn::Chunk;
+use capture::limits;
+use capture::units::{LossCause, Moment, Ns};
 
 /// Pieces read that wait, oldest first.
 #[derive(Default)]

@@ -2,11 +2,11 @@
 
 use super::context::SessionContext;
 use super::wire::BEHIND_PROXY;
-use crate::conn::NetworkPath;
-use crate::dialect::{Dialect, DialectRow, Utterance};
-use crate::ledger::{CallOpening, EventSink, MessageTap, OpenCall, StreamNo};
-use crate::proto::{ExchangeEnd, Message, RequestHead};
-use crate::units::{Moment, Ns};
+use crate::{CallOpening, EventSink, MessageTap, OpenCall, StreamNo};
+use capture::conn::NetworkPath;
+use capture::proto::{ExchangeEnd, Message, RequestHead};
+use capture::units::{Moment, Ns};
+use dialects::{Dialect, DialectRow, Utterance};
 
 /// Opens a call in the ledger; `None`: there are too many.
 pub(super) fn begin(

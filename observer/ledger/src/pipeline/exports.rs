@@ -3,11 +3,11 @@
 //! their head alone, and never make a connection a stranger's: the process may call a model yet.
 
 use super::context::SessionContext;
-use crate::ledger::HostEvent;
-use crate::limits;
-use crate::proto::{ExchangeId, Message, RequestHead};
-use crate::spans::ExportReader;
-use crate::units::Ns;
+use crate::HostEvent;
+use capture::limits;
+use capture::proto::{ExchangeId, Message, RequestHead};
+use capture::units::Ns;
+use dialects::spans::ExportReader;
 
 /// Exports that are under way on one connection.
 #[derive(Default)]

@@ -2,9 +2,9 @@
 //! that speech, on its way to who listens. Of a message its time and size are told, nothing else.
 
 use super::context::SessionContext;
-use crate::ledger::HostEvent;
-use crate::limits;
-use crate::proto::{ExchangeId, Message, RequestHead, ws};
+use crate::HostEvent;
+use capture::limits;
+use capture::proto::{ExchangeId, Message, RequestHead, ws};
 
 /// Such sockets of one connection: one, unless a peer plays tricks.
 #[derive(Default)]

@@ -28,12 +28,12 @@ use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
-use crate::conn::{ConnTable, SocketTable, TrackedSocket};
-use crate::ledger::{CallTable, EventSink, HostEvent, MessageTap, ModelConnections};
-use crate::limits;
-use crate::proto::ConnClosing;
-use crate::record::{ConnKey, Record, SocketCookie};
-use crate::units::Ns;
+use crate::{CallTable, EventSink, HostEvent, MessageTap, ModelConnections};
+use capture::conn::{ConnTable, SocketTable, TrackedSocket};
+use capture::limits;
+use capture::proto::ConnClosing;
+use capture::record::{ConnKey, Record, SocketCookie};
+use capture::units::Ns;
 
 use conns::settle;
 pub use context::PipelineSettings;

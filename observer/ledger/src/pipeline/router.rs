@@ -11,13 +11,13 @@ use super::calls::{InFlightCall, OpenCalls, PendingRequest};
 use super::context::SessionContext;
 use super::entries::{begin, end, released, tell};
 use super::turns::WebSocketCalls;
-use crate::conn::Chunk;
-use crate::dialect::prompt::PromptScan;
-use crate::dialect::{self, Dialect, DialectRow, unknown};
-use crate::ledger::HostEvent;
-use crate::proto::{ExchangeEnd, ExchangeId, Message, MessageSink, ProtocolParser, RequestHead, ws};
-use crate::spans;
-use crate::units::{Direction, Moment, Ns};
+use crate::HostEvent;
+use capture::conn::Chunk;
+use capture::proto::{ExchangeEnd, ExchangeId, Message, MessageSink, ProtocolParser, RequestHead, ws};
+use capture::units::{Direction, Moment, Ns};
+use dialects::prompt::PromptScan;
+use dialects::spans;
+use dialects::{self, Dialect, DialectRow, unknown};
 
 /// What a push brought, for the verdict on its connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -122,9 +122,9 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
             if let Some(stream) = self.calls.open.last().and_then(|call| self.env.book.stream(call.stream)) {
                 stream.mark_mid_stream();
             }
-        } else if let Some(row) = dialect::find(head, &self.env.settings.extras) {
+        } else if let Some(row) = dialects::find(head, &self.env.settings.extras) {
             self.found(exchange, row, head, at);
-        } else if let Some(row) = dialect::find_socket(head) {
+        } else if let Some(row) = dialects::find_socket(head) {
             self.outcome.claimed = true;
             self.calls.sockets.push(WebSocketCalls::new(exchange, row, head, at));
         } else if spans::is_export(head) {

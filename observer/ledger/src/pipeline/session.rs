@@ -14,7 +14,7 @@
 //! some header fields at worst.
 //!
 //! A path that anybody may use (`/api/chat`) is not claimed before the request's body is seen to
-//! look like that dialect's (`dialect::look`); a body that was not seen whole leaves the claim to
+//! look like that dialect's (`dialects::look`); a body that was not seen whole leaves the claim to
 //! the path.
 //!
 //! A POST that no dialect claims is followed to the head of its answer, `limits::UNCLAIMED_BYTES`
@@ -43,13 +43,12 @@ use super::calls::OpenCalls;
 use super::context::SessionContext;
 use super::early::{EarlyReads, OwnedChunk};
 use super::router::MessageRouter;
-use crate::conn::Chunk;
-use crate::dialect;
-use crate::ledger::HostEvent;
-use crate::limits;
-use crate::proto::{ConnClosing, ProtocolParser, SniffVerdict, recognise};
-use crate::record::{ConnKey, SocketCookie, TlsSocketPairing};
-use crate::units::{Direction, LossCause, Moment, Ns};
+use crate::HostEvent;
+use capture::conn::Chunk;
+use capture::limits;
+use capture::proto::{ConnClosing, ProtocolParser, SniffVerdict, recognise};
+use capture::record::{ConnKey, SocketCookie, TlsSocketPairing};
+use capture::units::{Direction, LossCause, Moment, Ns};
 use observer_common::record::Verdict;
 
 use listen::RequestWait;
@@ -84,7 +83,7 @@ pub(super) struct ConnSession {
     /// The parser has not been given any read since reads were left out.
     unsure: bool,
     /// The dialect of the answer in whose middle the connection was joined, until the router is told.
-    mid_stream_row: Option<&'static dialect::DialectRow>,
+    mid_stream_row: Option<&'static dialects::DialectRow>,
     /// Reads that came before the write that asked for them.
     early: EarlyReads,
 }

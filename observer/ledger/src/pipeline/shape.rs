@@ -9,14 +9,14 @@ use std::collections::VecDeque;
 
 use super::Pipeline;
 use super::wire::BEHIND_PROXY;
-use crate::conn::tls::{ShapeEnd, ShapeSeen, TlsHandshakeFacts};
-use crate::conn::{NetworkPath, TrackedSocket};
-use crate::dialect::{self, unknown};
-use crate::ledger::{CallOpening, ConnectionBirth, EventSink, LinkEnd, MessageTap, StreamNo};
-use crate::limits;
-use crate::proto::{ExchangeEnd, RequestHead};
-use crate::record::{SockOpen, SocketCookie, SocketOrigin};
-use crate::units::{Moment, Ns};
+use crate::{CallOpening, ConnectionBirth, EventSink, LinkEnd, MessageTap, StreamNo};
+use capture::conn::tls::{ShapeEnd, ShapeSeen, TlsHandshakeFacts};
+use capture::conn::{NetworkPath, TrackedSocket};
+use capture::limits;
+use capture::proto::{ExchangeEnd, RequestHead};
+use capture::record::{SockOpen, SocketCookie, SocketOrigin};
+use capture::units::{Moment, Ns};
+use dialects::{self, unknown};
 use observer_common::record::Verdict;
 
 /// How long plaintext of the same call may take to show, before it is taken for unseen.
@@ -210,7 +210,7 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
     }
 
     fn goes_to_a_model(&self, host: &str) -> bool {
-        dialect::related(&to(Some(host)), &self.settings.extras)
+        dialects::related(&to(Some(host)), &self.settings.extras)
     }
 }
 

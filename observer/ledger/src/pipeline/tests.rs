@@ -28,8 +28,8 @@ mod verdicts;
 mod websockets;
 
 use super::*;
-use crate::ledger::{CallEvent, CallEventKind, CallMilestone, CallOutcome, Entry};
-use crate::units::{Direction, LossCause};
+use crate::{CallEvent, CallEventKind, CallMilestone, CallOutcome, Entry};
+use capture::units::{Direction, LossCause};
 use testkit::{FakeTlsConn, OwnedRecord};
 
 const MS: f64 = 1e-3;
@@ -40,12 +40,12 @@ struct Ear {
     said: Vec<String>,
     gaps: Vec<Option<f64>>,
     reads: Vec<u32>,
-    news: Vec<crate::ledger::ConnectionEvent>,
+    news: Vec<crate::ConnectionEvent>,
     lags: Vec<Option<f64>>,
     stalls: Vec<f64>,
     causes: Vec<Option<&'static str>>,
     lost: Vec<(Option<u64>, LossCause)>,
-    spans: Vec<crate::spans::ExportedSpan>,
+    spans: Vec<dialects::spans::ExportedSpan>,
     debug: String,
 }
 
@@ -90,7 +90,7 @@ impl EventSink for Ear {
 struct Printed(String);
 
 impl MessageTap for Printed {
-    fn on_message(&mut self, _: &Entry, _: crate::units::Moment, message: &crate::proto::Message<'_>) {
+    fn on_message(&mut self, _: &Entry, _: capture::units::Moment, message: &capture::proto::Message<'_>) {
         self.0.push_str(&format!("{message:?}"));
     }
 }

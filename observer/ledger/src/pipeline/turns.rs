@@ -1,5 +1,5 @@
 //! A WebSocket's calls: which of its messages belong to which. See `proto::ws` for what a socket
-//! says, `dialect::socket` for who knows where a call begins, and which it is.
+//! says, `dialects::socket` for who knows where a call begins, and which it is.
 
 use std::collections::VecDeque;
 
@@ -7,12 +7,12 @@ use smallvec::SmallVec;
 
 use super::context::SessionContext;
 use super::entries::{begin, tell};
-use crate::dialect::prompt::PromptScan;
-use crate::dialect::{self, Dialect, DialectRow, SocketRow, SocketTurn};
-use crate::ledger::{HostEvent, StreamNo};
-use crate::limits::SOCKET_TURNS;
-use crate::proto::{BodyEvent, ExchangeEnd, ExchangeId, Message, RequestHead, ResponseHead};
-use crate::units::{LossCause, Moment};
+use crate::{HostEvent, StreamNo};
+use capture::limits::SOCKET_TURNS;
+use capture::proto::{BodyEvent, ExchangeEnd, ExchangeId, Message, RequestHead, ResponseHead};
+use capture::units::{LossCause, Moment};
+use dialects::prompt::PromptScan;
+use dialects::{self, Dialect, DialectRow, SocketRow, SocketTurn};
 
 /// Added to a socket's exchange id for each further call on it.
 const STEP: u64 = 1 << 48;
@@ -28,7 +28,7 @@ pub(super) struct WebSocketCalls {
     /// When the upgrade began, and when it was complete.
     pub(super) at: Moment,
     pub(super) asked: Option<Moment>,
-    dialect: Box<dyn dialect::SocketDialect>,
+    dialect: Box<dyn dialects::SocketDialect>,
     /// The upgrade's answer.
     answer: Option<ResponseHead>,
     /// Calls that are open, oldest first: the server's messages belong to the first, unless they name another.
@@ -128,7 +128,7 @@ impl WebSocketCalls {
     fn whose(&mut self) -> Option<usize> {
         let name = self.dialect.name();
         let open: SmallVec<[u64; SOCKET_TURNS]> = self.turns.iter().map(|turn| turn.name).collect();
-        let place = dialect::whose(name, &open)?;
+        let place = dialects::whose(name, &open)?;
         if let Some(turn) = self.turns.get_mut(place).filter(|turn| turn.name == 0) {
             turn.name = name;
         }

@@ -3,12 +3,12 @@
 use super::Pipeline;
 use super::context::SessionContext;
 use super::session::ConnSession;
-use crate::conn::{Chunk, NetworkPath, SocketContent, TrackedConn, TrackedSocket, tunnel};
-use crate::ledger::{EventSink, HostEvent, LinkEnd, MessageTap};
-use crate::limits;
-use crate::proto::{ConnClosing, SniffVerdict, recognise};
-use crate::record::{SockInfo, SockOpen, SocketCookie, SocketOrigin, TcpSegment, TlsSocketPairing};
-use crate::units::{Direction, Moment, Ns};
+use crate::{EventSink, HostEvent, LinkEnd, MessageTap};
+use capture::conn::{Chunk, NetworkPath, SocketContent, TrackedConn, TrackedSocket, tunnel};
+use capture::limits;
+use capture::proto::{ConnClosing, SniffVerdict, recognise};
+use capture::record::{SockInfo, SockOpen, SocketCookie, SocketOrigin, TcpSegment, TlsSocketPairing};
+use capture::units::{Direction, Moment, Ns};
 
 /// The note of a call whose provider is behind a proxy: `remote` is the proxy's, and what the
 /// network did behind it nobody here sees.
@@ -168,7 +168,7 @@ fn on_way<S: EventSink, T: MessageTap, R>(
     pipeline: &mut Pipeline<S, T>,
     socket: &mut TrackedSocket,
     direction: Direction,
-    act: impl FnOnce(&mut crate::conn::tcp::TcpReassembler, &mut dyn FnMut(Chunk<'_>, Moment)) -> R,
+    act: impl FnOnce(&mut capture::conn::tcp::TcpReassembler, &mut dyn FnMut(Chunk<'_>, Moment)) -> R,
 ) -> R {
     let TrackedSocket { open, carries, read, write, sniffed, path, tls, paired, .. } = socket;
     let mut jump = false;

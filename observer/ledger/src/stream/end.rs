@@ -1,14 +1,14 @@
 //! How a call ended.
 
 use super::OpenCall;
-use crate::ledger::event::emit;
-use crate::ledger::{CallEventKind, CallMilestone, CallOutcome, EventSink};
-use crate::proto::ExchangeEnd;
-use crate::units::Ns;
+use crate::event::emit;
+use crate::{CallEventKind, CallMilestone, CallOutcome, EventSink};
+use capture::proto::ExchangeEnd;
+use capture::units::Ns;
 
 impl OpenCall {
     /// The call is over.
-    pub(in crate::ledger) fn end(&mut self, how: ExchangeEnd, at: Ns, idle_limit: u64, sink: &mut dyn EventSink) {
+    pub(crate) fn end(&mut self, how: ExchangeEnd, at: Ns, idle_limit: u64, sink: &mut dyn EventSink) {
         let outcome = self.outcome(how, at, idle_limit);
         if let Some(at) = self.sentence.finish().filter(|_| outcome == CallOutcome::Complete) {
             self.reach(CallMilestone::Sentence, at, sink);

@@ -1,11 +1,11 @@
 //! When chunks, records and reads came, and the gaps and stalls between them.
 
 use super::{OpenCall, PointKind};
-use crate::conn::NetworkPath;
-use crate::ledger::event::emit;
-use crate::ledger::{AnswerStall, CallEventKind, CallMilestone, EventSink};
-use crate::limits;
-use crate::units::Moment;
+use crate::event::emit;
+use crate::{AnswerStall, CallEventKind, CallMilestone, EventSink};
+use capture::conn::NetworkPath;
+use capture::limits;
+use capture::units::Moment;
 
 /// The events of one read so far.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,8 @@
 //! What is measured of calls and of the connections that carry them.
 
-use crate::ledger::labels::{CONNECTION, CallLabels, NONE, OPERATION, STREAM};
-use crate::ledger::metric::MetricKind::{Counter, Gauge, Histogram};
-use crate::ledger::metric::{
+use ledger::labels::{CONNECTION, CallLabels, NONE, OPERATION, STREAM};
+use ledger::metric::MetricKind::{Counter, Gauge, Histogram};
+use ledger::metric::{
     DURATION, FIRST, GAP, Metric, MetricColumn, MetricId, MetricRow, RATIO, closed, open, own_columns,
 };
 

@@ -1,8 +1,8 @@
 //! What the observer tells of itself.
 
-use crate::ledger::labels::NONE;
-use crate::ledger::metric::MetricKind::{Counter, Gauge};
-use crate::ledger::metric::{Metric, MetricColumn, MetricId, MetricRow, closed, open, own_columns};
+use ledger::labels::NONE;
+use ledger::metric::MetricKind::{Counter, Gauge};
+use ledger::metric::{Metric, MetricColumn, MetricId, MetricRow, closed, open, own_columns};
 
 const CAUSE: &[MetricColumn] = &[closed("cause")];
 

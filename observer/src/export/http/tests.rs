@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::clock;
 use crate::export::store::{MetricsSnapshot, SeriesCaps, SeriesStore};
+use edge::clock;
 
 /// What a kubelet gives a probe by default.
 const SECOND: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ fn serve(takes: Duration, config: Option<PathBuf>) -> Served {
     let mut store = SeriesStore::new(SeriesCaps::default());
     for n in 0..50 {
         let model = format!("model-{n}");
-        let labels = crate::ledger::CallLabels { model: model.into(), ..Default::default() };
+        let labels = ledger::CallLabels { model: model.into(), ..Default::default() };
         store.observe_in(crate::export::catalogue::calls::CHUNK_CHARS.of(&labels, &[]), 1.0);
     }
     let snapshots = Arc::new(AtomicUsize::new(0));

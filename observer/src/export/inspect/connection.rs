@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::view::{K8sView, RemoteView};
-use crate::clock::WallClock;
-use crate::conn::tls::{ReadAligner, TlsHandshakeFacts};
-use crate::conn::{SocketContent, SocketTable, TrackedSocket};
-use crate::ledger::ModelConnection;
-use crate::record::{PairingConfidence, PairingMethod, SocketCookie, SocketOrigin};
-use crate::units::Ns;
+use capture::conn::tls::{ReadAligner, TlsHandshakeFacts};
+use capture::conn::{SocketContent, SocketTable, TrackedSocket};
+use capture::record::{PairingConfidence, PairingMethod, SocketCookie, SocketOrigin};
+use capture::units::Ns;
+use edge::clock::WallClock;
+use ledger::ModelConnection;
 
 /// One open connection that has carried a model call.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,9 +5,8 @@ use serde_json::{Map, Value};
 
 use super::columns::{ColumnSet, name, number, text, usual, wide};
 use super::table::{CellColour, TableCell, TableColumn, TableStyle, TextTable};
-use crate::clock::WallClock;
-use crate::detect;
-use crate::units::Ns;
+use capture::units::Ns;
+use edge::clock::WallClock;
 
 /// One finding: a contract, as for streams.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,8 +40,8 @@ pub struct FindingView {
 impl FindingView {
     /// The view of a finding at `now`.
     #[must_use]
-    pub fn new(finding: &detect::Finding, now: Ns, wall: &WallClock) -> FindingView {
-        let facts = |facts: &[detect::EvidenceFact]| {
+    pub fn new(finding: &detectors::Finding, now: Ns, wall: &WallClock) -> FindingView {
+        let facts = |facts: &[detectors::EvidenceFact]| {
             facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
         };
         let subject = &finding.subject;

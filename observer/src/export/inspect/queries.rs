@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use crate::clock::WallClock;
-use crate::conn::SocketTable;
-use crate::detect::{DetectorSet, FindingTable};
 use crate::export::inspect::connection::ConnectionView;
 use crate::export::inspect::view::{StreamDetailView, StreamView};
 use crate::export::inspect::{AnswerRow, finding, quota};
-use crate::ledger::{CallTable, Entry, ModelConnections};
-use crate::units::Ns;
+use capture::conn::SocketTable;
+use capture::units::Ns;
+use detectors::{DetectorSet, FindingTable};
+use edge::clock::WallClock;
+use ledger::{CallTable, Entry, ModelConnections};
 
 /// Streams as they were at one moment.
 #[derive(Debug)]

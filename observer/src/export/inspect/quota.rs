@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::{ColumnSet, name, number, text, wide};
 use super::table::{CellColour, TableCell, or_dash, short_seconds};
-use crate::clock::WallClock;
-use crate::detect::QuotaRow;
-use crate::units::Ns;
+use capture::units::Ns;
+use detectors::QuotaRow;
+use edge::clock::WallClock;
 
 /// One limit of one quota: a contract, as for streams. What no header told is `null`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

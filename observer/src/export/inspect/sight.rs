@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::coverage::{CheckSeverity, HealthCheck};
+use edge::coverage::{CheckSeverity, HealthCheck};
 
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,12 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::WallClock;
-use crate::coverage::{ProbeRow, ProcessRow};
 use crate::export::labels::port_named;
 use crate::export::own::{probe_state, visibility};
-use crate::ledger::{AnswerStall, Entry, ProviderStatement, TimelinePoint};
-use crate::units::Ns;
+use capture::units::Ns;
+use edge::clock::WallClock;
+use edge::coverage::{ProbeRow, ProcessRow};
+use ledger::{AnswerStall, Entry, ProviderStatement, TimelinePoint};
 
 /// One stream.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -321,22 +321,22 @@ impl RemoteView {
 }
 
 impl K8sView {
-    pub(super) fn new(k8s: &crate::identity::K8sIdentity) -> K8sView {
-        let crate::identity::K8sIdentity { namespace, workload, workload_kind, pod, pod_uid, container, node } =
+    pub(super) fn new(k8s: &edge::identity::K8sIdentity) -> K8sView {
+        let edge::identity::K8sIdentity { namespace, workload, workload_kind, pod, pod_uid, container, node } =
             k8s.clone();
         K8sView { namespace, workload, workload_kind, pod, pod_uid, container, node }
     }
 }
 
 impl MilestonesView {
-    fn new(firsts: &crate::ledger::MilestoneTimes) -> MilestonesView {
-        let crate::ledger::MilestoneTimes { byte, event, emitted, reasoning, visible, tool, audio, sentence } = *firsts;
+    fn new(firsts: &ledger::MilestoneTimes) -> MilestonesView {
+        let ledger::MilestoneTimes { byte, event, emitted, reasoning, visible, tool, audio, sentence } = *firsts;
         MilestonesView { byte, event, emitted, reasoning, visible, tool, audio, sentence }
     }
 }
 
 impl GapsView {
-    fn new(stats: Option<crate::ledger::GapStats>) -> GapsView {
+    fn new(stats: Option<ledger::GapStats>) -> GapsView {
         match stats {
             Some(gaps) => GapsView { p50: Some(gaps.p50), p95: Some(gaps.p95), max: Some(gaps.max) },
             None => GapsView::default(),

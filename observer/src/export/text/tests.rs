@@ -1,7 +1,7 @@
 use super::*;
 use crate::export::catalogue::calls::{EVENTS_PER_READ, STREAMS};
 use crate::export::store::{SeriesCaps, SeriesStore};
-use crate::ledger::CallLabels;
+use ledger::CallLabels;
 use prometheus::core::Desc;
 use prometheus::proto::{self, Bucket, Counter, Gauge, Histogram, LabelPair, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};

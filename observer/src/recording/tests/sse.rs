@@ -60,10 +60,10 @@ fn stream(script: &mut FakeTlsConn) {
 
 /// A recording in one mode, and what a replay finds in it.
 fn recorded(script: &FakeTlsConn, payload: PayloadMode) -> (Vec<u8>, String) {
-    let mut recorder = Recorder::new(Vec::new(), payload, 5, crate::pipeline::PipelineSettings::default()).unwrap();
+    let mut recorder = Recorder::new(Vec::new(), payload, 5, ledger::pipeline::PipelineSettings::default()).unwrap();
     script.records().iter().for_each(|record| recorder.record(&record.get()).unwrap());
     let bytes = recorder.finish().unwrap();
-    let mut pipeline = crate::pipeline::Pipeline::new(crate::pipeline::PipelineSettings::default(), ());
+    let mut pipeline = ledger::pipeline::Pipeline::new(ledger::pipeline::PipelineSettings::default(), ());
     replay(&mut RecordingReader::new(&bytes[..]).unwrap(), &mut pipeline).unwrap();
     let book = pipeline.book();
     let found: Vec<String> = book

@@ -106,8 +106,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         check: |ran| {
             let finding = ran.finding();
-            let clock =
-                |facts: &[observer::detect::EvidenceFact]| facts.iter().any(|f| f.0 == "clock" && f.1 == "arrival");
+            let clock = |facts: &[detectors::EvidenceFact]| facts.iter().any(|f| f.0 == "clock" && f.1 == "arrival");
             assert!(clock(&finding.inputs) && clock(&finding.baseline), "{finding:?}");
             assert!(finding.excluded.contains(&"a slow reader"), "{finding:?}");
         },

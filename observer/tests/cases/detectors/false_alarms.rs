@@ -40,7 +40,7 @@ pub(super) fn a_day_of_ordinary_traffic_raises_no_finding() {
     let ran = host.run();
     assert!(ran.findings().is_empty(), "{}", ran.explain());
     let evaluated = |detector| ran.number("llm_detector_evaluated_total", &[("detector", detector)]);
-    for detector in observer::detect::DETECTORS.iter().map(|row| row.name).filter(|name| !SOME.contains(name)) {
+    for detector in detectors::DETECTORS.iter().map(|row| row.name).filter(|name| !SOME.contains(name)) {
         assert!(evaluated(detector) > 300.0, "{detector} judged {} cases only", evaluated(detector));
     }
     assert!(evaluated("quota") > 500.0);

@@ -7,15 +7,15 @@
 
 use std::process::Command;
 
-use observer::detect::metrics::DETECTOR_FORGOTTEN;
+use capture::units::Ns;
+use detectors::metrics::DETECTOR_FORGOTTEN;
+use ledger::metric::MetricId;
+use ledger::pipeline::{Pipeline, PipelineSettings};
 use observer::export::catalogue::calls::STREAMS;
 use observer::export::catalogue::observer::SERIES_OVERFLOW;
 use observer::export::catalogue::place;
 use observer::export::store::{MetricsSnapshot, SeriesValue};
-use observer::ledger::metric::MetricId;
-use observer::pipeline::{Pipeline, PipelineSettings};
 use observer::sinks::{self, DaemonSinks};
-use observer::units::Ns;
 use testkit::spans::FakeSpan;
 
 use super::traffic::{BOOT, Call, End, Host, Step};
@@ -178,7 +178,7 @@ fn flood() {
     bounded(full, end);
     counted(&published(&mut pipeline));
     let findings = pipeline.sink().detectors.findings().list().len();
-    assert!(findings <= 64 * observer::detect::DETECTORS.len() + 1024, "{findings}");
+    assert!(findings <= 64 * detectors::DETECTORS.len() + 1024, "{findings}");
 }
 
 fn bounded(full: Sizes, end: Sizes) {

@@ -99,9 +99,8 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         check: |ran| {
-            let cores = |facts: &[observer::detect::EvidenceFact]| {
-                facts.iter().find(|fact| fact.0 == "cores").unwrap().1.clone()
-            };
+            let cores =
+                |facts: &[detectors::EvidenceFact]| facts.iter().find(|fact| fact.0 == "cores").unwrap().1.clone();
             let finding = ran.finding();
             assert_eq!((cores(&finding.inputs), cores(&finding.baseline)), (0.2.into(), 0.2.into()), "{finding:?}");
         },

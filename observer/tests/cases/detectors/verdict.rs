@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
+use detectors::DETECTORS;
+use ledger::metric::MetricId;
 use libtest_mimic::Failed;
-use observer::detect::DETECTORS;
 use observer::export::catalogue;
-use observer::ledger::metric::MetricId;
 
 use super::traffic::{Delay, Host, Ran};
 use super::{Case, Expected};

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use observer::conn::Chunk;
-use observer::proto::{ConnClosing, ExchangeId, ProtocolParser, ProtocolRow, Salt, recognise};
-use observer::units::{Direction, Moment};
+use capture::conn::Chunk;
+use capture::proto::{ConnClosing, ExchangeId, ProtocolParser, ProtocolRow, Salt, recognise};
+use capture::units::{Direction, Moment};
 use serde_json::Value;
 
 use super::transcript::Make;

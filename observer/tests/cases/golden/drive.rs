@@ -1,8 +1,8 @@
 //! Feeds a case to the protocol's parser, cut and with parts lost as a run says.
 
-use observer::conn::Chunk;
-use observer::proto::ProtocolParser;
-use observer::units::{Direction, LossCause, Moment, Ns};
+use capture::conn::Chunk;
+use capture::proto::ProtocolParser;
+use capture::units::{Direction, LossCause, Moment, Ns};
 use serde_json::Value;
 
 use super::case::Case;

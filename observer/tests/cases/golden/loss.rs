@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use observer::proto::{ExchangeEnd, ExchangeId, Message, MessageSink};
-use observer::units::{Direction, LossCause, Moment};
+use capture::proto::{ExchangeEnd, ExchangeId, Message, MessageSink};
+use capture::units::{Direction, LossCause, Moment};
 use serde_json::Value;
 
 use super::case::Case;

@@ -1,7 +1,7 @@
 //! The transcript of stage 4: messages as they are.
 
-use observer::proto::{BodyEvent, BodyEventKind, ExchangeId, Message, MessageSink};
-use observer::units::Moment;
+use capture::proto::{BodyEvent, BodyEventKind, ExchangeId, Message, MessageSink};
+use capture::units::Moment;
 use serde_json::{Map, Value, json};
 
 use super::transcript::{Lines, Transcript};

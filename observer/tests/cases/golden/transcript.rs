@@ -1,6 +1,6 @@
 //! What listens to a parser, and the lines it writes.
 
-use observer::proto::{ExchangeId, MessageSink};
+use capture::proto::{ExchangeId, MessageSink};
 use serde_json::Value;
 
 /// What listens to the parser and writes down what it heard, one JSON value a line. It must not

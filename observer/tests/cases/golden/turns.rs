@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use observer::dialect::{self, Dialect, SocketRow, SocketTurn, find_socket, whose};
-use observer::proto::{BodyEvent, ExchangeEnd, ExchangeId, Message, RequestHead, ResponseHead};
+use capture::proto::{BodyEvent, ExchangeEnd, ExchangeId, Message, RequestHead, ResponseHead};
+use dialects::{self, Dialect, SocketRow, SocketTurn, find_socket, whose};
 use serde_json::json;
 
 use super::transcript::Lines;
@@ -15,7 +15,7 @@ pub(super) struct Sockets(BTreeMap<u64, Socket>);
 struct Socket {
     row: &'static SocketRow,
     head: RequestHead,
-    socket: Box<dyn dialect::SocketDialect>,
+    socket: Box<dyn dialects::SocketDialect>,
     open: Option<ResponseHead>,
     calls: VecDeque<Call>,
     begun: u64,

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use observer::dialect::{Dialect, RequestFacts, ServerTimes, TokenUsage, Utterance, find};
-use observer::proto::{ExchangeId, Message, MessageSink, RequestHead};
-use observer::units::Moment;
+use capture::proto::{ExchangeId, Message, MessageSink, RequestHead};
+use capture::units::Moment;
+use dialects::{Dialect, RequestFacts, ServerTimes, TokenUsage, Utterance, find};
 use serde_json::{Value, json};
 
 use super::transcript::{Lines, Transcript};

@@ -11,23 +11,23 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use observer::cli::daemon::Daemon;
-use observer::cli::wake::StopSignals;
-use observer::clock;
-use observer::coverage::{
+use capture::record::{ConnKey, Record};
+use capture::stacks::UnseenReason;
+use capture::units::{LossCause, Ns};
+use edge::clock;
+use edge::coverage::{
     CaptureEdge, DiscoveryCounters, HealthCheck, KernelCounters, ProbeRow, ProbeState, ProcessRow, TlsVisibility,
 };
+use ledger::pipeline::{Pipeline, PipelineSettings, Verdict};
+use observer::cli::daemon::Daemon;
+use observer::cli::wake::StopSignals;
 use observer::export::ask;
 use observer::export::http::{self, DaemonHealth, HttpContext};
 use observer::export::inspect::server::InspectSocket;
 use observer::export::refusals::RefusalCounts;
 use observer::export::store::SeriesCaps;
-use observer::pipeline::{Pipeline, PipelineSettings, Verdict};
-use observer::record::{ConnKey, Record};
 use observer::recording::{PayloadMode, Recorder};
 use observer::sinks::{self, DaemonSinks};
-use observer::stacks::UnseenReason;
-use observer::units::{LossCause, Ns};
 use tempfile::TempDir;
 use testkit::{FakeTlsConn, OwnedRecord};
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::*;
-use crate::limits;
+use capture::limits;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

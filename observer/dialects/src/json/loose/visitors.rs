@@ -10,7 +10,7 @@ use super::{
     BoxedObject, InPlace, InlineObject, LooseCode, LooseCount, LooseFlag, LooseList, LooseNumber, LooseText, RawJson,
     whole,
 };
-use crate::limits;
+use capture::limits;
 
 /// `visit_*` methods that take a value of another type and forget it.
 macro_rules! forget {

@@ -1,9 +1,9 @@
 //! Which wants lead to the current value, and what they get of it.
 
 use super::{JsonScanner, Mask};
-use crate::dialect::json::text::{StringExtract, StringReader};
-use crate::dialect::json::want::{JsonExtract, JsonMatch, JsonQuery};
-use crate::limits;
+use crate::json::text::{StringExtract, StringReader};
+use crate::json::want::{JsonExtract, JsonMatch, JsonQuery};
+use capture::limits;
 
 impl<T: Copy> JsonScanner<T> {
     /// Tells the caller what the value that just ended has for each want whose path leads exactly here.

@@ -50,7 +50,7 @@ fn oracle(value: &Value) -> Vec<(usize, String)> {
 
 fn expected(value: &Value, take: JsonExtract) -> Option<JsonMatch<'_>> {
     Some(match (take, value) {
-        (JsonExtract::Value, Value::String(text)) => JsonMatch::Text(crate::dialect::cap(text)),
+        (JsonExtract::Value, Value::String(text)) => JsonMatch::Text(crate::cap(text)),
         (JsonExtract::Value, Value::Bool(is)) => JsonMatch::Bool(*is),
         (JsonExtract::Value, Value::Null) => JsonMatch::Null,
         (JsonExtract::Value, Value::Number(n)) => {

@@ -1,14 +1,14 @@
 //! Requests that are no call yet: the body, or the answer, is still to tell.
 
 use super::MessageRouter;
-use crate::dialect::look::BodyProbe;
-use crate::dialect::prompt::PromptScan;
-use crate::dialect::{self, DialectRow, RequestFacts, unknown};
-use crate::ledger::HostEvent;
-use crate::limits;
+use crate::HostEvent;
 use crate::pipeline::calls::{PendingRequest, TentativeClaim};
-use crate::proto::{ExchangeId, Message, RequestHead, ResponseHead, body};
-use crate::units::Moment;
+use capture::limits;
+use capture::proto::{ExchangeId, Message, RequestHead, ResponseHead, body};
+use capture::units::Moment;
+use dialects::look::BodyProbe;
+use dialects::prompt::PromptScan;
+use dialects::{self, DialectRow, RequestFacts, unknown};
 
 impl MessageRouter<'_, '_> {
     /// A dialect claims it by its address, for which some need to see the body too.
@@ -25,7 +25,7 @@ impl MessageRouter<'_, '_> {
     }
 
     fn asked(&self, exchange: ExchangeId, at: Moment, head: &RequestHead) -> PendingRequest {
-        let stranger = !dialect::related(head, &self.env.settings.extras);
+        let stranger = !dialects::related(head, &self.env.settings.extras);
         let (head, dialect) = (head.clone(), (unknown::ROW.make)(head));
         PendingRequest { exchange, at, head, dialect, facts: None, notes: Vec::new(), stranger, doubt: None }
     }

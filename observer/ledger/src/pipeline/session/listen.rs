@@ -1,12 +1,11 @@
 //! Waiting for a request, or for the answer to one that was not seen.
 
 use super::{ConnSession, Stage};
-use crate::conn::Chunk;
-use crate::dialect;
-use crate::limits;
 use crate::pipeline::context::SessionContext;
-use crate::proto::{self, ProtocolParser, ProtocolRow, SniffVerdict, recognise};
-use crate::units::{Direction, Moment};
+use capture::conn::Chunk;
+use capture::limits;
+use capture::proto::{self, ProtocolParser, ProtocolRow, SniffVerdict, recognise};
+use capture::units::{Direction, Moment};
 use observer_common::record::Verdict;
 
 /// Waiting for a request to begin.
@@ -74,7 +73,7 @@ impl ConnSession {
         listening.read = listening.read.saturating_add(bytes.len() as u64);
         let from_start = listening.from_start && listening.head.is_empty();
         if listening.running
-            && let Some(row) = dialect::running(bytes)
+            && let Some(row) = dialects::running(bytes)
             && let Some(parser) = proto::parse_mid_stream(&env.settings.salt, bytes)
         {
             return self.join(row, parser, bytes, at, env);
@@ -98,7 +97,7 @@ impl ConnSession {
     /// An answer was running when the connection was joined: it is shown from here on.
     fn join(
         &mut self,
-        row: &'static dialect::DialectRow,
+        row: &'static dialects::DialectRow,
         parser: Box<dyn ProtocolParser>,
         bytes: &[u8],
         at: Moment,

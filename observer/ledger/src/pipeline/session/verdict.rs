@@ -2,9 +2,9 @@
 
 use super::listen::RequestWait;
 use super::{ConnSession, Stage, socket_of};
-use crate::limits;
 use crate::pipeline::context::SessionContext;
 use crate::pipeline::router::{MessageRouter, PushOutcome};
+use capture::limits;
 use observer_common::record::Verdict;
 
 impl ConnSession {

@@ -1,7 +1,7 @@
 //! Answers that are neither server-sent events nor a JSON document.
 
 use super::*;
-use crate::dialect::DeclaredRoute;
+use dialects::DeclaredRoute;
 
 /// A call to `path`, taken for a chat whatever the path.
 fn answered(path: &str, pieces: &[Vec<u8>]) -> Run {

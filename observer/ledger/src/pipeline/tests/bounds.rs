@@ -1,7 +1,7 @@
 //! What does not grow: buffers, tables, the ring of calls that ended.
 
 use super::*;
-use crate::ledger;
+use crate::CallLimits;
 
 #[test]
 fn the_longest_idle_connection_goes_when_the_table_is_full() {
@@ -37,7 +37,7 @@ fn a_long_stream_does_not_grow() {
 
 #[test]
 fn the_ended_ring_is_bounded() {
-    let ledger = ledger::CallLimits { ended: 5, ..ledger::CallLimits::default() };
+    let ledger = CallLimits { ended: 5, ..CallLimits::default() };
     let mut pipeline = Pipeline::new(PipelineSettings { ledger, ..PipelineSettings::default() }, ());
     let mut script = FakeTlsConn::new(10, 1);
     for _ in 0..12 {

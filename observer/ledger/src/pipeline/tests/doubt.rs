@@ -153,10 +153,10 @@ fn the_operators_word_needs_no_proof() {
     let mut script = FakeTlsConn::new(10, 1);
     script.write(ask("/api/chat", r#"{"question":"x"}"#));
     answered(&mut script);
-    let extra = crate::dialect::DeclaredRoute {
+    let extra = dialects::DeclaredRoute {
         path_suffix: Some("/api/chat".into()),
         api: "ollama.chat".into(),
-        ..crate::dialect::DeclaredRoute::default()
+        ..dialects::DeclaredRoute::default()
     };
     let settings = PipelineSettings { extras: vec![extra], ..PipelineSettings::default() };
     let mut run =

@@ -37,7 +37,7 @@ fn a_running_answer_is_shown_from_where_it_was_joined() {
     assert_eq!((entry.api, entry.outcome, entry.mid_stream), ("openai.chat", Some(CallOutcome::Complete), true));
     // The first chunk may have begun before the join: it is not believed.
     assert_eq!((entry.events, entry.chunks, entry.visible_chars), (4, 2, 9));
-    assert_eq!(entry.firsts, crate::ledger::MilestoneTimes::default(), "nothing is known to be the first");
+    assert_eq!(entry.firsts, crate::MilestoneTimes::default(), "nothing is known to be the first");
     assert_eq!((entry.response_model.as_deref(), entry.finish_reason.as_deref()), (Some("gpt-x-2"), Some("stop")));
     assert_eq!(entry.lost.iter().map(|loss| loss.cause).collect::<Vec<_>>(), [LossCause::LateAttach]);
     assert!(entry.notes.contains(&"joined_in_the_middle"));

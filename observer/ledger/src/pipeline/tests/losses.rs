@@ -1,7 +1,7 @@
 //! Bytes that the ring had no room for, in streams and before them.
 
 use super::*;
-use crate::ledger;
+use crate::ByteLoss;
 
 #[test]
 fn an_answer_whose_beginning_was_lost_is_and_the_next_is_not() {
@@ -68,5 +68,5 @@ fn milestones_behind_a_hole_stay_unknown() {
     assert!(entry.firsts.byte.is_some());
     assert_eq!((entry.firsts.visible, entry.firsts.sentence, entry.firsts.event), (None, None, None));
     assert_eq!((entry.outcome, entry.chunks), (Some(CallOutcome::Complete), 2));
-    assert_eq!(entry.lost, [ledger::ByteLoss { cause: LossCause::RingFull, bytes: Some(40) }]);
+    assert_eq!(entry.lost, [ByteLoss { cause: LossCause::RingFull, bytes: Some(40) }]);
 }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::ledger::{ConnectionEvent, LinkEnd};
-use crate::units::Direction;
+use crate::{ConnectionEvent, LinkEnd};
+use capture::units::Direction;
 use testkit::FakeSocket;
 
 fn peer() -> SocketAddr {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::TlsData;
+use capture::record::TlsData;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]

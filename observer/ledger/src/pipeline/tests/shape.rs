@@ -2,8 +2,8 @@
 
 use super::timelines::{hello, record};
 use super::*;
-use crate::record::{PairingConfidence, PairingMethod, TlsSocketPairing};
-use crate::units::Direction;
+use capture::record::{PairingConfidence, PairingMethod, TlsSocketPairing};
+use capture::units::Direction;
 use testkit::FakeSocket;
 
 /// A connection to the host of the recorded ClientHello (api.openai.com), its handshake done, two tickets come.
@@ -55,8 +55,7 @@ fn a_call_that_nobody_can_look_into_has_a_shape() {
         assert_eq!(entry.notes, ["shape_only_sizes_unreliable"]);
     }
     assert!(run.verdicts.contains(&Verdict::Track));
-    let link =
-        run.ear().news.iter().filter(|news| matches!(news, crate::ledger::ConnectionEvent::Ended { .. })).count();
+    let link = run.ear().news.iter().filter(|news| matches!(news, crate::ConnectionEvent::Ended { .. })).count();
     assert_eq!((link, run.pipeline.shapes.len(), run.pipeline.links().iter().count()), (1, 0, 0));
 }
 

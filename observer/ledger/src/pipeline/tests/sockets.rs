@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::units::Direction;
+use capture::units::Direction;
 use testkit::FakeSocket;
 
 fn peer() -> SocketAddr {

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::record::{PairingConfidence, PairingMethod, TlsSocketPairing};
-use crate::units::Ns;
+use capture::record::{PairingConfidence, PairingMethod, TlsSocketPairing};
+use capture::units::Ns;
 use testkit::FakeSocket;
 
 /// An application with a TLS object over a socket. Both clocks are set by hand.
@@ -90,10 +90,7 @@ fn steady(n: u64) -> u64 {
 fn each_chunk_has_two_times() {
     let run = run(&stream(steady, |n| steady(n) + 3).records());
     let births: Vec<_> = run.ear().news.iter().collect();
-    assert!(
-        matches!(births[..], [crate::ledger::ConnectionEvent::Opened, crate::ledger::ConnectionEvent::Ended { .. }]),
-        "{births:?}"
-    );
+    assert!(matches!(births[..], [crate::ConnectionEvent::Opened, crate::ConnectionEvent::Ended { .. }]), "{births:?}");
     let entry = run.only();
     assert_eq!((entry.chunks, entry.outcome, entry.stalls.len()), (30, Some(CallOutcome::Complete), 0));
     let (_, points, _) = run.pipeline.book().find(&entry.id).unwrap();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::timelines::{Pair, hello, record};
 use super::*;
-use crate::units::Direction;
+use capture::units::Direction;
 use testkit::FakeSocket;
 
 const CONNECT: &str = "CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n";

@@ -1,7 +1,7 @@
 //! WebSockets: several calls on one connection, none of them a request of its own.
 
 use super::*;
-use crate::ledger::MilestoneTimes;
+use crate::MilestoneTimes;
 
 const UP: &str =
     "GET /v1/responses HTTP/1.1\r\nHost: api.openai.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
@@ -285,7 +285,7 @@ fn calls_with_names_are_not_mistaken_when_there_are_too_many() {
     let up = UP.replace("/v1/responses", "/v1/realtime?intent=transcription");
     let mut script = FakeTlsConn::new(10, 1);
     script.write(up).wait_ms(5).read(OK);
-    let most = crate::limits::SOCKET_TURNS;
+    let most = capture::limits::SOCKET_TURNS;
     for item in 0..=most {
         script.read(received(&format!(r#"{{"type":"input_audio_buffer.committed","item_id":"i{item}"}}"#)));
     }

@@ -1,10 +1,10 @@
 //! Calls and other acts of any number of programs, put together on one host, and how the pipeline is driven by them.
 
-use observer::ledger::{EventSink, HostEvent};
-use observer::pipeline::{Pipeline, PipelineSettings};
-use observer::record::{Record, SockOpen};
+use capture::record::{Record, SockOpen};
+use capture::units::Ns;
+use ledger::pipeline::{Pipeline, PipelineSettings};
+use ledger::{EventSink, HostEvent};
 use observer::sinks::{self, DaemonSinks};
-use observer::units::Ns;
 use testkit::{FakeSocket, FakeTlsConn, OwnedRecord};
 
 use super::{BOOT, Call, Delay, MINUTE, Ran};

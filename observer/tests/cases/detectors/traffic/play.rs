@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use observer::identity::ProcessIdentity;
-use observer::record::Record;
-use observer::units::Direction;
+use capture::record::Record;
+use capture::units::Direction;
+use edge::identity::ProcessIdentity;
 use testkit::{FakeTlsConn, OwnedRecord};
 
 use super::wire::framed;

@@ -1,9 +1,9 @@
 //! What came of a host's traffic: findings and metrics.
 
-use observer::detect::Finding;
+use detectors::Finding;
+use ledger::pipeline::Pipeline;
 use observer::export::catalogue;
 use observer::export::store::{MetricsSnapshot, SeriesValue};
-use observer::pipeline::Pipeline;
 use observer::sinks::DaemonSinks;
 
 /// What came of it.

@@ -1,7 +1,7 @@
 //! Spans that a process exports.
 
-use observer::record::{Record, SockOpen};
-use observer::units::Ns;
+use capture::record::{Record, SockOpen};
+use capture::units::Ns;
 use testkit::spans::{FakeSpan, json, protobuf};
 use testkit::{FakeSocket, FakeTlsConn, OwnedRecord};
 
@@ -57,7 +57,7 @@ impl Host {
             body.len()
         ));
         let (before, after) = body.split_at(body.len() / 2);
-        script.write(before).lose(observer::units::Direction::Write, lost as u64).write(&after[lost..]).wait_ms(3);
+        script.write(before).lose(capture::units::Direction::Write, lost as u64).write(&after[lost..]).wait_ms(3);
         script.read("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").close();
         self.records.extend(like.of(&script));
     }

@@ -1,7 +1,7 @@
 //! Calls over TLS on sockets that are followed: what arrives and what is read are two things.
 
-use observer::record::{PairingConfidence, PairingMethod, Record, TlsData, TlsSocketPairing};
-use observer::units::{Direction, Ns};
+use capture::record::{PairingConfidence, PairingMethod, Record, TlsData, TlsSocketPairing};
+use capture::units::{Direction, Ns};
 use testkit::{FakeSocket, OwnedRecord};
 
 use super::{Call, Host};
