@@ -72,7 +72,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     println!("{} files written or changed. Next:", files.len());
-    println!("  cargo fmt --all && cargo test -p observer --test cases golden::{name}::   # passes now");
+    println!("  cargo fmt --all && cargo test -p dialects --test golden golden::{name}::   # passes now");
     println!("  observer/dialects/src/{name}/      what the API's events say; whose paths are its own");
     println!("  tests/vectors/{name}/             its bytes, and by hand what must come out; then the README there");
     println!("  observer/dialects/README.md    the rules that are easy to break, and the order to work in");

@@ -1,8 +1,9 @@
 //! Makes records for tests and recordings: one connection's calls with chosen boundaries, losses and stamps, in virtual
-//! time; sockets (`FakeSocket`); and exports of spans (`spans`). In no product binary.
+//! time; sockets (`FakeSocket`); exports of spans (`spans`); and tests named by tables and folders (`named`). In no product binary.
 #![forbid(unsafe_code)]
 
 mod cable;
+pub mod named;
 pub mod spans;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use capture::{conn, proto};
 use edge::identity;
 use libtest_mimic::{Failed, Trial};
 
-use crate::named::{folders, panic_message, trial, trial_of};
+use testkit::named::{folders, panic_message, trial, trial_of};
 
 type Fuzz = fn(&[u8]);
 
@@ -79,7 +79,7 @@ fn every_input_is_survived(target: &str, fuzz: Fuzz) -> Result<(), Failed> {
 }
 
 fn every_folder_has_a_target() {
-    for (name, _) in folders(&root().join("corpus")) {
+    for (name, _) in folders(&root().join("corpus")).unwrap() {
         assert!(TARGETS.iter().any(|(target, _)| *target == name), "{name} is replayed by nothing");
         assert!(root().join(format!("fuzz_targets/{name}.rs")).is_file(), "{name} has no fuzz target");
     }

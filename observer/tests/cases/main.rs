@@ -11,15 +11,13 @@
 
 mod corpus;
 mod detectors;
-mod golden;
-mod named;
 mod recordings;
 
 fn main() {
     let args = libtest_mimic::Arguments::from_args();
     // The long ones begin first, so that none of them is alone at the end.
-    let trials = [detectors::trials(), golden::trials(), recordings::trials(), corpus::trials()].into_iter();
+    let trials = [detectors::trials(), recordings::trials(), corpus::trials()].into_iter();
     let trials: Vec<_> = trials.flatten().collect();
-    named::assert_distinct(&trials);
+    testkit::named::assert_distinct(&trials);
     libtest_mimic::run(&args, trials).exit();
 }

@@ -12,7 +12,7 @@ use libtest_mimic::Trial;
 use observer::recording::{PayloadMode, Recorder, RecordingReader, replay};
 use testkit::{FakeTlsConn, OwnedRecord};
 
-use crate::named::{folders, trial};
+use testkit::named::{folders, trial};
 
 /// What happens on a host.
 type Ring = fn() -> Vec<OwnedRecord>;
@@ -39,8 +39,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials: Vec<Trial> = names.into_iter().map(replayed).collect();
     for dialect in MASKED {
         // Reasoning between tags is text to the mask: see `recording::mask`.
-        let cases =
-            folders(&folder("vectors").join(dialect)).into_iter().filter(|(name, _)| name != "flavour_think_tags");
+        let cases = folders(&folder("vectors").join(dialect))
+            .unwrap()
+            .into_iter()
+            .filter(|(name, _)| name != "flavour_think_tags");
         trials.extend(cases.map(|(name, case)| {
             trial(format!("recordings::masked::{dialect}::{name}"), move || masking_keeps_every_stream(&case))
         }));

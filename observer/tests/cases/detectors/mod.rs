@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use libtest_mimic::Trial;
 
-use crate::named::{identifier, trial, trial_of};
+use testkit::named::{identifier, trial, trial_of};
 use traffic::{Host, Ran};
 use verdict::Played;
 

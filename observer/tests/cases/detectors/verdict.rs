@@ -11,7 +11,7 @@ use observer::export::catalogue;
 
 use super::traffic::{Delay, Host, Ran};
 use super::{Case, Expected};
-use crate::named::panic_message;
+use testkit::named::panic_message;
 
 /// A case, and what came of it once it has been played.
 pub(super) struct Played {
