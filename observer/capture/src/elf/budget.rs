@@ -108,6 +108,13 @@ impl ElfRefusal {
         Self { reason, detail, spent: ElfReadCost::default() }
     }
 
+    /// It maps more than is looked through.
+    #[must_use]
+    pub fn too_large(mapped: u64, limit: u64) -> Self {
+        let detail = format!("it maps {mapped} bytes; files up to {limit} are looked through for TLS");
+        Self::new(ElfRefusalReason::TooManyBytes, detail)
+    }
+
     /// The system could not read the file.
     #[must_use]
     pub fn unreadable(error: &std::io::Error) -> Self {

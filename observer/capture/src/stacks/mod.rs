@@ -7,13 +7,17 @@
 #![deny(clippy::disallowed_methods, reason = "reads what it is handed: opening files and clocks are the caller's")]
 #![forbid(unsafe_code)]
 
+mod anchors;
+pub mod boringssl;
 mod fuzz;
 pub mod openssl;
 mod plan;
+mod prologue;
 mod unseen;
 
 use std::fmt;
 
+pub use self::anchors::{AnchorText, AnchorTextKind, Anchors};
 pub use self::fuzz::fuzz;
 pub use self::plan::{
     CallCoverage, CallExit, CallKind, FunctionProbe, FunctionRow, ProbePlacement, ProbePlan, ProbePoint,
@@ -22,7 +26,7 @@ pub use self::unseen::{ExecutableKind, UnseenReason, unseen};
 use crate::elf::{ElfBudget, ElfImage, ElfRefusal, FileSurvey, SymbolNames};
 
 /// Every stack that is probed. A file may carry several of them.
-pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl];
+pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl, &boringssl::BoringSsl];
 
 /// A TLS stack.
 pub trait TlsStack: fmt::Debug + Sync {
@@ -56,6 +60,20 @@ pub trait TlsStack: fmt::Debug + Sync {
     /// # Errors
     /// As those of `recognise`; over the budget.
     fn survey(&self, _survey: &mut FileSurvey<'_>) -> Result<Option<StackLayout>, AmbiguousStack> {
+        Ok(None)
+    }
+
+    /// Texts that its functions refer to: they are looked for in one pass over a file in which no symbol names them,
+    /// whatever the number of stacks.
+    fn texts(&self) -> &'static [AnchorText] {
+        &[]
+    }
+
+    /// Where its functions are by what refers to those texts: asked only where `recognise` found nothing.
+    ///
+    /// # Errors
+    /// As those of `recognise`; over the budget.
+    fn anchored(&self, _anchors: &mut Anchors<'_, '_>) -> Result<Option<StackLayout>, AmbiguousStack> {
         Ok(None)
     }
 
@@ -203,15 +221,49 @@ fn survey(
             Err(reason) => doubt = Some(reason),
         }
     }
+    match anchored(stacks, &mut survey) {
+        Ok((anchored, reason)) => {
+            found.extend(anchored);
+            doubt = doubt.or(reason);
+        }
+        Err(reason) => doubt = doubt.or(Some(reason)),
+    }
     match doubt {
         Some(doubt) if found.is_empty() => Err(doubt),
         _ => Ok(found),
     }
 }
 
+/// By the texts that their functions refer to; those that are found, and why one is not.
+fn anchored(
+    stacks: &[&'static dyn TlsStack],
+    survey: &mut FileSurvey<'_>,
+) -> Result<(RecognisedStacks, Option<AmbiguousStack>), AmbiguousStack> {
+    let texts: Vec<AnchorText> = stacks.iter().flat_map(|stack| stack.texts()).copied().collect();
+    let (mut found, mut doubt) = (Vec::new(), None);
+    if texts.is_empty() {
+        return Ok((found, doubt));
+    }
+    if survey.mapped() > SURVEYED_TO {
+        return Err(ElfRefusal::too_large(survey.mapped(), SURVEYED_TO).into());
+    }
+    let Some(mut anchors) = Anchors::look(survey, &texts)? else { return Ok((found, doubt)) };
+    for stack in stacks {
+        match stack.anchored(&mut anchors) {
+            Ok(layout) => found.extend(layout.map(|layout| (*stack, layout))),
+            Err(reason) => doubt = Some(reason),
+        }
+    }
+    Ok((found, doubt))
+}
+
 /// Bytes that a file has mapped to be worth looking through: a TLS stack with all that it needs
 /// takes more.
 const SURVEYED_FROM: u64 = 1 << 20;
+
+/// Bytes that a file has mapped to be looked through for texts, at most: the largest program known to carry a stack has
+/// 330 MB, libraries for graphics processors have more than this. A stranger's file of holes costs a second for as much.
+const SURVEYED_TO: u64 = 1 << 30;
 
 impl From<ElfRefusal> for AmbiguousStack {
     fn from(refusal: ElfRefusal) -> Self {

@@ -25,6 +25,8 @@ pub enum UnseenReason {
     /// A program without symbols.
     StrippedStaticTls,
     UnknownTlsLibrary,
+    /// It carries a stack whose functions no symbol names, and they cannot be told for sure.
+    AnchorAmbiguous,
     /// Its library has probes that could not all be put in.
     ProbeBroken,
     /// Nobody has looked yet.
@@ -50,6 +52,7 @@ impl UnseenReason {
             Self::Nss => "nss",
             Self::StrippedStaticTls => "stripped_static_tls",
             Self::UnknownTlsLibrary => "unknown_tls_library",
+            Self::AnchorAmbiguous => "anchor_ambiguous",
             Self::ProbeBroken => "probe_broken",
             Self::NotExaminedYet => "not_examined_yet",
         }

@@ -1,11 +1,13 @@
 //! OpenSSL and its relatives (LibreSSL, BoringSSL, AWS-LC) where they export their functions:
-//! shared libraries, and programs such as Node.
+//! shared libraries, and programs such as Node. And where it is inside of a program that exports nothing (`inside`).
 
 mod functions;
+mod inside;
 mod placement;
 
 use self::functions::{FUNCTIONS, FunctionRole, LengthIn, PREFIX, PROGRAMS, TlsFunction, programs};
 use self::placement::{LibraryFile, ProbePlace, places};
+use super::anchors::{self, AnchorText, Anchors};
 use super::{
     AmbiguousStack, CallCoverage, CallExit, CallKind, FunctionProbe, FunctionRow, LayoutCertainty, LikelyFiles,
     LocatedFunction, ProbePlan, ProbePoint, StackLayout,
@@ -44,7 +46,18 @@ impl TlsStack for OpenSsl {
         Ok((!functions.is_empty()).then_some(StackLayout { functions, certainty: LayoutCertainty::Named }))
     }
 
+    fn texts(&self) -> &'static [AnchorText] {
+        inside::TEXTS
+    }
+
+    fn anchored(&self, anchors: &mut Anchors<'_, '_>) -> Result<Option<StackLayout>, AmbiguousStack> {
+        inside::find(anchors)
+    }
+
     fn plan(&self, image: &ElfImage, layout: &StackLayout, strategy: PlacementStrategy) -> ProbePlan {
+        if layout.certainty != LayoutCertainty::Named {
+            return anchors::plan(image, layout, strategy, inside::ROLES);
+        }
         let mut places = places(LibraryFile { image, layout }, strategy);
         // Births first, then writes: what comes first of a new connection, and a request cannot be
         // recovered.

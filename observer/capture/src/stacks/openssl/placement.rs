@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
+use super::super::prologue::first_cheap;
 use super::super::{LocatedFunction, PlacementStrategy, ProbePlacement, StackLayout};
 use super::functions::{FUNCTIONS, FunctionRole, LengthIn, TlsFunction};
 use crate::elf::ElfImage;
@@ -112,7 +113,7 @@ fn without_forwarders(library: LibraryFile<'_>, places: Vec<ProbePlace>) -> Vec<
 
 fn at_entry(library: LibraryFile<'_>, function: &'static TlsFunction) -> Option<ProbePlace> {
     let address = library.function(function.symbol)?.address;
-    let why = match first_cheap(library, address) {
+    let why = match first_cheap(library.image, address) {
         Some(_) => "the kernel emulates the first instruction",
         None => "the public symbol: certain, though the kernel single-steps its first instruction",
     };
@@ -130,7 +131,7 @@ fn cheapest(library: LibraryFile<'_>, function: &'static TlsFunction) -> Option<
     let symbol = library.function(function.symbol)?;
     let (mut address, mut length) = (symbol.address, function.length);
     for depth in 0..MAX_WRAPPERS {
-        if let Some(skip) = first_cheap(library, address) {
+        if let Some(skip) = first_cheap(library.image, address) {
             let how = if depth == 0 { ProbePlacement::Entry(skip) } else { ProbePlacement::Callee(skip) };
             let why = reason(depth, skip);
             return Some(ProbePlace {
@@ -161,30 +162,6 @@ fn reason(depth: usize, skip: u64) -> String {
         return what.into();
     }
     format!("a thin wrapper passes its arguments on unchanged; {what} of the callee")
-}
-
-/// Offset of the first instruction if the kernel emulates it: 0, or 4 past an `endbr64` (the stack
-/// is untouched there, so a return probe is still right).
-fn first_cheap(library: LibraryFile<'_>, address: u64) -> Option<u64> {
-    let code = library.image.code(address);
-    let mut decoder = decoder(&code, address);
-    let first = decoder.decode();
-    if emulated(&first) {
-        return Some(0);
-    }
-    if first.mnemonic() == Mnemonic::Endbr64 && emulated(&decoder.decode()) {
-        return Some(4);
-    }
-    None
-}
-
-/// assumes: 3.16+ arch/x86/kernel/uprobes.c branch_setup_xol_ops(), push_setup_xol_ops(): push reg,
-/// nop, jmp, jcc, call rel32.
-fn emulated(instruction: &Instruction) -> bool {
-    matches!(
-        instruction.code(),
-        Code::Push_r64 | Code::Nopd | Code::Jmp_rel8_64 | Code::Jmp_rel32_64 | Code::Call_rel32_64
-    ) || instruction.is_jcc_short_or_near()
 }
 
 fn decoder(code: &[u8], address: u64) -> Decoder<'_> {
