@@ -49,6 +49,8 @@ pub struct ElfImage {
     pub marks: OtherTlsStacks,
     /// What reading it did cost.
     pub spent: ElfReadCost,
+    /// Bytes of the file that are mapped: a claim.
+    mapped: u64,
     segments: Vec<MappedSegment>,
     plt: HashMap<u64, &'static str>,
     code: Option<Box<dyn RandomAccess>>,
@@ -136,15 +138,16 @@ impl ElfImage {
         if let Some(tables) = sections.all_symbols.filter(|_| found.functions.is_empty() && executable) {
             found = symbols::find(reader, &tables, wanted)?;
         }
+        let mapped = program.segments.iter().fold(0, |sum: u64, segment| sum.saturating_add(segment.len));
         let segments = program.segments.into_iter().filter(|segment| segment.executable).collect();
         if found.functions.is_empty() {
-            return Ok(Self { marks, segments, ..Self::default() });
+            return Ok(Self { marks, mapped, segments, ..Self::default() });
         }
         let build_id = match notes::build_id(reader, &program.notes)? {
             None => notes::build_id(reader, &sections.notes)?,
             there => there,
         };
-        Ok(Self { functions: found.functions, build_id, marks, segments, plt, ..Self::default() })
+        Ok(Self { functions: found.functions, build_id, marks, mapped, segments, plt, ..Self::default() })
     }
 
     /// Code at a virtual address, up to `CODE_WINDOW` bytes; empty outside the executable segments,
@@ -162,6 +165,12 @@ impl ElfImage {
         let len = bytes::fill(file.as_ref(), &mut window, offset).unwrap_or(0);
         window.truncate(len);
         window
+    }
+
+    /// Bytes of the file that are mapped: a claim.
+    #[must_use]
+    pub fn mapped(&self) -> u64 {
+        self.mapped
     }
 
     /// Opens the whole file to be looked through by address. `Ok(None)`: it is closed.

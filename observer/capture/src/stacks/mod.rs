@@ -171,62 +171,67 @@ pub fn programs() -> Vec<&'static str> {
 /// What a file carries, and where: a stack for each layout.
 pub type RecognisedStacks = Vec<(&'static dyn TlsStack, StackLayout)>;
 
-/// The stacks that a file carries: by its symbols, and those that no symbol names by looking through
-/// all of it, if it is large enough to carry one. `budget` is for the latter.
+/// The stacks that a file carries: by its symbols, and where those name none by looking through all of it, if it is large
+/// enough to carry one. `budget` is for the latter.
 ///
 /// # Errors
 /// It carries one that cannot be told for sure, and no other.
 pub fn recognise(image: &ElfImage, budget: &ElfBudget) -> Result<RecognisedStacks, AmbiguousStack> {
-    recognise_among(STACKS, image, budget)
+    let named = named(image)?;
+    if named.is_empty() && may_hide(image) { hidden(image, budget) } else { Ok(named) }
 }
 
-fn recognise_among(
-    stacks: &[&'static dyn TlsStack],
-    image: &ElfImage,
-    budget: &ElfBudget,
-) -> Result<RecognisedStacks, AmbiguousStack> {
-    let (mut recognised, mut doubt) = (Vec::new(), None);
-    let mut unnamed = Vec::new();
-    for stack in stacks {
-        match stack.recognise(image) {
-            Ok(Some(layout)) => recognised.push((*stack, layout)),
-            Ok(None) => unnamed.push(*stack),
-            Err(reason) => doubt = Some(reason),
-        }
-    }
-    match survey(&unnamed, image, budget) {
-        Ok(found) => recognised.extend(found),
-        Err(reason) => doubt = Some(reason),
-    }
-    match doubt {
-        Some(doubt) if recognised.is_empty() => Err(doubt),
-        _ => Ok(recognised),
-    }
+/// Those that its symbols name. Costs nothing: the symbols were read with the image.
+///
+/// # Errors
+/// As those of `recognise`.
+pub fn named(image: &ElfImage) -> Result<RecognisedStacks, AmbiguousStack> {
+    of_each(STACKS, |stack| stack.recognise(image))
 }
 
-/// Looks through a file for the stacks that no symbol names.
-fn survey(
+/// Is it worth to look through the whole file for what no symbol names?
+#[must_use]
+pub fn may_hide(image: &ElfImage) -> bool {
+    image.mapped() >= SURVEYED_FROM
+}
+
+/// Those that no symbol names, by looking through the whole file.
+///
+/// # Errors
+/// As those of `recognise`; the file is over the budget.
+pub fn hidden(image: &ElfImage, budget: &ElfBudget) -> Result<RecognisedStacks, AmbiguousStack> {
+    hidden_among(STACKS, image, budget)
+}
+
+fn hidden_among(
     stacks: &[&'static dyn TlsStack],
     image: &ElfImage,
     budget: &ElfBudget,
 ) -> Result<RecognisedStacks, AmbiguousStack> {
     let Some(mut survey) = image.survey(budget)? else { return Ok(Vec::new()) };
-    if survey.mapped() < SURVEYED_FROM {
-        return Ok(Vec::new());
+    let found = of_each(stacks, |stack| stack.survey(&mut survey));
+    match (found, anchored(stacks, &mut survey)) {
+        (Ok(mut found), Ok(anchored)) => {
+            found.extend(anchored);
+            Ok(found)
+        }
+        (Ok(found), Err(doubt)) | (Err(doubt), Ok(found)) if found.is_empty() => Err(doubt),
+        (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
+        (Err(doubt), Err(_)) => Err(doubt),
     }
+}
+
+/// Asks each stack for its layout. A doubt is told if there is no other.
+fn of_each(
+    stacks: &[&'static dyn TlsStack],
+    mut ask: impl FnMut(&dyn TlsStack) -> Result<Option<StackLayout>, AmbiguousStack>,
+) -> Result<RecognisedStacks, AmbiguousStack> {
     let (mut found, mut doubt) = (Vec::new(), None);
     for stack in stacks {
-        match stack.survey(&mut survey) {
+        match ask(*stack) {
             Ok(layout) => found.extend(layout.map(|layout| (*stack, layout))),
             Err(reason) => doubt = Some(reason),
         }
-    }
-    match anchored(stacks, &mut survey) {
-        Ok((anchored, reason)) => {
-            found.extend(anchored);
-            doubt = doubt.or(reason);
-        }
-        Err(reason) => doubt = doubt.or(Some(reason)),
     }
     match doubt {
         Some(doubt) if found.is_empty() => Err(doubt),
@@ -234,27 +239,17 @@ fn survey(
     }
 }
 
-/// By the texts that their functions refer to; those that are found, and why one is not.
-fn anchored(
-    stacks: &[&'static dyn TlsStack],
-    survey: &mut FileSurvey<'_>,
-) -> Result<(RecognisedStacks, Option<AmbiguousStack>), AmbiguousStack> {
+/// By the texts that their functions refer to.
+fn anchored(stacks: &[&'static dyn TlsStack], survey: &mut FileSurvey<'_>) -> Result<RecognisedStacks, AmbiguousStack> {
     let texts: Vec<AnchorText> = stacks.iter().flat_map(|stack| stack.texts()).copied().collect();
-    let (mut found, mut doubt) = (Vec::new(), None);
     if texts.is_empty() {
-        return Ok((found, doubt));
+        return Ok(Vec::new());
     }
     if survey.mapped() > SURVEYED_TO {
         return Err(ElfRefusal::too_large(survey.mapped(), SURVEYED_TO).into());
     }
-    let Some(mut anchors) = Anchors::look(survey, &texts)? else { return Ok((found, doubt)) };
-    for stack in stacks {
-        match stack.anchored(&mut anchors) {
-            Ok(layout) => found.extend(layout.map(|layout| (*stack, layout))),
-            Err(reason) => doubt = Some(reason),
-        }
-    }
-    Ok((found, doubt))
+    let Some(mut anchors) = Anchors::look(survey, &texts)? else { return Ok(Vec::new()) };
+    of_each(stacks, |stack| stack.anchored(&mut anchors))
 }
 
 /// Bytes that a file has mapped to be worth looking through: a TLS stack with all that it needs

@@ -1,5 +1,5 @@
 use super::*;
-use crate::elf::{ElfBudget, FunctionSymbol};
+use crate::elf::FunctionSymbol;
 
 /// What a stranger adds: a file like this, and a row.
 #[derive(Debug)]
@@ -49,15 +49,13 @@ impl TlsStack for Stub {
 
 const ADDRESS: u64 = 0x1000;
 
-const BUDGET: ElfBudget = ElfBudget::new(|| 0);
-
 const BOTH: &[&dyn TlsStack] = &[&openssl::OpenSsl, &Stub];
 
 #[test]
 fn a_file_may_carry_several_stacks_and_each_has_its_plan() {
     let write = FunctionSymbol { address: ADDRESS, size: 3 };
     let image = ElfImage::of_code(&[(ADDRESS, vec![0x55, 0xc3, 0xc3])], &[("SSL_write", write)], &[]);
-    let recognised = recognise_among(BOTH, &image, &BUDGET).expect("no doubt");
+    let recognised = of_each(BOTH, |stack| stack.recognise(&image)).expect("no doubt");
     let names: Vec<_> = recognised.iter().map(|(stack, layout)| (stack.name(), layout.certainty)).collect();
     assert_eq!(names, [("openssl", LayoutCertainty::Named), ("stub", LayoutCertainty::Anchored("begins with a push"))]);
     let plan = Stub.plan(&image, &recognised[1].1, PlacementStrategy::Auto);
@@ -69,15 +67,16 @@ fn a_file_may_carry_several_stacks_and_each_has_its_plan() {
 #[test]
 fn a_doubt_is_told_unless_another_stack_is_there() {
     let code = [(ADDRESS, vec![0x90, 0xc3])];
-    let doubt = recognise_among(BOTH, &ElfImage::of_code(&code, &[], &[]), &BUDGET).expect_err("a doubt");
+    let recognise = |image: &ElfImage| of_each(BOTH, |stack| stack.recognise(image));
+    let doubt = recognise(&ElfImage::of_code(&code, &[], &[])).expect_err("a doubt");
     assert_eq!(
         (doubt.reason.name(), doubt.detail.as_str()),
         ("unknown_tls_library", "two functions begin with a push")
     );
     let openssl = [("SSL_read", FunctionSymbol { address: ADDRESS, size: 2 })];
-    let recognised = recognise_among(BOTH, &ElfImage::of_code(&code, &openssl, &[]), &BUDGET).expect("one is sure");
+    let recognised = recognise(&ElfImage::of_code(&code, &openssl, &[])).expect("one is sure");
     assert_eq!(recognised.len(), 1);
-    assert!(recognise_among(BOTH, &ElfImage::default(), &BUDGET).expect("no doubt").is_empty());
+    assert!(recognise(&ElfImage::default()).expect("no doubt").is_empty());
 }
 
 #[test]

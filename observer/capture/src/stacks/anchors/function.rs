@@ -36,8 +36,10 @@ impl CodeFunction {
     /// Where it calls or jumps to, itself included.
     pub(crate) fn leads_to(&self, function: u64) -> bool {
         let leads = |instruction: &Instruction| {
-            matches!(instruction.flow_control(), FlowControl::Call | FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch)
-                && instruction.op0_kind() == OpKind::NearBranch64
+            matches!(
+                instruction.flow_control(),
+                FlowControl::Call | FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch
+            ) && instruction.op0_kind() == OpKind::NearBranch64
                 && instruction.near_branch_target() == function
         };
         self.instructions.iter().any(leads)
@@ -52,7 +54,9 @@ impl CodeFunction {
 fn number(instruction: &Instruction) -> Option<u32> {
     let pushed = instruction.mnemonic() == Mnemonic::Push;
     match instruction.mnemonic() {
-        Mnemonic::Mov if instruction.op0_kind() == OpKind::Register && instruction.op1_kind() == OpKind::Immediate32 => {
+        Mnemonic::Mov
+            if instruction.op0_kind() == OpKind::Register && instruction.op1_kind() == OpKind::Immediate32 =>
+        {
             Some(instruction.immediate32())
         }
         Mnemonic::Push if instruction.op0_kind() == OpKind::Immediate8to64 && pushed => {

@@ -21,8 +21,8 @@ pub(super) use self::function::CodeFunction;
 pub(super) use self::plan::{AnchoredRole, plan};
 use self::references::References;
 use self::starts::FunctionStarts;
-pub use self::texts::{AnchorText, AnchorTextKind};
 use self::texts::FoundTexts;
+pub use self::texts::{AnchorText, AnchorTextKind};
 
 /// A file looked through for the texts of all stacks that ask.
 #[derive(Debug)]
@@ -52,7 +52,8 @@ impl<'s, 'a> Anchors<'s, 'a> {
             return Ok(None);
         }
         let starts = FunctionStarts::new(survey)?;
-        let mut anchors = Self { survey, texts: found, references: References::default(), starts, functions: BTreeMap::new() };
+        let mut anchors =
+            Self { survey, texts: found, references: References::default(), starts, functions: BTreeMap::new() };
         anchors.pass()?;
         Ok(Some(anchors))
     }
@@ -81,7 +82,10 @@ impl<'s, 'a> Anchors<'s, 'a> {
         let places = self.references.to(&self.texts.places(text));
         let most = if text.kind == AnchorTextKind::FileName { FILE_REFERENCES } else { REFERENCES };
         if places.len() > most {
-            let detail = format!("over {most} instructions refer to \"{}\": it is none of the libraries that are known", text.shown());
+            let detail = format!(
+                "over {most} instructions refer to \"{}\": it is none of the libraries that are known",
+                text.shown()
+            );
             return Err(AmbiguousStack { reason: UnseenReason::AnchorAmbiguous, detail });
         }
         let mut functions: BTreeMap<u64, Vec<u64>> = BTreeMap::new();

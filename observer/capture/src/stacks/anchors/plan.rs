@@ -2,8 +2,8 @@
 
 use super::super::prologue::first_cheap;
 use super::super::{
-    CallCoverage, CallExit, CallKind, FunctionProbe, FunctionRow, PlacementStrategy, ProbePlacement, ProbePlan, ProbePoint,
-    StackLayout,
+    CallCoverage, CallExit, CallKind, FunctionProbe, FunctionRow, PlacementStrategy, ProbePlacement, ProbePlan,
+    ProbePoint, StackLayout,
 };
 use crate::elf::ElfImage;
 

@@ -47,13 +47,20 @@ impl<'a> CodePass<'a> {
     /// `targets`: in order.
     pub(super) fn new(targets: &'a [u64], fixed: bool, code: Range<u64>) -> Self {
         let (first, last) = (targets.first().copied().unwrap_or(1), targets.last().copied().unwrap_or(0));
-        let short = |target: &u64| Some((Finder::new(&u32::try_from(*target).ok()?.to_le_bytes()).into_owned(), *target));
+        let short =
+            |target: &u64| Some((Finder::new(&u32::try_from(*target).ok()?.to_le_bytes()).into_owned(), *target));
         let fixed = if fixed { targets.iter().filter_map(short).collect() } else { Vec::new() };
         Self { targets, first, last, fixed, code }
     }
 
     /// Looks through a piece of it.
-    pub(super) fn window(&mut self, address: u64, window: &[u8], references: &mut References, starts: &mut FunctionStarts) {
+    pub(super) fn window(
+        &mut self,
+        address: u64,
+        window: &[u8],
+        references: &mut References,
+        starts: &mut FunctionStarts,
+    ) {
         self.relative(address, window, references);
         self.absolute(address, window, references);
         self.calls(address, window, starts);
@@ -62,7 +69,9 @@ impl<'a> CodePass<'a> {
     /// `lea r64, [rip+d]`: 48 or 4c, 8d, a byte of the form 00···101, the distance.
     fn relative(&self, address: u64, window: &[u8], references: &mut References) {
         for opcode in memchr::memchr_iter(LEA, window) {
-            let Some([modrm, distance @ ..]) = window.get(opcode + 1..).and_then(|rest| rest.first_chunk::<5>()) else { continue };
+            let Some([modrm, distance @ ..]) = window.get(opcode + 1..).and_then(|rest| rest.first_chunk::<5>()) else {
+                continue;
+            };
             if modrm & 0xc7 != 0x05 {
                 continue;
             }

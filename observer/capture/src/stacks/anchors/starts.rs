@@ -36,7 +36,8 @@ impl FunctionStarts {
     pub(super) fn new(survey: &mut FileSurvey<'_>) -> Result<Self, AmbiguousStack> {
         let unwind = UnwindTable::open(survey)?;
         let code: Vec<SurveyRange> = survey.segments().filter(|segment| segment.executable).collect();
-        let called = code.into_iter().map(|segment| (segment.address, CalledPlaces { len: segment.len, bits: Vec::new() }));
+        let called =
+            code.into_iter().map(|segment| (segment.address, CalledPlaces { len: segment.len, bits: Vec::new() }));
         Ok(Self { unwind, called: called.collect() })
     }
 
@@ -57,7 +58,11 @@ impl FunctionStarts {
     }
 
     /// The function around an instruction.
-    pub(super) fn around(&self, survey: &mut FileSurvey<'_>, place: u64) -> Result<Option<FunctionExtent>, AmbiguousStack> {
+    pub(super) fn around(
+        &self,
+        survey: &mut FileSurvey<'_>,
+        place: u64,
+    ) -> Result<Option<FunctionExtent>, AmbiguousStack> {
         if let Some(table) = &self.unwind
             && let Some(extent) = table.around(survey, place)?
         {
@@ -102,7 +107,8 @@ impl UnwindTable {
         let Some(section) = survey.section(".eh_frame_hdr") else { return Ok(None) };
         let head = survey.read(section.address, HEAD)?;
         let Some(([1, _, 0x03, 0x3b], rest)) = head.split_first_chunk::<4>() else { return Ok(None) };
-        let entries = rest.get(4..).and_then(|rest| rest.first_chunk::<4>()).map_or(0, |count| u32::from_le_bytes(*count));
+        let entries =
+            rest.get(4..).and_then(|rest| rest.first_chunk::<4>()).map_or(0, |count| u32::from_le_bytes(*count));
         Ok(Some(Self { base: section.address, entries: u64::from(entries).min(section.len / ENTRY) }))
     }
 

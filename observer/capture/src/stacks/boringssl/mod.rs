@@ -150,7 +150,8 @@ impl Functions {
 
     fn located(&self) -> Vec<LocatedFunction> {
         let all = [(NEW, self.new), (WRITE, Some(self.write)), (READ, Some(self.read)), (SHUTDOWN, self.shutdown)];
-        let located = |(name, address): (&'static str, Option<u64>)| Some(LocatedFunction { name, address: address?, size: 0 });
+        let located =
+            |(name, address): (&'static str, Option<u64>)| Some(LocatedFunction { name, address: address?, size: 0 });
         all.into_iter().filter_map(located).collect()
     }
 }

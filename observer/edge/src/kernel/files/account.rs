@@ -32,7 +32,7 @@ impl MappedFiles {
         DiscoveryCounters {
             lost_records,
             lost_jobs: state.queue.lost,
-            waiting: state.queue.len() as u64,
+            waiting: (state.queue.len() + state.queue.surveys()) as u64,
             postponed: state.queue.parked() as u64,
             stuck,
             stuck_ever,

@@ -6,6 +6,7 @@ use super::super::procmaps;
 use super::super::targets::ProbeTarget;
 use super::super::watch::NewMapping;
 use super::case::{FileSystemKind, LocatedFile};
+use super::found::{TlsFile, in_user_space, out_of_sight, read_image};
 use super::inode::InodeFacts;
 use super::layer::{self, UnderlyingFile};
 use super::open::{OpenRefusal, PathHandle};
@@ -15,8 +16,8 @@ use super::registry::{FileRefusal, FileVerdict, TargetId};
 use super::threads::{self, WorkerState};
 use super::{SharedFiles, State, release};
 use crate::clock;
-use crate::elf::{ElfBudget, ElfImage, ElfRefusal, OtherTlsStacks};
-use crate::stacks::{self, AmbiguousStack, RecognisedStacks, UnseenReason, is_likely};
+use crate::elf::{ElfRefusal, OtherTlsStacks};
+use crate::stacks::{self, UnseenReason, is_likely};
 use crate::units::Ns;
 
 /// A leased file is asked for again after this long: the kernel gives its holder 45 s to give it back.
@@ -25,22 +26,10 @@ const LEASED_NS: u64 = 5_000_000_000;
 /// A file for which there was no descriptor is asked for again after this long.
 const NO_ROOM_NS: u64 = 10_000_000_000;
 
-/// A file that carries TLS, ready to be probed.
-pub(crate) struct TlsFile {
-    pub image: ElfImage,
-    /// The stacks that it carries.
-    pub recognised: RecognisedStacks,
-    /// The file itself, open for reading.
-    pub file: File,
-    pub(super) inode: InodeFacts,
-    /// Where it really lies, if that is not where it was seen.
-    pub(super) real: Option<UnderlyingFile>,
-}
-
 impl SharedFiles {
     pub(super) fn work_on(&self, job: FileJob, desk: &WorkerState) {
         match job {
-            FileJob::Look(mapping) => self.look(&mapping, desk),
+            FileJob::Look(mapping) | FileJob::Survey(mapping) => self.look(&mapping, desk),
             FileJob::Process(pid) => self.look_at_process(pid, desk),
             FileJob::Explain(pid) => self.explain(pid, desk),
             FileJob::FallBack(pid) => self.fall_back(pid, desk),
@@ -81,11 +70,12 @@ impl SharedFiles {
         // Not within the condition: its guard would live on in the branch.
         let wait = self.state().budget.wait(&payer, now);
         if let Some(wait) = wait {
-            return self.state().queue.park(Ns(now.0 + wait), payer, FileJob::Look(mapping.clone()));
+            let job = if desk.surveys() { FileJob::Survey } else { FileJob::Look };
+            return self.state().queue.park(Ns(now.0 + wait), payer, job(mapping.clone()));
         }
         let before = clock::thread_cpu();
         let greedy = self.state().budget.is_greedy(&payer, now);
-        if greedy {
+        if greedy && !desk.surveys() {
             threads::without_hurry(|| self.look_closely(mapping, opened, desk));
         } else {
             self.look_closely(mapping, opened, desk);
@@ -126,7 +116,7 @@ impl SharedFiles {
             Ok(file) => file,
             Err(why) => return self.unopened(case.mapping, why, case.desk),
         };
-        let image = match read_image(&file) {
+        let image = match read_image(&file, case.desk) {
             Ok(Some(image)) => image,
             Ok(None) => return self.plain(case, OtherTlsStacks::default()),
             Err(ElfRefusal { reason, detail, spent }) => {
@@ -134,51 +124,20 @@ impl SharedFiles {
                     .refuse(case, FileRefusal { reason: UnseenReason::Elf(reason), detail, cpu_ns: spent.cpu_ns });
             }
         };
-        let recognised = match stacks::recognise(&image, &file_budget()) {
-            Ok(recognised) => recognised,
-            Err(doubt) => return self.refuse(case, doubtful(doubt, &image)),
-        };
-        if recognised.is_empty() {
-            return self.plain(case, image.marks);
+        if image.functions.is_empty()
+            && stacks::may_hide(&image)
+            && !case.desk.surveys()
+            && self.kept(case, real.as_ref()).is_none()
+        {
+            self.state().queue.add(FileJob::Survey(case.mapping.clone()));
+            return self.work.notify_all();
         }
-        match self.found(case, image, recognised, file, real) {
-            Ok(found) => self.probe(case, found),
+        let marks = image.marks;
+        match self.found(case, image, file, real) {
+            Ok(Some(found)) => self.probe(case, found),
+            Ok(None) => self.plain(case, marks),
             Err(why) => self.refuse(case, why),
         }
-    }
-
-    /// What is to be probed. Where the layer's file was found it is that one which is probed, so it
-    /// alone may say where: what an overlay shows, a stranger can make, and the names of layers
-    /// that lead us to root's library can be a stranger's, too. A file of another content is not
-    /// the one below; then the overlay's own is probed as it is.
-    pub(super) fn found(
-        &self,
-        case: &LocatedFile<'_>,
-        image: ElfImage,
-        recognised: RecognisedStacks,
-        file: File,
-        real: Option<UnderlyingFile>,
-    ) -> Result<TlsFile, FileRefusal> {
-        let mut real = real;
-        if let Some(below) = &real {
-            if case.kind_of(below) == FileSystemKind::Fuse {
-                return Err(in_user_space());
-            }
-            match below.file.read().ok().map(|file| (read_image(&file), file)) {
-                Some((Ok(Some(theirs)), file)) if theirs.is_like(&image) => {
-                    let inode = case.inode(real.as_ref(), theirs.build_id.clone());
-                    let recognised =
-                        stacks::recognise(&theirs, &file_budget()).map_err(|doubt| doubtful(doubt, &theirs))?;
-                    return Ok(TlsFile { image: theirs, recognised, file, inode, real });
-                }
-                _ => real = None,
-            }
-        }
-        if case.overlay && case.is_strangers() {
-            return Err(out_of_sight());
-        }
-        let inode = case.inode(None, image.build_id.clone());
-        Ok(TlsFile { image, recognised, file, inode, real })
     }
 
     /// The probed file that this is, if its probes still fit.
@@ -343,33 +302,5 @@ impl State {
         self.holders.forget(id);
         self.recent.retain(|_, (_, what)| *what != FileVerdict::Target(id));
         self.registry.remove(id)
-    }
-}
-
-fn in_user_space() -> FileRefusal {
-    let detail =
-        "it lies on a file system in user space: its server could stop every fork of this host while a probe is put in";
-    FileRefusal { reason: UnseenReason::FuseMount, detail: detail.into(), cpu_ns: 0 }
-}
-
-/// It carries a stack whose functions cannot be told for sure.
-fn doubtful(doubt: AmbiguousStack, image: &ElfImage) -> FileRefusal {
-    FileRefusal { reason: doubt.reason, detail: doubt.detail, cpu_ns: image.spent.cpu_ns }
-}
-
-fn out_of_sight() -> FileRefusal {
-    let detail = "an overlay of a user namespace whose layers cannot be found from here: below it may lie a file system in user space";
-    FileRefusal { reason: UnseenReason::OverlayOutOfSight, detail: detail.into(), cpu_ns: 0 }
-}
-
-/// What looking at one file may cost.
-pub(super) fn file_budget() -> ElfBudget {
-    ElfBudget::new(clock::thread_cpu)
-}
-
-pub(super) fn read_image(file: &File) -> Result<Option<ElfImage>, ElfRefusal> {
-    match file.try_clone() {
-        Ok(file) => ElfImage::read(file, &stacks::symbols(), &file_budget()),
-        Err(error) => Err(ElfRefusal::unreadable(&error)),
     }
 }

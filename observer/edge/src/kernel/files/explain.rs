@@ -3,6 +3,7 @@
 use super::super::procmaps;
 use super::super::watch::NewMapping;
 use super::open::PathHandle;
+use super::queue::FileJob;
 use super::registry::FileVerdict;
 use super::threads::WorkerState;
 use super::{ProcessFinding, SharedFiles};
@@ -13,7 +14,13 @@ impl SharedFiles {
     pub(super) fn explain(&self, pid: u32, desk: &WorkerState) {
         let mapped = procmaps::executable(pid, clock::now());
         let names: Vec<_> = mapped.iter().filter_map(|mapping| mapping.path.rsplit('/').next()).collect();
-        let executable = match self.executable(pid, &mapped, desk) {
+        let executable = self.executable(pid, &mapped, desk);
+        if executable.is_none() && !desk.surveys() {
+            // It may be one that is still to be looked through.
+            self.state().queue.add_slow(FileJob::Explain(pid));
+            return self.work.notify_all();
+        }
+        let executable = match executable {
             Some(FileVerdict::Plain(marks)) => ExecutableKind::Plain(marks),
             Some(FileVerdict::Refused(reason)) => ExecutableKind::Refused(reason),
             Some(FileVerdict::Target(_)) => ExecutableKind::Probed,

@@ -5,13 +5,13 @@ use super::super::targets::ProbeTarget;
 use super::super::watch::NewMapping;
 use super::SharedFiles;
 use super::case::{FileSystemKind, LocatedFile};
-use super::examine::{file_budget, read_image};
+use super::examine::read_image;
 use super::layer;
 use super::open::PathHandle;
 use super::registry::{FileVerdict, TargetId};
 use super::threads::WorkerState;
 use crate::clock;
-use crate::stacks::{self, PlacementStrategy};
+use crate::stacks::PlacementStrategy;
 
 impl SharedFiles {
     /// The libraries of a process get their probes at the public symbols.
@@ -31,12 +31,11 @@ impl SharedFiles {
     fn fall_back_at(&self, id: TargetId, mapping: &NewMapping, opened: PathHandle, desk: &WorkerState) {
         let _turn = self.attaching.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Ok(file) = opened.read() else { return };
-        let Ok(Some(image)) = read_image(&file) else { return };
+        let Ok(Some(image)) = read_image(&file, desk) else { return };
         let seat = layer::seat(&opened, mapping);
         let overlay = FileSystemKind::of(&opened, seat.as_ref()) == FileSystemKind::Overlay;
         let case = LocatedFile { mapping, opened, seat, overlay, desk };
-        let Ok(recognised) = stacks::recognise(&image, &file_budget()) else { return };
-        let Ok(found) = self.found(&case, image, recognised, file, case.below()) else { return };
+        let Ok(Some(found)) = self.found(&case, image, file, case.below()) else { return };
         let is_it = self.state().registry.targets.get(&id).is_some_and(|entry| entry.inode.is(&found.inode));
         let Some(path) = case.path(found.real.as_ref()).filter(|_| is_it) else { return };
         tracing::warn!(library = mapping.path, "captured lengths cannot be right; falling back to the public symbols");

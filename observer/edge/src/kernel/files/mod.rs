@@ -12,11 +12,13 @@ mod case;
 mod examine;
 mod explain;
 mod fall_back;
+mod found;
 mod handle;
 mod holders;
 mod hung;
 mod inode;
 mod layer;
+mod layouts;
 mod open;
 mod payer;
 mod pin;
@@ -32,9 +34,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use self::account::FileCounters;
 use self::budget::FileTimeBudget;
-pub(super) use self::examine::TlsFile;
+pub(super) use self::found::TlsFile;
 use self::holders::{FileHolders, HeldFile};
 use self::hung::HungFiles;
+use self::layouts::KeptLayouts;
 use self::open::SeenAs;
 use self::queue::{FileJob, JobQueue};
 pub(super) use self::registry::TargetId;
@@ -97,6 +100,8 @@ struct State {
     events: VecDeque<WatchEvent>,
     /// Files that were just looked at, by what perf and /proc call them.
     recent: HashMap<Hint, (Ns, FileVerdict)>,
+    /// Where stacks are in files that were looked through.
+    layouts: KeptLayouts,
     /// Files that do not answer.
     hung: HungFiles,
     /// Processes whose first thread has ended before the others.
@@ -306,7 +311,8 @@ impl MappedFiles {
 
     fn add(&self, job: FileJob) {
         self.shared.state().queue.add(job);
-        self.shared.work.notify_one();
+        // All: not every thread takes every job.
+        self.shared.work.notify_all();
     }
 
     /// Rows for `inspect probes`.

@@ -13,6 +13,8 @@ use crate::units::Ns;
 pub(super) enum FileJob {
     /// A file was mapped.
     Look(NewMapping),
+    /// A file is to be looked through, for no symbol of it names a stack: this takes its time.
+    Survey(NewMapping),
     /// All that a process has mapped.
     Process(u32),
     /// Which TLS a process uses that no probe enters.
@@ -28,6 +30,9 @@ pub(super) enum FileJob {
 /// Jobs that wait; beyond it they are dropped, counted, and the whole host is looked at again once there is room.
 const MAX_WAITING: usize = 32_768;
 
+/// Files that wait to be looked through; beyond it they are dropped as those are.
+const MAX_SURVEYS: usize = 4096;
+
 /// Jobs that wait for time to pass (a budget, a lease).
 const MAX_PARKED: usize = 1024;
 
@@ -35,7 +40,7 @@ const MAX_PARKED: usize = 1024;
 type Place = (u32, (u32, u32), u64);
 
 fn place(job: &FileJob) -> Option<Place> {
-    let FileJob::Look(mapping) = job else { return None };
+    let (FileJob::Look(mapping) | FileJob::Survey(mapping)) = job else { return None };
     mapping.file().map(|(device, inode)| (mapping.pid, device, inode))
 }
 
@@ -53,6 +58,8 @@ pub(super) struct JobQueue {
     /// Files that are called after TLS: somebody may use them in a moment.
     urgent: VecDeque<FileJob>,
     ordinary: VecDeque<FileJob>,
+    /// What takes its time, and has a thread of its own: programs, which make their first call in a moment, and libraries.
+    surveys: [VecDeque<FileJob>; 2],
     /// By the moment from which each may be done, and a number of its own.
     parked: BTreeMap<(Ns, u64), ParkedJob>,
     /// Where mappings are parked: a process that maps a file again and again waits for it once.
@@ -67,6 +74,9 @@ pub(super) struct JobQueue {
 
 impl JobQueue {
     pub(super) fn add(&mut self, job: FileJob) {
+        if matches!(job, FileJob::Survey(_)) {
+            return self.add_slow(job);
+        }
         if self.len() >= MAX_WAITING {
             self.dropped = true;
             self.lost += 1;
@@ -74,6 +84,18 @@ impl JobQueue {
         }
         let urgent = matches!(&job, FileJob::Look(mapping) if is_likely(&mapping.path));
         if urgent { &mut self.urgent } else { &mut self.ordinary }.push_back(job);
+    }
+
+    /// For the thread that has time: nobody else waits for it.
+    pub(super) fn add_slow(&mut self, job: FileJob) {
+        if self.surveys() >= MAX_SURVEYS {
+            self.dropped = true;
+            self.lost += 1;
+            return;
+        }
+        let library = matches!(&job, FileJob::Survey(mapping) if is_library(&mapping.path));
+        let [programs, libraries] = &mut self.surveys;
+        if library { libraries } else { programs }.push_back(job);
     }
 
     /// Not before `until`. Where there is no room, the payer who has most of the waiting jobs loses
@@ -116,13 +138,28 @@ impl JobQueue {
     }
 
     pub(super) fn take(&mut self, now: Ns) -> Option<FileJob> {
-        // They waited for their time, and wait for their turn like all others from here on.
+        self.unpark_due(now);
+        self.urgent.pop_front().or_else(|| self.ordinary.pop_front())
+    }
+
+    /// The next job that takes its time.
+    pub(super) fn take_slow(&mut self, now: Ns) -> Option<FileJob> {
+        self.unpark_due(now);
+        self.surveys.iter_mut().find_map(VecDeque::pop_front)
+    }
+
+    /// They waited for their time, and wait for their turn like all others from here on.
+    fn unpark_due(&mut self, now: Ns) {
         while let Some(key) = self.parked.first_key_value().map(|(key, _)| *key).filter(|(until, _)| *until <= now) {
             if let Some(job) = self.unpark(key) {
                 self.add(job);
             }
         }
-        self.urgent.pop_front().or_else(|| self.ordinary.pop_front())
+    }
+
+    /// Jobs that take their time.
+    pub(super) fn surveys(&self) -> usize {
+        self.surveys.iter().map(VecDeque::len).sum()
     }
 
     /// Jobs that wait for nothing but their turn.
@@ -144,6 +181,12 @@ impl JobQueue {
         }
         now_is_the_time
     }
+}
+
+/// By its name: `libcurl.so.4`, `cygrpc.cpython-311-x86_64-linux-gnu.so`, `runtime.node`.
+fn is_library(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name.contains(".so.") || [".so", ".node"].iter().any(|end| name.ends_with(end))
 }
 
 /// How often the whole host is looked at for jobs that were dropped.
@@ -168,6 +211,25 @@ mod tests {
         assert_eq!(queue.take(Ns(4)), None);
         assert_eq!(queue.take(Ns(5)), Some(look("/leased")));
         assert_eq!(queue.take(Ns(5)), None);
+    }
+
+    #[test]
+    fn what_takes_its_time_waits_apart_programs_first() {
+        let mut queue = JobQueue::default();
+        let survey = |path: &str| FileJob::Survey(NewMapping { path: path.into(), ..NewMapping::default() });
+        queue.add(survey("/x/cygrpc.cpython-311-x86_64-linux-gnu.so"));
+        queue.add(survey("/x/runtime.node"));
+        queue.add(survey("/x/libcurl.so.4.8"));
+        queue.add(survey("/usr/bin/some.sort"));
+        queue.add(look("/lib/libc.so.6"));
+        assert_eq!((queue.len(), queue.surveys()), (1, 4));
+        assert_eq!(queue.take(Ns(1)), Some(look("/lib/libc.so.6")));
+        assert_eq!(queue.take(Ns(1)), None, "nobody who looks at files with symbols takes it");
+        assert_eq!(queue.take_slow(Ns(1)), Some(survey("/usr/bin/some.sort")));
+        queue.park(Ns(5), BudgetPayer::Root, survey("/usr/bin/claude"));
+        assert_eq!(queue.take_slow(Ns(5)), Some(survey("/usr/bin/claude")));
+        (0..2 * MAX_SURVEYS).for_each(|_| queue.add(survey("/a")));
+        assert_eq!(queue.surveys(), MAX_SURVEYS);
     }
 
     #[test]

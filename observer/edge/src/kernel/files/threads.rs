@@ -17,10 +17,16 @@ use crate::units::Ns;
 /// Threads that look at files. Two: one file that takes its time must not stop all others.
 const LOOKERS: usize = 2;
 
+/// … and those that look through whole files: one, for it takes a processor for as long as it works.
+const SURVEYORS: usize = 1;
+
 /// The longest that a thread may sleep over one file, from open to probed. What it computes is
 /// bounded by the file's budget, and what it waits for a processor is nobody's fault: neither is in
 /// it.
 const LONGEST_NS: u64 = 3_000_000_000;
+
+/// The longest that a whole file may take, however steadily it comes: 400 MB took a cold disk 45 s.
+const LONGEST_SURVEY_NS: u64 = 180_000_000_000;
 
 /// Threads that may be stuck before nothing is replaced any more, each on a device of its own: a
 /// few pages of memory each.
@@ -40,6 +46,9 @@ const NICE: i32 = -10;
 
 /// … and while they look closely at what strangers bring: an ordinary one, so that the pipeline and scrapes come first.
 const NICE_FOR_STRANGERS: i32 = 0;
+
+/// … and of those who look through whole files: after whatever the host's programs do.
+const NICE_FOR_SURVEYS: i32 = 10;
 
 /// Wakes the pipeline's thread.
 pub(super) struct PipelineWaker(OwnedFd);
@@ -67,7 +76,9 @@ pub(super) struct WorkerState {
     /// The thread's number; 0 before it runs.
     tid: AtomicU64,
     /// Since when it does what it does, nanoseconds on our clock; 0: nothing.
-    since: AtomicU64,
+    since: Arc<AtomicU64>,
+    /// It looks through whole files.
+    surveys: bool,
     /// The file that it looks at.
     file: Mutex<Option<((u32, u32), u64)>>,
     /// It took too long: it must not change anything any more.
@@ -84,10 +95,11 @@ struct WatchedWorker {
 }
 
 impl WorkerState {
-    fn new() -> Arc<WorkerState> {
+    fn new(surveys: bool) -> Arc<WorkerState> {
         Arc::new(WorkerState {
             tid: AtomicU64::new(0),
-            since: AtomicU64::new(0),
+            since: Arc::default(),
+            surveys,
             file: Mutex::new(None),
             given_up: AtomicBool::new(false),
         })
@@ -97,6 +109,17 @@ impl WorkerState {
     pub(super) fn begins(&self, file: Option<((u32, u32), u64)>) {
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
         self.since.store(clock::now().0.max(1), Ordering::Release);
+    }
+
+    /// Does it look through whole files? Others leave those to it.
+    pub(super) fn surveys(&self) -> bool {
+        self.surveys
+    }
+
+    /// What tells that it goes on with the same file; `None`: all of it must come in time.
+    pub(super) fn progress(&self) -> Option<SurveyProgress> {
+        self.surveys
+            .then(|| SurveyProgress { since: Arc::clone(&self.since), until: Ns(clock::now().0 + LONGEST_SURVEY_NS) })
     }
 
     /// What it does now is between the kernel and us, and may take its time.
@@ -111,6 +134,22 @@ impl WorkerState {
 
     fn file(&self) -> Option<((u32, u32), u64)> {
         *self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Told at each piece of a file: a disk may take a minute over 300 MB, and no piece of it takes long.
+#[derive(Debug)]
+pub(super) struct SurveyProgress {
+    since: Arc<AtomicU64>,
+    until: Ns,
+}
+
+impl SurveyProgress {
+    pub(super) fn goes_on(&self) {
+        let now = clock::now();
+        if now < self.until {
+            self.since.store(now.0.max(1), Ordering::Release);
+        }
     }
 }
 
@@ -134,8 +173,8 @@ impl WatchedWorker {
 
 pub(super) fn start(shared: &Arc<SharedFiles>) -> std::io::Result<()> {
     let mut desks = Vec::new();
-    for _ in 0..LOOKERS {
-        desks.push(WatchedWorker::new(looker(shared)?));
+    for number in 0..LOOKERS + SURVEYORS {
+        desks.push(WatchedWorker::new(looker(shared, number >= LOOKERS)?));
     }
     let shared = Arc::clone(shared);
     let hear = move || hear(&shared, desks);
@@ -153,15 +192,20 @@ pub(super) fn stop(shared: &Arc<SharedFiles>) {
     }
 }
 
-fn looker(shared: &Arc<SharedFiles>) -> std::io::Result<Arc<WorkerState>> {
-    let desk = WorkerState::new();
+fn looker(shared: &Arc<SharedFiles>, surveys: bool) -> std::io::Result<Arc<WorkerState>> {
+    let desk = WorkerState::new(surveys);
     let (shared, own) = (Arc::clone(shared), Arc::clone(&desk));
-    std::thread::Builder::new().name("files".into()).spawn(move || look(&shared, &own))?;
+    let name = if surveys { "surveys" } else { "files" };
+    std::thread::Builder::new().name(name.into()).spawn(move || look(&shared, &own))?;
     Ok(desk)
 }
 
 fn look(shared: &SharedFiles, desk: &WorkerState) {
-    hurry();
+    if desk.surveys {
+        take_time()
+    } else {
+        hurry()
+    }
     desk.tid.store(sleep::own_tid(), Ordering::Relaxed);
     while let Some(job) = next(shared, desk) {
         shared.work_on(job, desk);
@@ -175,7 +219,7 @@ fn look(shared: &SharedFiles, desk: &WorkerState) {
             }
             return;
         }
-        state.working -= 1;
+        state.working -= usize::from(!desk.surveys);
         let news = !state.told.is_empty();
         drop(state);
         if news {
@@ -191,8 +235,10 @@ fn next(shared: &SharedFiles, desk: &WorkerState) -> Option<FileJob> {
         if state.stopping {
             return None;
         }
-        if let Some(job) = state.queue.take(clock::now()) {
-            state.working += 1;
+        let now = clock::now();
+        let job = if desk.surveys { state.queue.take_slow(now) } else { state.queue.take(now) };
+        if let Some(job) = job {
+            state.working += usize::from(!desk.surveys);
             desk.begins(None);
             return Some(job);
         }
@@ -220,7 +266,15 @@ fn hear(shared: &Arc<SharedFiles>, mut desks: Vec<WatchedWorker>) {
 }
 
 fn hurry() {
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+    set_priority(NICE);
+}
+
+fn take_time() {
+    set_priority(NICE_FOR_SURVEYS);
+}
+
+fn set_priority(nice: i32) {
+    if let Err(error) = rustix::process::setpriority_process(None, nice) {
         tracing::debug!(%error, "the priority stays as it is");
     }
 }
@@ -244,9 +298,9 @@ impl SharedFiles {
             if watched.desk.since.load(Ordering::Acquire) != watched.since || state.counters.stuck >= MAX_STUCK {
                 continue;
             }
-            let Ok(another) = looker(self) else { continue };
+            let Ok(another) = looker(self, watched.desk.surveys) else { continue };
             watched.desk.given_up.store(true, Ordering::Release);
-            state.give_up(watched.desk.file(), now);
+            state.give_up(&watched.desk, now);
             drop(state);
             *watched = WatchedWorker::new(another);
         }
@@ -254,10 +308,11 @@ impl SharedFiles {
 }
 
 impl State {
-    fn give_up(&mut self, file: Option<((u32, u32), u64)>, now: Ns) {
+    fn give_up(&mut self, desk: &WorkerState, now: Ns) {
+        let file = desk.file();
         self.counters.stuck += 1;
         self.counters.stuck_ever += 1;
-        self.working -= 1;
+        self.working -= usize::from(!desk.surveys);
         tracing::warn!(
             ?file,
             stuck = self.counters.stuck,
