@@ -134,6 +134,14 @@ impl Suite {
         module_below(&folder, name).ok_or_else(|| anyhow!("{package} of Debian {} holds no module {name}", self.name))
     }
 
+    /// The headers and archives of its OpenSSL, unpacked into a folder.
+    pub(crate) fn static_openssl(&self, folder: &Path) -> Result<PathBuf> {
+        if !folder.join("usr/lib/x86_64-linux-gnu/libssl.a").is_file() {
+            self.unpack_one("libssl-dev", folder)?;
+        }
+        Ok(folder.to_owned())
+    }
+
     /// Fetches a package alone and unpacks it into a folder.
     fn unpack_one(&self, package: &str, folder: &Path) -> Result<()> {
         let scratch = folder.join("deb");

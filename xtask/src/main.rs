@@ -8,6 +8,7 @@ mod debs;
 mod demo;
 mod deny;
 mod dialect;
+mod inside;
 mod kernels;
 mod programs;
 mod progress;

@@ -41,6 +41,7 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
         deny::install();
         debs::prometheus()?;
         debs::libssl_builds();
+        inside::install();
         debs::engine();
     }
     if matches!(scope, Scope::Matrix | Scope::Everything) {

@@ -55,6 +55,9 @@ impl Clients {
             Program::SystemPython(_) if self.site_packages().is_none() => {
                 Some("/usr/bin/python3 is not there, or of another version than the venv".to_owned())
             }
+            Program::Inside(how) if !places::inside().join(how).is_file() => {
+                Some("its OpenSSL is not there: `cargo xtask setup` says why".to_owned())
+            }
             _ => None,
         }
     }
@@ -115,6 +118,11 @@ impl Clients {
                 command
             }
             Program::Node(script) => with_argument(PathBuf::from("node"), &self.sdks.join("node").join(script)),
+            Program::Inside(how) => {
+                let mut command = Command::new(places::inside().join(how));
+                command.env("CLIENT_ADDON", places::inside().join("addon-trixie.so"));
+                command
+            }
             Program::Curl => with_argument(PathBuf::from("sh"), &source("curl.sh")),
         }
     }

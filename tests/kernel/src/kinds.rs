@@ -26,6 +26,8 @@ pub enum Program {
     SystemPython(&'static str),
     Node(&'static str),
     Curl,
+    /// A program of `inside.c`, as set-up links it: with a stripped OpenSSL inside.
+    Inside(&'static str),
 }
 
 const fn kind(name: &'static str, program: Program, api: &'static str) -> Kind {
@@ -114,6 +116,24 @@ pub const ALL: [Kind; 14] = [
     kind("stdlib", Program::Python("stdlib.py"), "chat"),
 ];
 
+/// curl with a browser's handshake, over a BoringSSL in its own library that exports nothing.
+pub const BORINGSSL: [Kind; 4] = [
+    kind("chrome-curl-chat", Program::Python("chrome_curl.py"), "chat").with(&[("CLIENT_HTTP", "1.1")]),
+    kind("chrome-curl-http2-chat", Program::Python("chrome_curl.py"), "chat"),
+    kind("chrome-curl-http2-responses", Program::Python("chrome_curl.py"), "responses"),
+    kind("chrome-curl-http2-messages", Program::Python("chrome_curl.py"), "messages"),
+];
+
+/// Programs in C with a stripped OpenSSL inside: of three releases (1.1.1, 3.0, 3.5), and in an addon that comes late.
+pub const INSIDE: [Kind; 6] = [
+    kind("inside-bullseye", Program::Inside("inside-bullseye"), "chat"),
+    kind("inside-bookworm", Program::Inside("inside-bookworm"), "chat"),
+    kind("inside-trixie", Program::Inside("inside-trixie"), "chat"),
+    kind("inside-bookworm-ex", Program::Inside("inside-bookworm"), "chat").with(&[("CLIENT_EX", "1")]),
+    kind("inside-trixie-ex", Program::Inside("inside-trixie"), "chat").with(&[("CLIENT_EX", "1")]),
+    kind("inside-addon", Program::Inside("with-addon"), "chat"),
+];
+
 /// Clients that do more than ask: for tests that name them.
 pub const OTHERS: [Kind; 2] = [
     kind("instrumented", Program::Python("instrumented.py"), "chat"),
@@ -128,6 +148,8 @@ impl Kind {
     pub fn named(name: &str) -> Result<Self> {
         ALL.into_iter()
             .chain(SDKS)
+            .chain(BORINGSSL)
+            .chain(INSIDE)
             .chain(OTHERS)
             .find(|kind| kind.name == name)
             .with_context(|| format!("no client is named {name}"))
@@ -136,7 +158,8 @@ impl Kind {
     /// Whether it is an SDK: that retries by itself, and asks for encodings and whole answers.
     #[must_use]
     pub fn is_sdk(&self) -> bool {
-        self.program != Program::Curl && self.program != Program::Python("stdlib.py")
+        let plain = [Program::Curl, Program::Python("stdlib.py"), Program::Python("chrome_curl.py")];
+        !plain.contains(&self.program) && !matches!(self.program, Program::Inside(_))
     }
 
     /// It makes one call after the other on one socket.

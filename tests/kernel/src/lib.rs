@@ -16,6 +16,7 @@ pub mod exact;
 pub mod far;
 pub mod first;
 pub mod helper;
+pub mod inside;
 pub mod kinds;
 pub mod kmsg;
 pub mod layer;

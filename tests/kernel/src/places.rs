@@ -93,6 +93,12 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
+/// Programs with a stripped OpenSSL inside, as set-up linked them.
+#[must_use]
+pub fn inside() -> PathBuf {
+    cache().join("inside")
+}
+
 /// Where set-up keeps what lies outside the tree.
 #[must_use]
 pub fn cache() -> PathBuf {

@@ -87,28 +87,34 @@ impl EdgeState {
                 }
             }
             RingRecord::Open { conn, at } => {
+                self.reused(conn, at, sink);
                 self.introduce(conn, at, sink);
                 sink(&Record::Open { conn, at });
             }
-            RingRecord::Shutdown { conn, at } => sink(&Record::Shutdown { conn, at }),
-            RingRecord::ReadEnd { conn, at } => sink(&Record::ReadEnd { conn, at, clean: true }),
+            RingRecord::Shutdown { conn, at } => {
+                // Who asks for an end of what was reset did not end it.
+                if !self.tell_reset(conn, at, sink) {
+                    sink(&Record::Shutdown { conn, at });
+                }
+            }
+            RingRecord::ReadEnd { conn, at } => {
+                if !self.tell_reset(conn, at, sink) {
+                    sink(&Record::ReadEnd { conn, at, clean: true });
+                }
+            }
             RingRecord::Close { conn, at, read_pos, write_pos } => {
                 if let Some(paired) = self.join.settle_for(&conn) {
                     sink(&Record::Paired(paired));
                 }
-                if let Some(SocketEnd { at: end, by_peer: true, reset }) = self.join.end_of(&conn)
-                    && !self.end_told.remove(&conn)
-                {
-                    sink(&Record::ReadEnd { conn, at: end.min(at), clean: !reset });
-                }
-                self.join.closed(&conn);
-                if let Some(live) = self.live.get_mut(&conn.tgid) {
-                    live.remove(&conn);
-                }
-                self.last = None;
+                self.tell_end(conn, at, sink);
+                self.over(&conn);
                 sink(&Record::Close { conn, at, read_pos, write_pos });
             }
             RingRecord::Exit { tgid, at } => {
+                let conns: Vec<ConnKey> = self.live.get(&tgid).into_iter().flat_map(HashMap::keys).copied().collect();
+                for conn in conns {
+                    self.tell_reset(conn, at, sink);
+                }
                 sink(&Record::Exit { tgid, at });
                 ended.push(tgid);
             }
@@ -129,6 +135,43 @@ impl EdgeState {
             RingRecord::SockInfo { sock, at, known } => self.socks.info(sock, at, known, sink),
             RingRecord::SockClose { sock, at, known } => self.socks.close(sock, at, known, sink),
         }
+    }
+
+    /// How the socket of a TLS object ended, if its peer ended it and nobody told yet.
+    fn tell_end(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
+        if let Some(SocketEnd { at: end, by_peer: true, reset }) = self.join.end_of(&conn)
+            && !self.end_told.remove(&conn)
+        {
+            sink(&Record::ReadEnd { conn, at: end.min(at), clean: !reset });
+        }
+    }
+
+    /// That the peer reset the socket of a TLS object, if it did by then.
+    fn tell_reset(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) -> bool {
+        let end = self.join.end_of(&conn).filter(|end| end.by_peer && end.reset && end.at <= at);
+        if let Some(end) = end
+            && self.end_told.insert(conn)
+        {
+            sink(&Record::ReadEnd { conn, at: end.at, clean: false });
+        }
+        end.is_some()
+    }
+
+    /// A TLS object of a stack whose frees are not seen is where another one was: that one is over.
+    fn reused(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
+        if let Some(paired) = self.join.settle_for(&conn) {
+            sink(&Record::Paired(paired));
+        }
+        self.tell_end(conn, at, sink);
+        self.over(&conn);
+    }
+
+    fn over(&mut self, conn: &ConnKey) {
+        self.join.closed(conn);
+        if let Some(live) = self.live.get_mut(&conn.tgid) {
+            live.remove(conn);
+        }
+        self.last = None;
     }
 
     fn data(&mut self, data: TlsData<'_>, asked: u64, sink: &mut dyn FnMut(&Record<'_>)) {

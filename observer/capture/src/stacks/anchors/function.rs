@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+    UsedRegister,
+};
 
 /// A function, decoded from its first instruction on.
 #[derive(Clone, Debug)]
@@ -29,8 +32,18 @@ impl CodeFunction {
     /// The numbers that instructions near a place put into registers. Which register is which argument differs:
     /// arguments that are the same everywhere are optimised away.
     pub(crate) fn numbers_near(&self, place: u64) -> BTreeSet<u32> {
+        self.near(place).filter_map(number_of).collect()
+    }
+
+    /// Does an instruction near a place put this number into this register?
+    pub(crate) fn puts_near(&self, place: u64, register: Register, number: u32) -> bool {
+        self.near(place)
+            .any(|instruction| number_of(instruction) == Some(number) && instruction.op0_register() == register)
+    }
+
+    fn near(&self, place: u64) -> impl Iterator<Item = &Instruction> {
         let near = place.saturating_sub(NEAR.0)..=place.saturating_add(NEAR.1);
-        self.instructions.iter().filter(|instruction| near.contains(&instruction.ip())).filter_map(number).collect()
+        self.instructions.iter().filter(move |instruction| near.contains(&instruction.ip()))
     }
 
     /// Where it calls or jumps to, itself included.
@@ -45,21 +58,53 @@ impl CodeFunction {
         self.instructions.iter().any(leads)
     }
 
+    /// Is this register an argument: does a way through the function read it before it is written, or lost in a call?
+    pub(crate) fn takes(&self, register: Register) -> bool {
+        let mut factory = InstructionInfoFactory::new();
+        let (mut ways, mut seen) = (vec![0], vec![false; self.instructions.len()]);
+        while let Some(number) = ways.pop() {
+            let Some((instruction, seen)) = self.instructions.get(number).zip(seen.get_mut(number)) else { continue };
+            if std::mem::replace(seen, true) {
+                continue;
+            }
+            let used = factory.info(instruction).used_registers();
+            let access = used.iter().find(|used| used.register().full_register() == register).map(UsedRegister::access);
+            match access {
+                Some(OpAccess::Read | OpAccess::CondRead | OpAccess::ReadWrite | OpAccess::ReadCondWrite) => {
+                    return true;
+                }
+                Some(OpAccess::Write) => {}
+                _ => ways.extend(self.next(number, instruction)),
+            }
+        }
+        false
+    }
+
+    /// The instructions that may come after one that is no call.
+    fn next(&self, number: usize, instruction: &Instruction) -> impl Iterator<Item = usize> + use<> {
+        let flow = instruction.flow_control();
+        let goes_on = matches!(flow, FlowControl::Next | FlowControl::ConditionalBranch).then_some(number + 1);
+        let jumps = matches!(flow, FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch)
+            && instruction.op0_kind() == OpKind::NearBranch64;
+        let target = instruction.near_branch_target();
+        let target = jumps.then(|| self.instructions.binary_search_by_key(&target, Instruction::ip).ok()).flatten();
+        goes_on.into_iter().chain(target)
+    }
+
     /// How many of its instructions change memory that is not of its own frame.
     pub(crate) fn stores(&self) -> usize {
         self.instructions.iter().filter(|instruction| is_store(instruction)).count()
     }
 }
 
-fn number(instruction: &Instruction) -> Option<u32> {
-    let pushed = instruction.mnemonic() == Mnemonic::Push;
+fn number_of(instruction: &Instruction) -> Option<u32> {
     match instruction.mnemonic() {
         Mnemonic::Mov
             if instruction.op0_kind() == OpKind::Register && instruction.op1_kind() == OpKind::Immediate32 =>
         {
             Some(instruction.immediate32())
         }
-        Mnemonic::Push if instruction.op0_kind() == OpKind::Immediate8to64 && pushed => {
+        Mnemonic::Push if instruction.op0_kind() == OpKind::Immediate8to64 => {
             u32::try_from(instruction.immediate8to64()).ok()
         }
         _ => None,

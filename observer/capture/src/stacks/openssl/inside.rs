@@ -1,6 +1,8 @@
 //! OpenSSL linked into a program or an addon that exports nothing of it: its functions are told by the errors that they
 //! report. From 3.0 on each report carries the name of its function as a text; 1.1.1 has numbers for them.
 
+use iced_x86::Register;
+
 use super::super::anchors::{self, AnchorText, AnchorTextKind, AnchoredRole, Anchors};
 use super::super::{AmbiguousStack, CallKind, LayoutCertainty, LocatedFunction, StackLayout, UnseenReason};
 use crate::units::Direction;
@@ -87,7 +89,7 @@ fn by_names(anchors: &mut Anchors<'_, '_>) -> Result<Option<StackLayout>, Ambigu
     }
     let read = anchors::only("OpenSSL's ssl_read_internal", &reads)?;
     let write = anchors::only("OpenSSL's ssl_write_internal", &writes)?;
-    let write_name = if with_flags(&anchors.follows(&VERSION))? { WRITE_WITH_FLAGS } else { WRITE };
+    let write_name = if with_flags(anchors, write)? { WRITE_WITH_FLAGS } else { WRITE };
     let mut found = vec![(write_name, write), (READ, read)];
     for (name, text) in [(NEW, &NEW_NAME), (SHUTDOWN, &SHUTDOWN_NAME)] {
         // Another function that took one of these in reports its errors, too; then it goes without.
@@ -102,28 +104,34 @@ fn starts(anchors: &mut Anchors<'_, '_>, text: &AnchorText) -> Result<Vec<u64>, 
     Ok(anchors.functions(text)?.into_iter().map(|(function, _)| function.start).collect())
 }
 
-/// Has `ssl_write_internal` flags before the place of the length? By the library's own version: it is in the file as
-/// `OpenSSL 3.6.4 3 Nov 2026`.
-fn with_flags(versions: &[&[u8]]) -> Result<bool, AmbiguousStack> {
-    let minor = |version: &&[u8]| {
-        let digits = version.split(|byte| *byte == b'.').next()?;
-        let dated = version.contains(&b' ');
-        std::str::from_utf8(digits).ok().filter(|_| dated)?.parse::<u32>().ok()
-    };
-    let mut forms: Vec<bool> = versions.iter().filter_map(minor).map(|minor| minor >= 2).collect();
-    forms.sort_unstable();
-    forms.dedup();
-    match forms.as_slice() {
-        [form] => Ok(*form),
-        _ => {
-            let versions: Vec<_> = versions.iter().map(|version| String::from_utf8_lossy(version)).collect();
-            let detail = format!(
-                "OpenSSL's ssl_write_internal has other arguments from 3.2 on than before, and the versions in the file do not tell: 3.({})",
-                versions.join(", 3.")
-            );
-            Err(AmbiguousStack { reason: UnseenReason::AnchorAmbiguous, detail })
-        }
+/// Has `ssl_write_internal` flags before the place of the length, as from 3.2 on? Then it has a fifth argument. The
+/// library's version, where the file tells it, must not say otherwise.
+fn with_flags(anchors: &mut Anchors<'_, '_>, write: u64) -> Result<bool, AmbiguousStack> {
+    let functions = anchors.functions(&WRITE_NAME)?;
+    let takes =
+        |(function, _): &(anchors::CodeFunction, Vec<u64>)| function.start == write && function.takes(Register::R8);
+    let with_flags = functions.iter().any(takes);
+    let versions = anchors.follows(&VERSION);
+    if versions.iter().filter_map(|version| minor(version)).any(|minor| (minor >= WITH_FLAGS) != with_flags) {
+        let versions: Vec<_> = versions.iter().map(|version| String::from_utf8_lossy(version)).collect();
+        let arguments = if with_flags { "five" } else { "four" };
+        let detail = format!(
+            "its ssl_write_internal has {arguments} arguments, its version is another one: OpenSSL 3.{}",
+            versions.join(", 3.")
+        );
+        return Err(AmbiguousStack { reason: UnseenReason::AnchorAmbiguous, detail });
     }
+    Ok(with_flags)
+}
+
+/// The first minor version whose `ssl_write_internal` has flags.
+const WITH_FLAGS: u32 = 2;
+
+/// Of a library's version as it stands in a file: `OpenSSL 3.6.4 3 Nov 2026`.
+fn minor(version: &[u8]) -> Option<u32> {
+    let digits = version.split(|byte| *byte == b'.').next()?;
+    let dated = version.contains(&b' ');
+    std::str::from_utf8(digits).ok().filter(|_| dated)?.parse().ok()
 }
 
 // OpenSSL 1.1.1: include/openssl/err.h, include/openssl/sslerr.h.
@@ -149,7 +157,13 @@ fn by_numbers(anchors: &mut Anchors<'_, '_>) -> Result<Option<StackLayout>, Ambi
     let read = anchors::only("OpenSSL 1.1.1's ssl_read_internal", &reads)?;
     let write = anchors::only("OpenSSL 1.1.1's ssl_write_internal", &writes)?;
     let mut found = vec![(WRITE, write), (READ, read)];
-    if let [one] = reports(NEW_NUMBER).as_slice() {
+    // The number is an error's reason, too.
+    let new = functions.iter().filter(|(function, places)| {
+        places.iter().any(|place| {
+            function.puts_near(*place, Register::EDI, LIBRARY) && function.puts_near(*place, Register::ESI, NEW_NUMBER)
+        })
+    });
+    if let [one] = new.map(|(function, _)| function.start).collect::<Vec<_>>().as_slice() {
         found.push((NEW, *one));
     }
     Ok(Some(layout(&found, "reports errors 523, 524 of library 20 with ssl_lib.c")))

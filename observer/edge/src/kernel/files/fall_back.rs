@@ -5,7 +5,7 @@ use super::super::targets::ProbeTarget;
 use super::super::watch::NewMapping;
 use super::SharedFiles;
 use super::case::{FileSystemKind, LocatedFile};
-use super::examine::read_image;
+use super::found::read_image;
 use super::layer;
 use super::open::PathHandle;
 use super::registry::{FileVerdict, TargetId};
