@@ -45,6 +45,10 @@ pub(super) struct EdgeState {
 /// may still read what it has.
 const END_GRACE_NS: u64 = 1_000_000_000;
 
+/// Connections of a process among which one is looked for by its handle. Clients have a few; of a gateway with more, the
+/// old ones end by what their sockets say.
+const SEARCHED: usize = 4096;
+
 impl EdgeState {
     pub(super) fn new(files: MappedFiles) -> Self {
         Self {
@@ -157,13 +161,18 @@ impl EdgeState {
         end.is_some()
     }
 
-    /// A TLS object of a stack whose frees are not seen is where another one was: that one is over.
+    /// A TLS object is where another one was, of a stack whose frees are not seen: that one is over.
     fn reused(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
-        if let Some(paired) = self.join.settle_for(&conn) {
-            sink(&Record::Paired(paired));
+        let live = self.live.get(&conn.tgid).filter(|live| live.len() <= SEARCHED).into_iter().flat_map(HashMap::keys);
+        let before: Vec<ConnKey> =
+            live.filter(|other| other.handle == conn.handle && **other != conn).copied().collect();
+        for other in before {
+            if let Some(paired) = self.join.settle_for(&other) {
+                sink(&Record::Paired(paired));
+            }
+            self.tell_end(other, at, sink);
+            self.over(&other);
         }
-        self.tell_end(conn, at, sink);
-        self.over(&conn);
     }
 
     fn over(&mut self, conn: &ConnKey) {
