@@ -1,6 +1,6 @@
 //! For fuzzing: a file of any bytes, as a stranger would make it.
 
-use super::{CallExit, PlacementStrategy, TlsStack, recognise, symbols};
+use super::{CallExit, PlacementStrategy, RecognisedStacks, TlsStack, hidden, named, symbols};
 use crate::elf::{ElfBudget, ElfImage, ElfReadCost, ElfRefusal, RandomAccess, fingerprint};
 
 /// Small, so that a small input can be over it.
@@ -26,7 +26,7 @@ pub fn fuzz(data: &[u8]) {
     let cut = data.get(..data.len() / 2).unwrap_or_default();
     within(&read(cut.to_vec()));
     let Ok(Some(image)) = whole else { return };
-    for (stack, layout) in recognise(&image, &BUDGET).unwrap_or_default() {
+    for (stack, layout) in all(&image) {
         for strategy in [PlacementStrategy::Auto, PlacementStrategy::Symbol] {
             let plan = stack.plan(&image, &layout, strategy);
             assert!(plan.probes.len() <= layout.functions.len());
@@ -37,6 +37,11 @@ pub fn fuzz(data: &[u8]) {
             assert!(print.is_ok_and(|print| fingerprint(&data, &offsets).is_ok_and(|again| again == print)));
         }
     }
+}
+
+/// What its symbols name, and what is found by looking through it: small as it is, and though its symbols tell.
+fn all(image: &ElfImage) -> RecognisedStacks {
+    [named(image).unwrap_or_default(), hidden(image, &BUDGET).unwrap_or_default()].concat()
 }
 
 fn read<B: RandomAccess + 'static>(file: B) -> Result<Option<ElfImage>, ElfRefusal> {
@@ -61,11 +66,10 @@ fn said(read: &Result<Option<ElfImage>, ElfRefusal>) -> String {
         Ok(Some(image)) => {
             let mut functions: Vec<_> = image.functions.iter().collect();
             functions.sort_unstable_by_key(|(name, _)| **name);
-            let plans = recognise(image, &BUDGET).map(|recognised| {
-                let plan =
-                    |(stack, layout): &(&'static dyn TlsStack, _)| stack.plan(image, layout, PlacementStrategy::Auto);
-                recognised.iter().map(plan).collect::<Vec<_>>()
-            });
+            let plan =
+                |(stack, layout): &(&'static dyn TlsStack, _)| stack.plan(image, layout, PlacementStrategy::Auto);
+            let plans = [named(image), hidden(image, &BUDGET)]
+                .map(|recognised| recognised.map(|recognised| recognised.iter().map(plan).collect::<Vec<_>>()));
             format!("{functions:?} {plans:?} {:?} {:?}", image.build_id, image.marks)
         }
     }

@@ -171,20 +171,10 @@ pub fn programs() -> Vec<&'static str> {
 /// What a file carries, and where: a stack for each layout.
 pub type RecognisedStacks = Vec<(&'static dyn TlsStack, StackLayout)>;
 
-/// The stacks that a file carries: by its symbols, and where those name none by looking through all of it, if it is large
-/// enough to carry one. `budget` is for the latter.
-///
-/// # Errors
-/// It carries one that cannot be told for sure, and no other.
-pub fn recognise(image: &ElfImage, budget: &ElfBudget) -> Result<RecognisedStacks, AmbiguousStack> {
-    let named = named(image)?;
-    if named.is_empty() && may_hide(image) { hidden(image, budget) } else { Ok(named) }
-}
-
 /// Those that its symbols name. Costs nothing: the symbols were read with the image.
 ///
 /// # Errors
-/// As those of `recognise`.
+/// It carries one that cannot be told for sure, and no other.
 pub fn named(image: &ElfImage) -> Result<RecognisedStacks, AmbiguousStack> {
     of_each(STACKS, |stack| stack.recognise(image))
 }
@@ -198,7 +188,7 @@ pub fn may_hide(image: &ElfImage) -> bool {
 /// Those that no symbol names, by looking through the whole file.
 ///
 /// # Errors
-/// As those of `recognise`; the file is over the budget.
+/// As those of `named`; the file is over the budget.
 pub fn hidden(image: &ElfImage, budget: &ElfBudget) -> Result<RecognisedStacks, AmbiguousStack> {
     hidden_among(STACKS, image, budget)
 }

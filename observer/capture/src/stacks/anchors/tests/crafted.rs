@@ -144,6 +144,20 @@ fn places(layout: &StackLayout) -> Vec<(&'static str, u64)> {
     layout.functions.iter().map(|function| (function.name, function.address)).collect()
 }
 
+/// Seeds for the fuzzer: `LLM_OBSERVER_SEEDS=tests/fuzz/corpus/elf cargo test -p capture --lib make_seeds -- --ignored`.
+#[test]
+#[ignore = "writes the fuzzer's seeds"]
+#[expect(clippy::disallowed_methods, reason = "seeds are files")]
+fn make_seeds() {
+    let folder = std::path::PathBuf::from(std::env::var("LLM_OBSERVER_SEEDS").expect("a folder"));
+    let (mut boring, mut open) = (Crafted::default(), Crafted::default());
+    boringssl(&mut boring);
+    openssl(&mut open, b"OpenSSL 3.6.4 3 Nov 2026", true);
+    for (name, file) in [("boringssl_inside", boring), ("openssl_inside", open)] {
+        std::fs::write(folder.join(name), file.file()).expect("written");
+    }
+}
+
 #[test]
 fn boringssls_functions_are_told_by_what_they_report() {
     let mut file = Crafted::default();

@@ -96,6 +96,20 @@ fn functions_of_every_recorded_program_are_found_where_they_are() {
     assert!(programs >= 15, "only {programs} recorded programs");
 }
 
+/// What is found in programs, and how long it takes: `LLM_OBSERVER_LOOK_AT=PATH:…`.
+#[test]
+#[ignore = "for people"]
+fn look_at_programs() {
+    for path in std::env::var("LLM_OBSERVER_LOOK_AT").expect("LLM_OBSERVER_LOOK_AT=PATH:…").split(':') {
+        let began = std::time::Instant::now();
+        let image =
+            ElfImage::read(File::open(path).expect("a file"), &symbols(), &BUDGET).expect("readable").expect("ELF");
+        let found =
+            hidden(&image, &BUDGET).map(|stacks| format!("{stacks:x?}")).unwrap_or_else(|doubt| format!("{doubt:?}"));
+        println!("{path}: {} ms\n{found}", began.elapsed().as_millis());
+    }
+}
+
 /// Tells which parts of a file were read on their own.
 #[derive(Debug)]
 struct Recorder {
