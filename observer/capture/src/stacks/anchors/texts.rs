@@ -68,7 +68,7 @@ impl FoundTexts {
             }
         }
         let needles: Vec<Vec<u8>> = found.found.iter().map(|(text, _)| text.needle()).collect();
-        let finders: Vec<Finder<'_>> = needles.iter().map(|needle| Finder::new(needle)).collect();
+        let finders: Vec<Finder<'_>> = needles.iter().map(Finder::new).collect();
         for part in read_only(survey) {
             survey.windows(part.address, part.len, PATH + FOLLOWS, |address, window| {
                 for (finder, (text, places)) in finders.iter().zip(&mut found.found) {

@@ -147,7 +147,6 @@ fn places(layout: &StackLayout) -> Vec<(&'static str, u64)> {
 /// Seeds for the fuzzer: `LLM_OBSERVER_SEEDS=tests/fuzz/corpus/elf cargo test -p capture --lib make_seeds -- --ignored`.
 #[test]
 #[ignore = "writes the fuzzer's seeds"]
-#[expect(clippy::disallowed_methods, reason = "seeds are files")]
 fn make_seeds() {
     let folder = std::path::PathBuf::from(std::env::var("LLM_OBSERVER_SEEDS").expect("a folder"));
     let (mut boring, mut open) = (Crafted::default(), Crafted::default());

@@ -6,6 +6,7 @@
 
 #![expect(clippy::string_slice, reason = "hexadecimal digits")]
 #![expect(clippy::disallowed_methods, reason = "recorded programs are files")]
+#![expect(clippy::cast_possible_truncation, reason = "offsets of files in memory")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
