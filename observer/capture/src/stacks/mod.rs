@@ -10,6 +10,7 @@
 mod fuzz;
 pub mod openssl;
 mod plan;
+pub mod rustls;
 mod unseen;
 
 use std::fmt;
@@ -22,7 +23,7 @@ pub use self::unseen::{ExecutableKind, UnseenReason, unseen};
 use crate::elf::{ElfBudget, ElfImage, ElfRefusal, FileSurvey, SymbolNames};
 
 /// Every stack that is probed. A file may carry several of them.
-pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl];
+pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl, &rustls::Rustls];
 
 /// A TLS stack.
 pub trait TlsStack: fmt::Debug + Sync {

@@ -25,6 +25,8 @@ pub enum UnseenReason {
     /// A program without symbols.
     StrippedStaticTls,
     UnknownTlsLibrary,
+    /// It carries rustls of a release whose functions or messages are laid out otherwise.
+    RustlsLayoutUnknown,
     /// Its library has probes that could not all be put in.
     ProbeBroken,
     /// Nobody has looked yet.
@@ -50,6 +52,7 @@ impl UnseenReason {
             Self::Nss => "nss",
             Self::StrippedStaticTls => "stripped_static_tls",
             Self::UnknownTlsLibrary => "unknown_tls_library",
+            Self::RustlsLayoutUnknown => "rustls_layout_unknown",
             Self::ProbeBroken => "probe_broken",
             Self::NotExaminedYet => "not_examined_yet",
         }
