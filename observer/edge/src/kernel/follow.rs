@@ -90,17 +90,18 @@ impl EdgeState {
                 self.introduce(conn, at, sink);
                 sink(&Record::Open { conn, at });
             }
-            RingRecord::Shutdown { conn, at } => sink(&Record::Shutdown { conn, at }),
+            RingRecord::Shutdown { conn, at } => {
+                // Who is told of an error still says goodbye: what came first was the peer's end.
+                self.peer_ended(conn, at, sink);
+                sink(&Record::Shutdown { conn, at });
+            }
             RingRecord::ReadEnd { conn, at } => sink(&Record::ReadEnd { conn, at, clean: true }),
             RingRecord::Close { conn, at, read_pos, write_pos } => {
                 if let Some(paired) = self.join.settle_for(&conn) {
                     sink(&Record::Paired(paired));
                 }
-                if let Some(SocketEnd { at: end, by_peer: true, reset }) = self.join.end_of(&conn)
-                    && !self.end_told.remove(&conn)
-                {
-                    sink(&Record::ReadEnd { conn, at: end.min(at), clean: !reset });
-                }
+                self.peer_ended(conn, at, sink);
+                self.end_told.remove(&conn);
                 self.join.closed(&conn);
                 if let Some(live) = self.live.get_mut(&conn.tgid) {
                     live.remove(&conn);
@@ -128,6 +129,15 @@ impl EdgeState {
             }
             RingRecord::SockInfo { sock, at, known } => self.socks.info(sock, at, known, sink),
             RingRecord::SockClose { sock, at, known } => self.socks.close(sock, at, known, sink),
+        }
+    }
+
+    /// The peer ended the TLS object's socket before the application did, if that is not told of yet.
+    fn peer_ended(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
+        if let Some(SocketEnd { at: end, by_peer: true, reset }) = self.join.end_of(&conn)
+            && self.end_told.insert(conn)
+        {
+            sink(&Record::ReadEnd { conn, at: end.min(at), clean: !reset });
         }
     }
 
