@@ -43,7 +43,10 @@ pub(super) fn find(survey: &mut FileSurvey<'_>) -> Result<Vec<SuitePair>, Ambigu
     Ok(pairs)
 }
 
-fn confirmed(survey: &mut FileSurvey<'_>, candidate: PairCandidate) -> Result<Option<SuitePair>, ElfRefusal> {
+pub(super) fn confirmed(
+    survey: &mut FileSurvey<'_>,
+    candidate: PairCandidate,
+) -> Result<Option<SuitePair>, ElfRefusal> {
     let decrypter = candidate.vtable - DECRYPTER;
     let table = survey.read(decrypter, DECRYPTER + 3 * WORD)?;
     let word = |index: usize| table.as_chunks::<8>().0.get(index).map(|bytes| u64::from_le_bytes(*bytes));
