@@ -26,6 +26,18 @@ pub const MAX_IN_CALL: u32 = 16_384;
 /// MiB.
 pub const SEATS: u32 = 65_536;
 
+/// Boxes of keys of rustls remembered at once (least recently used ones go first): a connection has two
+/// that are used. 6 MiB; the table is of a fixed size, and what it forgets is counted as `unpaired`.
+pub const MAX_KEYS: u32 = 16_384;
+
+/// Slices of one record of rustls that go up: a head and a body are two. What lies behind them is a
+/// counted gap (`truncated`).
+pub const MAX_SLICES: u32 = 16;
+
+/// Words of the stack above a call of rustls looked through for the record layer that calls: it was
+/// found by the 17th.
+pub const STACK_WORDS: u64 = 32;
+
 /// Verdict slots, a power of two: as many as connections.
 pub const VERDICT_SLOTS: u32 = 65_536;
 

@@ -8,6 +8,8 @@ pub const MAP_CONNS: &str = "CONNS";
 pub const MAP_VERDICTS: &str = "VERDICTS";
 /// Calls in progress.
 pub const MAP_CALLS: &str = "CALLS";
+/// `ConnId` of a box → `RecordKeys`.
+pub const MAP_KEYS: &str = "KEYS";
 /// Socket cookie → `SockState`.
 pub const MAP_SOCKS: &str = "SOCKS";
 /// Marks of followed sockets, kept by the programs.

@@ -263,6 +263,35 @@ pub struct Call {
     pub entered_ns: u64,
 }
 
+/// What the kernel keeps of one direction's keys of a connection of rustls: a heap box that lives from
+/// one change of keys to the next. Its address may come again, for another connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RecordKeys {
+    /// The record being sent up, of an encrypter. Its `entered_ns` tells when the last one was.
+    pub call: Call,
+    /// Of an encrypter: the box of its connection's decrypter. Of a decrypter: the encrypter's, by
+    /// which the connection goes. 0: not known.
+    pub other: u64,
+    /// Number of the record that comes next.
+    pub next: u64,
+    /// Of an encrypter: its first record was seen, and none of application data was let pass since.
+    pub fresh: u64,
+    /// Stack of the last call.
+    pub sp: u64,
+    /// The message: where its slices are (0: it has one, which follows here), how many, from which
+    /// byte of them on, to which, and its type in the lowest byte.
+    pub message: [u64; 5],
+    /// Where the next slice stands; how many are left; bytes of them to be skipped first.
+    pub slices: u64,
+    pub left: u64,
+    pub skip: u64,
+    /// Bytes sent up so far.
+    pub sent: u64,
+    /// Address and length of a slice; or three words of what may be a record layer, and its address.
+    pub words: [u64; 4],
+}
+
 /// Where a call in progress is kept without a hash map's insert, look-up and delete, which cost
 /// more than the rest of a probe.
 #[repr(C)]
@@ -322,9 +351,9 @@ pub mod counter {
     /// First of the lost-call counters, in the order of `LOSSES`.
     pub const LOST_CALLS: u32 = 3;
     /// First of the lost-byte counters, in the order of `LOSSES`.
-    pub const LOST_BYTES: u32 = LOST_CALLS + 4;
+    pub const LOST_BYTES: u32 = LOST_CALLS + 5;
     /// Records other than data (births, ends, sockets) that found no room.
-    pub const LOST_EVENTS: u32 = LOST_BYTES + 4;
+    pub const LOST_EVENTS: u32 = LOST_BYTES + 5;
     /// Segments whose bytes went up (at least in part).
     pub const SEGMENTS: u32 = LOST_EVENTS + 1;
     /// Calls (and births of TLS objects) that came a second time through another set of probes on
@@ -341,9 +370,12 @@ pub mod counter {
     pub const FAULT: u32 = 2;
     /// A table was full.
     pub const TABLE_FULL: u32 = 3;
+    /// The two directions of the connection could not be told to be one.
+    pub const UNPAIRED: u32 = 4;
 }
 
 const _: () = assert!(core::mem::size_of::<ConnState>() == 192);
 const _: () = assert!(core::mem::size_of::<Call>() == 48);
+const _: () = assert!(core::mem::size_of::<RecordKeys>() == 184);
 const _: () = assert!(core::mem::size_of::<Seat>() == 64, "a cache line");
 const _: () = assert!(crate::limits::SEATS.is_power_of_two());

@@ -38,15 +38,27 @@ pub(crate) struct Piece {
 /// `head` points at reserved ring memory.
 #[inline(always)]
 pub(crate) unsafe fn fill(head: *mut Header, key: ConnKey, kind: Kind, dir: u8, flags: u8) {
+    // SAFETY: by the contract.
+    unsafe {
+        fill_but_conn(head, kind, dir, flags);
+        (&raw mut (*head).conn.handle).write(key.handle);
+        (&raw mut (*head).conn.start_ns).write(key.start_ns);
+        (&raw mut (*head).conn.tgid).write(key.tgid);
+        (&raw mut (*head).conn.generation).write(key.generation);
+    }
+}
+
+/// All but the connection.
+///
+/// # Safety
+/// As `fill`.
+#[inline(always)]
+unsafe fn fill_but_conn(head: *mut Header, kind: Kind, dir: u8, flags: u8) {
     // SAFETY: by the contract; the layout without padding is asserted in observer-common.
     unsafe {
         let now = bpf_ktime_get_boot_ns();
         (&raw mut (*head).stamp_ns).write(now);
         (&raw mut (*head).entered_ns).write(now);
-        (&raw mut (*head).conn.handle).write(key.handle);
-        (&raw mut (*head).conn.start_ns).write(key.start_ns);
-        (&raw mut (*head).conn.tgid).write(key.tgid);
-        (&raw mut (*head).conn.generation).write(key.generation);
         (&raw mut (*head).pos).write_volatile(0);
         (&raw mut (*head).aux).write_volatile(0);
         (&raw mut (*head).call_len).write_volatile(0);
@@ -74,17 +86,22 @@ pub(crate) fn say(handle: u64, tgid: u32, state: *const ConnState, kind: Kind) {
     let head = entry.as_mut_ptr();
     // SAFETY: reserved ring memory of this type; `state` is a map value.
     unsafe {
-        let key = ConnKey { handle, start_ns: (*state).start_ns, tgid, generation: (*state).generation };
-        fill(head, key, kind, 0, (*state).born as u8);
+        // This calls a helper: what is read behind it is not kept on the stack over it.
+        fill_but_conn(head, kind, 0, (*state).born as u8);
+        (&raw mut (*head).conn.handle).write(handle);
+        (&raw mut (*head).conn.start_ns).write((*state).start_ns);
+        (&raw mut (*head).conn.tgid).write(tgid);
+        (&raw mut (*head).conn.generation).write((*state).generation);
         (&raw mut (*head).pos).write((*state).ways[0].pos);
         (&raw mut (*head).aux).write((*state).ways[1].pos);
     }
     entry.submit(0);
 }
 
-/// Sends a piece of the direction's current call up, in the smallest class that holds it.
+/// Sends a piece of the direction's current call up, in the smallest class that holds it. `handle` is
+/// asked late: what is not needed before a helper is called need not be kept over it.
 #[inline(always)]
-pub(crate) fn send(handle: u64, state: *const ConnState, dir: u8, piece: Piece) -> Fate {
+pub(crate) fn send(handle: impl Fn() -> u64, state: *const ConnState, dir: u8, piece: Piece) -> Fate {
     if piece.len <= SIZE_CLASSES[0] as u32 {
         send_in::<{ SIZE_CLASSES[0] }>(handle, state, dir, piece)
     } else if piece.len <= SIZE_CLASSES[1] as u32 {
@@ -98,12 +115,12 @@ pub(crate) fn send(handle: u64, state: *const ConnState, dir: u8, piece: Piece) 
 
 /// Sends a piece of the largest class.
 #[inline(always)]
-pub(crate) fn send_whole(handle: u64, state: *const ConnState, dir: u8, piece: Piece) -> Fate {
+pub(crate) fn send_whole(handle: impl Fn() -> u64, state: *const ConnState, dir: u8, piece: Piece) -> Fate {
     send_in::<MAX_PIECE>(handle, state, dir, piece)
 }
 
 #[inline(always)]
-fn send_in<const N: usize>(handle: u64, state: *const ConnState, dir: u8, piece: Piece) -> Fate {
+fn send_in<const N: usize>(handle: impl Fn() -> u64, state: *const ConnState, dir: u8, piece: Piece) -> Fate {
     let Some(mut entry) = RING.reserve::<Slot<N>>(0) else { return Fate::RingFull };
     let slot = entry.as_mut_ptr();
     // SAFETY: ring memory of exactly this type, written in place; `state` is a map value; the helper checks its source.
@@ -112,7 +129,7 @@ fn send_in<const N: usize>(handle: u64, state: *const ConnState, dir: u8, piece:
         let way = &raw const (*state).ways[dir as usize];
         (&raw mut (*head).stamp_ns).write((*way).stamp_ns);
         (&raw mut (*head).entered_ns).write((*way).entered_ns);
-        (&raw mut (*head).conn.handle).write(handle);
+        (&raw mut (*head).conn.handle).write(handle());
         (&raw mut (*head).conn.start_ns).write((*state).start_ns);
         (&raw mut (*head).conn.tgid).write((*way).tgid);
         (&raw mut (*head).conn.generation).write((*state).generation);

@@ -18,6 +18,7 @@ mod lifecycle;
 mod maps;
 mod openssl;
 mod packet;
+mod rustls;
 mod segment;
 mod sock;
 mod sockops;

@@ -3,7 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
 use observer_common::limits;
-use observer_common::record::{Call, ConnId, ConnState, Seat, counter};
+use observer_common::record::{Call, ConnId, ConnState, RecordKeys, Seat, counter};
 use observer_common::sock::SockState;
 
 /// Programs write, the daemon reads. One ring for all CPUs keeps the order of events across them;
@@ -30,6 +30,11 @@ pub(crate) static SEATS: Array<Seat> = Array::with_max_entries(limits::SEATS, 0)
 /// threads left that ended inside a call.
 #[map]
 pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::MAX_IN_CALL, 0);
+
+/// Boxes of keys of rustls, and which belong to one connection. Written by its programs alone. LRU:
+/// nothing tells when a box is freed, and losing one costs a search.
+#[map]
+pub(crate) static KEYS: LruHashMap<ConnId, RecordKeys> = LruHashMap::with_max_entries(limits::MAX_KEYS, 0);
 
 /// Sockets of interest between connect() and the end, by cookie. Written by the socket programs,
 /// and by the daemon for those that were open before. LRU: a socket whose end nothing told leaves

@@ -74,7 +74,7 @@ fn moved(ret: i32, len_ptr: u64) -> u64 {
 
 /// What the daemon decided, as of what the application had written before this call.
 #[inline(always)]
-fn verdict(state: *const ConnState) -> u32 {
+pub(crate) fn verdict(state: *const ConnState) -> u32 {
     // SAFETY: a map value.
     unsafe { conn::verdict(&*state, (*state).ways[DIR_WRITE as usize].pos) }
 }
@@ -82,14 +82,14 @@ fn verdict(state: *const ConnState) -> u32 {
 /// The in-kernel filter: such a call is let pass unread, for the price of the look-up of its
 /// connection.
 #[inline(always)]
-fn passes(verdict: u32, dir: u8) -> bool {
+pub(crate) fn passes(verdict: u32, dir: u8) -> bool {
     verdict == Verdict::Ignore as u32 || (verdict == Verdict::Heads as u32 && dir == DIR_READ)
 }
 
 /// Finds the call's connection and notes the call in its direction's state, from where it is sent;
 /// `None`: nothing is to be sent.
 #[inline(always)]
-fn begin(call: *const Call, moved: u64, dir: u8) -> Option<(u64, *mut ConnState)> {
+pub(crate) fn begin(call: *const Call, moved: u64, dir: u8) -> Option<(u64, *mut ConnState)> {
     // SAFETY: a map value; the key is passed from there to spare the stack.
     let id = unsafe { &(*call).id };
     let Some(state) = conn::find_or_adopt(id) else {
@@ -138,7 +138,7 @@ unsafe fn note(way: &mut Way, call: *const Call, wanted: u64, moved: u64) {
 /// what goes up is a prefix. Whole pieces first, in a loop over one size class alone: with all
 /// classes in the loop the verifier gives up.
 #[inline(always)]
-fn send_call(handle: u64, state: *mut ConnState, dir: u8) {
+pub(crate) fn send_call(handle: u64, state: *mut ConnState, dir: u8) {
     // SAFETY: a map value.
     let way = unsafe { &(*state).ways[dir as usize] };
     let mut sent = 0u64;
@@ -147,7 +147,7 @@ fn send_call(handle: u64, state: *mut ConnState, dir: u8) {
         if way.wanted - sent < MAX_PIECE as u64 {
             break;
         }
-        fate = emit::send_whole(handle, state, dir, piece(state, way, sent, MAX_PIECE as u64));
+        fate = emit::send_whole(|| handle, state, dir, piece(state, way, sent, MAX_PIECE as u64));
         if fate != Fate::Sent {
             break;
         }
@@ -155,7 +155,7 @@ fn send_call(handle: u64, state: *mut ConnState, dir: u8) {
     }
     let rest = way.wanted - sent;
     if fate == Fate::Sent && rest > 0 && rest < MAX_PIECE as u64 {
-        fate = emit::send(handle, state, dir, piece(state, way, sent, rest));
+        fate = emit::send(|| handle, state, dir, piece(state, way, sent, rest));
         if fate == Fate::Sent {
             sent += rest;
         }
@@ -164,7 +164,7 @@ fn send_call(handle: u64, state: *mut ConnState, dir: u8) {
 }
 
 #[inline(always)]
-fn piece(state: *const ConnState, way: &Way, sent: u64, len: u64) -> Piece {
+pub(crate) fn piece(state: *const ConnState, way: &Way, sent: u64, len: u64) -> Piece {
     // SAFETY: a map value.
     let born = unsafe { (*state).born } as u8 | way.ex as u8;
     let last = sent + len >= way.wanted;
@@ -174,7 +174,7 @@ fn piece(state: *const ConnState, way: &Way, sent: u64, len: u64) -> Piece {
 
 /// Counts what the call became: captured, and what of it was lost to which cause.
 #[inline(always)]
-fn account(way: &Way, sent: u64, fate: Fate, dir: u8) {
+pub(crate) fn account(way: &Way, sent: u64, fate: Fate, dir: u8) {
     let cause = match fate {
         Fate::RingFull => counter::RING_FULL,
         Fate::Fault => counter::FAULT,

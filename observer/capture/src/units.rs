@@ -60,12 +60,14 @@ pub enum LossCause {
     TableFull,
     /// A cap of the pipeline was reached (see `limits`).
     Cap,
+    /// The two directions of a connection could not be told to be one.
+    Unpaired,
 }
 
 impl LossCause {
     /// Every cause, in the order of the wire names.
-    pub const ALL: [LossCause; 6] =
-        [Self::RingFull, Self::Truncated, Self::Fault, Self::LateAttach, Self::TableFull, Self::Cap];
+    pub const ALL: [LossCause; 7] =
+        [Self::RingFull, Self::Truncated, Self::Fault, Self::LateAttach, Self::TableFull, Self::Cap, Self::Unpaired];
 
     /// The value of the `cause` label.
     #[must_use]
@@ -77,6 +79,7 @@ impl LossCause {
             Self::LateAttach => "late_attach",
             Self::TableFull => "table_full",
             Self::Cap => "cap",
+            Self::Unpaired => "unpaired",
         }
     }
 }

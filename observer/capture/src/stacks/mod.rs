@@ -13,6 +13,7 @@ mod fuzz;
 pub mod openssl;
 mod plan;
 mod prologue;
+pub mod rustls;
 mod unseen;
 
 use std::fmt;
@@ -26,7 +27,7 @@ pub use self::unseen::{ExecutableKind, UnseenReason, unseen};
 use crate::elf::{ElfBudget, ElfImage, ElfRefusal, FileSurvey, SymbolNames};
 
 /// Every stack that is probed. A file may carry several of them.
-pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl, &boringssl::BoringSsl];
+pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl, &boringssl::BoringSsl, &rustls::Rustls];
 
 /// A TLS stack.
 pub trait TlsStack: fmt::Debug + Sync {

@@ -27,6 +27,8 @@ pub enum UnseenReason {
     UnknownTlsLibrary,
     /// It carries a stack whose functions no symbol names, and they cannot be told for sure.
     AnchorAmbiguous,
+    /// It carries rustls of a release whose functions or messages are laid out otherwise.
+    RustlsLayoutUnknown,
     /// Its library has probes that could not all be put in.
     ProbeBroken,
     /// Nobody has looked yet.
@@ -53,6 +55,7 @@ impl UnseenReason {
             Self::StrippedStaticTls => "stripped_static_tls",
             Self::UnknownTlsLibrary => "unknown_tls_library",
             Self::AnchorAmbiguous => "anchor_ambiguous",
+            Self::RustlsLayoutUnknown => "rustls_layout_unknown",
             Self::ProbeBroken => "probe_broken",
             Self::NotExaminedYet => "not_examined_yet",
         }

@@ -96,8 +96,10 @@ impl EdgeState {
                 sink(&Record::Open { conn, at });
             }
             RingRecord::Shutdown { conn, at } => {
-                // Who asks for an end of what was reset did not end it.
+                // Who asks for an end of what was reset did not end it; who was told of an error still says
+                // goodbye, and what came first was the peer's end.
                 if !self.tell_reset(conn, at, sink) {
+                    self.tell_peers_end(conn, at, sink);
                     sink(&Record::Shutdown { conn, at });
                 }
             }
@@ -159,6 +161,16 @@ impl EdgeState {
             sink(&Record::ReadEnd { conn, at: end.at, clean: false });
         }
         end.is_some()
+    }
+
+    /// That the peer ended the socket of a TLS object in order, if it did by then and nobody told yet.
+    fn tell_peers_end(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
+        let end = self.join.end_of(&conn).filter(|end| end.by_peer && !end.reset && end.at <= at);
+        if let Some(end) = end
+            && self.end_told.insert(conn)
+        {
+            sink(&Record::ReadEnd { conn, at: end.at, clean: true });
+        }
     }
 
     /// A TLS object is where another one was, of a stack whose frees are not seen: that one is over.

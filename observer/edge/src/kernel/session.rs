@@ -258,7 +258,13 @@ impl CaptureEdge for EdgeSession {
 
     fn counters(&self) -> KernelCounters {
         let lost = |base: u32| -> Vec<(LossCause, u64)> {
-            let causes = [LossCause::RingFull, LossCause::Truncated, LossCause::Fault, LossCause::TableFull];
+            let causes = [
+                LossCause::RingFull,
+                LossCause::Truncated,
+                LossCause::Fault,
+                LossCause::TableFull,
+                LossCause::Unpaired,
+            ];
             causes.into_iter().zip(base..).map(|(cause, index)| (cause, self.count(index))).collect()
         };
         let mut lost_calls = lost(counter::LOST_CALLS);
