@@ -200,6 +200,9 @@ fn hidden_among(
     budget: &ElfBudget,
 ) -> Result<RecognisedStacks, AmbiguousStack> {
     let Some(mut survey) = image.survey(budget)? else { return Ok(Vec::new()) };
+    if survey.mapped() > SURVEYED_TO {
+        return Err(ElfRefusal::too_large(survey.mapped(), SURVEYED_TO).into());
+    }
     let found = of_each(stacks, |stack| stack.survey(&mut survey));
     match (found, anchored(stacks, &mut survey)) {
         (Ok(mut found), Ok(anchored)) => {
@@ -236,9 +239,6 @@ fn anchored(stacks: &[&'static dyn TlsStack], survey: &mut FileSurvey<'_>) -> Re
     if texts.is_empty() {
         return Ok(Vec::new());
     }
-    if survey.mapped() > SURVEYED_TO {
-        return Err(ElfRefusal::too_large(survey.mapped(), SURVEYED_TO).into());
-    }
     let Some(mut anchors) = Anchors::look(survey, &texts)? else { return Ok(Vec::new()) };
     of_each(stacks, |stack| stack.anchored(&mut anchors))
 }
@@ -247,7 +247,7 @@ fn anchored(stacks: &[&'static dyn TlsStack], survey: &mut FileSurvey<'_>) -> Re
 /// takes more.
 const SURVEYED_FROM: u64 = 1 << 20;
 
-/// Bytes that a file has mapped to be looked through for texts, at most: the largest program known to carry a stack has
+/// Bytes that a file has mapped to be looked through, at most: the largest program known to carry a stack has
 /// 330 MB, libraries for graphics processors have more than this. A stranger's file of holes costs a second for as much.
 const SURVEYED_TO: u64 = 1 << 30;
 

@@ -256,6 +256,7 @@ impl EdgeState {
         self.socks.exited(tgid);
         self.last = None;
         self.introduced.retain(|(known, _)| *known != tgid);
+        self.end_told.retain(|conn| conn.tgid != tgid);
         self.live.remove(&tgid).unwrap_or_default().into_keys()
     }
 

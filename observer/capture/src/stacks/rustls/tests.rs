@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::elf::{ElfBudget, RandomAccess};
-use crate::stacks::{recognise, symbols};
+use crate::stacks::{hidden, symbols};
 
 const BUDGET: ElfBudget = ElfBudget::new(|| 0);
 
@@ -249,7 +249,7 @@ fn a_cut_or_garbled_file_is_survived() {
     let file = pieces.file();
     for cut in (0..file.len()).step_by(9973).chain((0..512).step_by(7)) {
         if let Ok(Some(image)) = ElfImage::read(file[..cut].to_vec(), &symbols(), &BUDGET) {
-            let _ = recognise(&image, &BUDGET);
+            let _ = hidden(&image, &BUDGET);
         }
     }
     let mut state = 1u64;
