@@ -47,9 +47,7 @@ fn a_library_is_read() {
     assert_eq!(image.code(0x1010)[..3], [0x53, 0x5b, 0xc3]);
     assert_eq!((image.spent.symbols, image.spent.relocations, image.spent.names), (4, 3, 3));
     let text = built.offsets[".text"] as u64;
-    let [(stack, layout)] = &stacks::named(&image).expect("no doubt")[..] else {
-        panic!("one stack")
-    };
+    let [(stack, layout)] = &stacks::named(&image).expect("no doubt")[..] else { panic!("one stack") };
     let plan = stack.plan(&image, layout, stacks::PlacementStrategy::Auto);
     let entries = plan.probes.iter().flat_map(|probe| &probe.entry).flat_map(|point| point.offsets.clone());
     assert_eq!(entries.collect::<Vec<_>>(), [text + 16, text]);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::walk::{StackWalk, walk};
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
     UsedRegister,
@@ -12,6 +13,7 @@ use iced_x86::{
 pub(crate) struct CodeFunction {
     pub(crate) start: u64,
     instructions: Vec<Instruction>,
+    walk: StackWalk,
 }
 
 /// How far from a reference the numbers stand that are reported with it, bytes before and behind.
@@ -21,7 +23,22 @@ impl CodeFunction {
     /// Decodes up to what is no instruction.
     pub(super) fn decode(start: u64, code: &[u8]) -> Self {
         let decoder = Decoder::with_ip(64, code, start, DecoderOptions::NONE);
-        Self { start, instructions: decoder.into_iter().take_while(|instruction| !instruction.is_invalid()).collect() }
+        let instructions: Vec<_> = decoder.into_iter().take_while(|instruction| !instruction.is_invalid()).collect();
+        let walk = walk(&instructions);
+        Self { start, instructions, walk }
+    }
+
+    /// Of a function whose end is not known, what its ways come by.
+    pub(super) fn trimmed(mut self) -> Self {
+        let mut reached = std::mem::take(&mut self.walk.reached).into_iter();
+        self.instructions.retain(|_| reached.next().unwrap_or(false));
+        self.walk.reached = vec![true; self.instructions.len()];
+        self
+    }
+
+    /// Is it a function from its first instruction on?
+    pub(super) fn is_whole(&self) -> bool {
+        self.walk.balanced
     }
 
     /// Does an instruction begin here?

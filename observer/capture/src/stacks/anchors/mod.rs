@@ -11,6 +11,7 @@ mod plan;
 mod references;
 mod starts;
 mod texts;
+mod walk;
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ use crate::elf::{FileSurvey, SurveyRange};
 pub(super) use self::function::CodeFunction;
 pub(super) use self::plan::{AnchoredRole, plan};
 use self::references::References;
-use self::starts::FunctionStarts;
+use self::starts::{FunctionExtent, FunctionStarts, LONGEST};
 use self::texts::FoundTexts;
 pub use self::texts::{AnchorText, AnchorTextKind};
 
@@ -105,13 +106,32 @@ impl<'s, 'a> Anchors<'s, 'a> {
 
     /// Where the function begins that has this instruction; `None`: that cannot be told, or there is no such instruction.
     fn function(&mut self, place: u64) -> Result<Option<u64>, AmbiguousStack> {
-        let Some(extent) = self.starts.around(self.survey, place)? else { return Ok(None) };
-        if !self.functions.contains_key(&extent.start) {
-            let code = self.survey.read(extent.start, extent.end - extent.start)?;
-            self.functions.insert(extent.start, CodeFunction::decode(extent.start, &code));
+        if let Some(extent) = self.starts.described(self.survey, place)? {
+            let known = extent.end - extent.start <= LONGEST && self.is_in(place, extent, |function| function)?;
+            return Ok(known.then_some(extent.start));
         }
-        let of = self.functions.get(&extent.start).filter(|function| function.has(place));
-        Ok(of.map(|function| function.start))
+        for start in self.starts.called_before(place) {
+            let extent = FunctionExtent { start, end: start.saturating_add(LONGEST) };
+            if self.is_in(place, extent, CodeFunction::trimmed)? {
+                return Ok(Some(start));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Is there a function, and has it this instruction? It is read once.
+    fn is_in(
+        &mut self,
+        place: u64,
+        extent: FunctionExtent,
+        made: impl FnOnce(CodeFunction) -> CodeFunction,
+    ) -> Result<bool, AmbiguousStack> {
+        if !self.functions.contains_key(&extent.start) {
+            let code = self.survey.read(extent.start, extent.end.saturating_sub(extent.start))?;
+            self.functions.insert(extent.start, made(CodeFunction::decode(extent.start, &code)));
+        }
+        let function = self.functions.get(&extent.start);
+        Ok(function.is_some_and(|function| function.is_whole() && function.has(place)))
     }
 }
 

@@ -13,7 +13,10 @@ pub(super) struct FunctionExtent {
 }
 
 /// A function that is longer is none of those that are looked for: they have under 3 KiB. So far back a beginning is searched for.
-const LONGEST: u64 = 16 << 10;
+pub(super) const LONGEST: u64 = 4 << 10;
+
+/// Called places around an instruction that are looked at: one in a thousand is none.
+const CANDIDATES: usize = 16;
 
 /// Functions begin at multiples of it where compilers are left their way.
 const ALIGNED: u64 = 16;
@@ -57,33 +60,29 @@ impl FunctionStarts {
         }
     }
 
-    /// The function around an instruction.
-    pub(super) fn around(
+    /// The function around an instruction, by the unwinders' table.
+    pub(super) fn described(
         &self,
         survey: &mut FileSurvey<'_>,
         place: u64,
     ) -> Result<Option<FunctionExtent>, AmbiguousStack> {
-        if let Some(table) = &self.unwind
-            && let Some(extent) = table.around(survey, place)?
-        {
-            return Ok((extent.end - extent.start <= LONGEST).then_some(extent));
+        match &self.unwind {
+            Some(table) => table.around(survey, place),
+            None => Ok(None),
         }
-        Ok(self.by_calls(place))
     }
 
-    fn by_calls(&self, place: u64) -> Option<FunctionExtent> {
-        let (first, places) = self.called.range(..=place).next_back()?;
-        let into = place.checked_sub(*first).filter(|into| *into < places.len)?;
-        let aligned = first.next_multiple_of(ALIGNED) - first;
-        let is_start = |into: &u64| {
-            let (word, bit) = position(*into);
-            places.bits.get(word).is_some_and(|word| word >> bit & 1 == 1)
-        };
-        let back = (0..=LONGEST / ALIGNED).map_while(|step| into.checked_sub(step * ALIGNED));
-        let start = back.map(|into| into - into.saturating_sub(aligned) % ALIGNED).find(is_start)?;
-        let ahead = (1..=LONGEST / ALIGNED).map(|step| start + step * ALIGNED).take_while(|into| *into < places.len);
-        let end = ahead.into_iter().find(is_start).unwrap_or((start + LONGEST).min(places.len));
-        (end > into).then_some(FunctionExtent { start: first + start, end: first + end })
+    /// Places up to this one, the nearest first, that are called: functions begin at most of them.
+    pub(super) fn called_before(&self, place: u64) -> Vec<u64> {
+        let steps = 0..=LONGEST / ALIGNED;
+        let back = steps.map_while(|step| (place / ALIGNED * ALIGNED).checked_sub(step * ALIGNED));
+        back.filter(|place| self.is_called(*place)).take(CANDIDATES).collect()
+    }
+
+    fn is_called(&self, place: u64) -> bool {
+        let Some((first, places)) = self.called.range(..=place).next_back() else { return false };
+        let (word, bit) = position(place - first);
+        places.bits.get(word).is_some_and(|word| word >> bit & 1 == 1)
     }
 }
 

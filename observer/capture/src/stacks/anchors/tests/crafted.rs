@@ -289,3 +289,25 @@ fn openssl_1_1_1_is_told_by_numbers_of_its_library() {
     report(&mut file, 20, 208);
     assert_eq!(places(&layout(file).1), [("ssl_write_internal", write), ("ssl_read_internal", read), ("SSL_new", new)]);
 }
+
+/// Bytes in the midst of a function that look like a call into another: the place is aligned, and no instruction begins there.
+#[test]
+fn what_is_called_by_chance_is_no_function() {
+    let mut file = Crafted::default();
+    let text = file.text(b"ssl_read_internal");
+    let write_name = file.text(b"ssl_write_internal");
+    let read = file.function();
+    file.bytes(&[0x90; 10]);
+    file.bytes(&[0x48, 0xb8]); // mov rax, imm64: its number begins 13 bytes on, and has the next aligned place in it
+    file.bytes(&[0x90; 8]);
+    let midst = read + 16;
+    file.report(20, 0, 276, text);
+    file.ret();
+    let write = file.function();
+    file.report(20, 0, 276, write_name);
+    file.ret();
+    file.function();
+    file.call(midst);
+    file.ret();
+    assert_eq!(places(&layout(file).1), [("ssl_write_internal", write), ("ssl_read_internal", read)]);
+}
