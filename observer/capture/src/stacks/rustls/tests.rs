@@ -57,7 +57,13 @@ fn look_at_a_rustls() {
     let pairs = vtables::find(&mut survey).expect("no doubt");
     println!("pairs {:?}", began.elapsed());
     for pair in pairs {
-        println!("{:#x} {:#x} {} {}", pair.encrypt, pair.decrypt, pair.reads_chunks, String::from_utf8_lossy(&pair.source));
+        println!(
+            "{:#x} {:#x} {} {}",
+            pair.encrypt,
+            pair.decrypt,
+            pair.reads_chunks,
+            String::from_utf8_lossy(&pair.source)
+        );
     }
     if let Ok(Some(layout)) = told(&image) {
         println!("{:#x?}", Rustls.plan(&image, &layout, PlacementStrategy::Auto));
@@ -97,7 +103,8 @@ impl Pieces {
         segments.push((4, TABLES + (1 << 30), vec![0; 1 << 20]));
         let relocations: Vec<u8> = if self.fixed {
             for (slot, value) in &self.pointers {
-                let holds = |segment: &&mut (u32, u64, Vec<u8>)| (segment.1..segment.1 + segment.2.len() as u64).contains(slot);
+                let holds =
+                    |segment: &&mut (u32, u64, Vec<u8>)| (segment.1..segment.1 + segment.2.len() as u64).contains(slot);
                 let (_, address, bytes) = segments.iter_mut().find(holds).expect("a slot");
                 let at = usize::try_from(slot - *address).expect("small");
                 bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
@@ -122,7 +129,9 @@ impl Pieces {
         let mut file = b"\x7fELF\x02\x01\x01\0".to_vec();
         file.resize(64, 0);
         let kind: u16 = if self.fixed { 2 } else { 3 };
-        for (at, value) in [(16, kind), (18, 62), (52, 64), (54, 56), (56, u16::try_from(count).expect("few")), (58, 64)] {
+        for (at, value) in
+            [(16, kind), (18, 62), (52, 64), (54, 56), (56, u16::try_from(count).expect("few")), (58, 64)]
+        {
             file[at..at + 2].copy_from_slice(&value.to_le_bytes());
         }
         file[32..40].copy_from_slice(&64u64.to_le_bytes());
@@ -214,7 +223,9 @@ fn what_is_not_quite_so_is_refused_with_its_reason() {
         }
         pieces
     };
-    for (version, part) in [("0.21", "no encrypted_payload_len"), ("0.22", "another form"), ("0.24", "otherwise than in 0.23")] {
+    for (version, part) in
+        [("0.21", "no encrypted_payload_len"), ("0.22", "another form"), ("0.24", "otherwise than in 0.23")]
+    {
         refused(&replaced("/rustls-0.23", &format!("/rustls-{version}")), part);
     }
     // No path, no body, no pointers, none in the order of a linker.
@@ -316,7 +327,8 @@ fn record_a_rustls() {
     // A path is found where it stands, and without vtables it is all that there is.
     let versions = markers::find(&mut survey).expect("within the budget");
     if none_confirmed {
-        for segment in survey.segments().filter(|segment| !segment.writable && !segment.executable).collect::<Vec<_>>() {
+        for segment in survey.segments().filter(|segment| !segment.writable && !segment.executable).collect::<Vec<_>>()
+        {
             let mut found = None;
             let windows = survey.windows(segment.address, segment.len, 64, |address, window| {
                 found = found.or(memchr::memmem::find(window, b"/rustls-0").map(|at| address + at as u64));
