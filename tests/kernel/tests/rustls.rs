@@ -144,7 +144,7 @@ fn forty_streams_at_once_and_long_prompts_are_told_apart() {
         assert_eq!(ended(&output), 40);
         let connections: BTreeSet<u64> =
             models.iter().flat_map(|model| rig.truth(model)).map(|truth| truth.request.conn).collect();
-        assert!(if http == "2" { connections.len() < 10 } else { connections.len() == 40 }, "{connections:?}");
+        assert!(if http == "2" { connections.len() < 10 } else { connections.len() > 20 }, "{connections:?}");
         all.extend(models);
     }
     assert_exact(&rig, &all);
