@@ -97,10 +97,9 @@ struct Pieces {
 const TABLES: u64 = 0x7000_0000_0000;
 
 impl Pieces {
-    /// All that is not there, up to what a file must have to be looked through.
+    /// The file. It claims to have as much as one must have to be looked through.
     fn file(&self) -> Vec<u8> {
         let mut segments = self.segments.clone();
-        segments.push((4, TABLES + (1 << 30), vec![0; 1 << 20]));
         let relocations: Vec<u8> = if self.fixed {
             for (slot, value) in &self.pointers {
                 let holds =
@@ -118,7 +117,7 @@ impl Pieces {
         segments.push((4, TABLES, relocations));
         segments.push((4, TABLES + (1 << 29), dynamic.clone()));
         let mut headers: Vec<(u32, u32, u64, u64, u64)> = Vec::new();
-        let (mut contents, count) = (Vec::new(), segments.len() as u64 + 1);
+        let (mut contents, count) = (Vec::new(), segments.len() as u64 + 2);
         for (flags, address, piece) in &segments {
             let offset = 64 + 56 * count + contents.len() as u64;
             headers.push((1, *flags, *address, offset, piece.len() as u64));
@@ -126,6 +125,7 @@ impl Pieces {
         }
         let last = headers.last().copied().expect("segments");
         headers.push((2, 4, last.2, last.3, dynamic.len() as u64));
+        headers.push((1, 4, TABLES + (1 << 30), last.3 + last.4, 1 << 20));
         let mut file = b"\x7fELF\x02\x01\x01\0".to_vec();
         file.resize(64, 0);
         let kind: u16 = if self.fixed { 2 } else { 3 };
@@ -197,6 +197,19 @@ fn every_recorded_build_is_found_as_expected() {
 fn one() -> (Pieces, Vec<String>) {
     let (_, pieces, expected) = recorded().into_iter().find(|(name, ..)| name.starts_with("own")).expect("our own");
     (pieces, expected)
+}
+
+/// It is a seed of the fuzzer, too.
+#[test]
+fn what_the_fuzzer_begins_with_is_found() {
+    let (pieces, _) = one();
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/elf/rustls");
+    if std::env::var("BLESS").is_ok() {
+        std::fs::write(&seed, pieces.file()).expect("written");
+    }
+    let file = std::fs::read(seed).expect("the seed: BLESS=1 writes it");
+    assert!(told(&image(file.clone())).is_ok_and(|layout| layout.is_some()));
+    crate::stacks::fuzz(&file);
 }
 
 #[test]
