@@ -13,11 +13,13 @@
 //!   result       +8 plaintext, +0x10 length, +0x18 type
 //! ```
 
+mod keys;
+
 use aya_ebpf::helpers::bpf_probe_read_user;
-use aya_ebpf::helpers::generated::{self, bpf_ktime_get_boot_ns};
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
-use observer_common::limits::{MAX_PIECE, MAX_SLICES, STACK_WORDS};
+use observer_common::limits::{MAX_PIECE, MAX_SLICES};
 use observer_common::record::{
     Call, ConnId, ConnState, DIR_READ, DIR_WRITE, FLAG_BORN, Kind, RecordKeys, counter, thread_key,
 };
@@ -25,7 +27,7 @@ use observer_common::record::{
 use crate::calls::{self, Arguments};
 use crate::emit::{self, Fate};
 use crate::lifecycle::announce;
-use crate::maps::{CONNS, KEYS, count};
+use crate::maps::{CONNS, count};
 use crate::tls::{self, read_end};
 use crate::{conn, task};
 
@@ -48,13 +50,13 @@ pub fn rustls_encrypt(ctx: ProbeContext) -> u32 {
     if task::is_self(tgid) {
         return 0;
     }
-    let Some(keys) = keys(&ConnId { handle: regs.rsi, tgid, reserved: 0 }) else {
+    let Some(keys) = keys::of(&ConnId { handle: regs.rsi, tgid, reserved: 0 }) else {
         lost(counter::TABLE_FULL, 0);
         return 0;
     };
     // SAFETY: a map value; one thread at a time uses a direction of a connection.
     unsafe {
-        if !read(&raw mut (*keys).message, regs.rdx) {
+        if !keys::read(&raw mut (*keys).message, regs.rdx) {
             lost(counter::FAULT, 0);
             return 0;
         }
@@ -111,42 +113,11 @@ unsafe fn said_goodbye(keys: *mut RecordKeys) {
     // SAFETY: a map value.
     unsafe {
         let bytes = (&raw mut (*keys).words).cast::<u16>();
-        if read(bytes, (*keys).message[1]) && *bytes == CLOSE_NOTIFY {
+        if keys::read(bytes, (*keys).message[1]) && *bytes == CLOSE_NOTIFY {
             announce(&(*keys).call.id, Kind::Shutdown);
         }
     }
 }
-
-/// The entry of a box, made if there is none.
-#[inline(always)]
-fn keys(id: &ConnId) -> Option<*mut RecordKeys> {
-    if let Some(keys) = KEYS.get_ptr_mut(id) {
-        return Some(keys);
-    }
-    // Inserted from read-only memory and filled in place: a value on the stack would break the stack rule.
-    let _ = KEYS.insert(id, &NO_KEYS, 0);
-    let keys = KEYS.get_ptr_mut(id)?;
-    // SAFETY: a map value.
-    unsafe {
-        (*keys).call.id.handle = id.handle;
-        (*keys).call.id.tgid = id.tgid;
-    }
-    Some(keys)
-}
-
-static NO_KEYS: RecordKeys = RecordKeys {
-    call: Call { id: ConnId { handle: 0, tgid: 0, reserved: 0 }, buf: 0, num: 0, len_ptr: 0, entered_ns: 0 },
-    other: 0,
-    next: 0,
-    fresh: 0,
-    sp: 0,
-    message: [0; 5],
-    slices: 0,
-    left: 0,
-    skip: 0,
-    sent: 0,
-    words: [0; 4],
-};
 
 /// A record of application data is about to be sent.
 #[inline(always)]
@@ -164,7 +135,7 @@ unsafe fn write(ctx: &ProbeContext, keys: *mut RecordKeys) {
         if total == 0 || total > RECORD {
             return lost(counter::FAULT, 0);
         }
-        if (*keys).other == 0 && !pair(ctx, keys) {
+        if (*keys).other == 0 && !keys::pair(ctx, keys) {
             (*keys).fresh = 0;
             return lost(counter::UNPAIRED, total);
         }
@@ -195,18 +166,6 @@ fn born(id: &ConnId) {
     }
     conn::create(id, task::start_ns(), FLAG_BORN as u32, 0);
     announce(id, Kind::Open);
-}
-
-/// Reads as much of the process's memory as fits: into a map value, for the stack has no room.
-///
-/// # Safety
-/// `to` points at a map value's field.
-#[inline(always)]
-unsafe fn read<T>(to: *mut T, from: u64) -> bool {
-    // SAFETY: by the contract; the helper checks the source.
-    unsafe {
-        generated::bpf_probe_read_user(to.cast(), core::mem::size_of::<T>() as u32, from as *const core::ffi::c_void) == 0
-    }
 }
 
 /// Where the message's slices are. A message of one has its address and length where others have the
@@ -272,7 +231,7 @@ unsafe fn next_slice(keys: *mut RecordKeys, wanted: u64, fate: &mut Fate) -> boo
         if (*keys).left == 0 || (*keys).sent >= wanted {
             return false;
         }
-        if !read((&raw mut (*keys).words).cast::<[u64; 2]>(), (*keys).slices) {
+        if !keys::read((&raw mut (*keys).words).cast::<[u64; 2]>(), (*keys).slices) {
             *fate = Fate::Fault;
             return false;
         }
@@ -310,66 +269,6 @@ fn anew<T>(address: *mut T) -> *mut T {
     same
 }
 
-/// Finds the decrypter that belongs to this encrypter. The key of its entry takes the message's place,
-/// which has been read.
-#[inline(always)]
-unsafe fn pair(ctx: &ProbeContext, keys: *mut RecordKeys) -> bool {
-    // SAFETY: map values.
-    unsafe {
-        if !record_layer::<0>(ctx, keys) {
-            return false;
-        }
-        let id = (&raw mut (*keys).message).cast::<ConnId>();
-        (*id).handle = (*keys).words[2];
-        (*id).tgid = (*keys).call.id.tgid;
-        (*id).reserved = 0;
-        let Some(decrypter) = self::keys(&*id) else { return false };
-        (*decrypter).other = (*keys).call.id.handle;
-        (*keys).other = (*keys).words[2];
-    }
-    true
-}
-
-/// Looks for the record layer that calls, in the registers that a call preserves and then on its stack.
-/// `OWN`: which of its words is `self`: 0 the encrypter, 2 the decrypter.
-#[inline(always)]
-unsafe fn record_layer<const OWN: usize>(ctx: &ProbeContext, keys: *mut RecordKeys) -> bool {
-    // SAFETY: a map value; the context of a uprobe is a pt_regs.
-    unsafe {
-        let regs = &*ctx.regs;
-        let own = regs.rsi;
-        if is_layer::<OWN>(regs.rbx, own, keys)
-            || is_layer::<OWN>(regs.r14, own, keys)
-            || is_layer::<OWN>(regs.r15, own, keys)
-            || is_layer::<OWN>(regs.r12, own, keys)
-            || is_layer::<OWN>(regs.r13, own, keys)
-            || is_layer::<OWN>(regs.rbp, own, keys)
-        {
-            return true;
-        }
-        for word in 1..=STACK_WORDS {
-            if read(&raw mut (*keys).words[3], regs.rsp + word * 8) && is_layer::<OWN>((*keys).words[3], own, keys) {
-                return true;
-            }
-        }
-    }
-    false
-}
-
-/// Does a record layer with `self` in it lie at this address? Its three words are in `words` then.
-#[inline(always)]
-unsafe fn is_layer<const OWN: usize>(at: u64, own: u64, keys: *mut RecordKeys) -> bool {
-    // An address of the lower half, 8-aligned.
-    if at & 7 != 0 || at < 4096 || at >> 47 != 0 {
-        return false;
-    }
-    // SAFETY: a map value.
-    unsafe {
-        let words = (&raw mut (*keys).words).cast::<[u64; 3]>();
-        read(words, at + 0x10) && (*words)[OWN] == own && (*words)[2 - OWN] > 4096 && (*words)[2 - OWN] & 7 == 0
-    }
-}
-
 /// Entry of `decrypt`: whose it is, and where its bytes are.
 #[uprobe]
 pub fn rustls_decrypt(ctx: ProbeContext) -> u32 {
@@ -379,7 +278,7 @@ pub fn rustls_decrypt(ctx: ProbeContext) -> u32 {
     }
     // SAFETY: the context of a uprobe is a pt_regs.
     let regs = unsafe { &*ctx.regs };
-    let Some(keys) = keys(&ConnId { handle: regs.rsi, tgid, reserved: 0 }) else {
+    let Some(keys) = keys::of(&ConnId { handle: regs.rsi, tgid, reserved: 0 }) else {
         lost(counter::TABLE_FULL, 0);
         return 0;
     };
@@ -390,10 +289,10 @@ pub fn rustls_decrypt(ctx: ProbeContext) -> u32 {
             (*keys).other = 0;
         }
         (*keys).next = regs.rcx + 1;
-        if (*keys).other == 0 && record_layer::<2>(&ctx, keys) {
+        if (*keys).other == 0 && keys::record_layer::<2>(&ctx, keys) {
             (*keys).other = (*keys).words[0];
         }
-        if !read((&raw mut (*keys).message).cast::<[u64; 2]>(), regs.rdx) {
+        if !keys::read((&raw mut (*keys).message).cast::<[u64; 2]>(), regs.rdx) {
             lost(counter::FAULT, 0);
             return 0;
         }

@@ -154,13 +154,19 @@ mod tests {
     #[test]
     fn what_is_not_probed_says_why() {
         let of = |minor| Markers { versions: vec![RustlsVersion { major: 0, minor }], unversioned: false };
-        let pair = |source: &str, reads_chunks| SuitePair { encrypt: 1, decrypt: 2, source: source.into(), reads_chunks };
+        let pair =
+            |source: &str, reads_chunks| SuitePair { encrypt: 1, decrypt: 2, source: source.into(), reads_chunks };
         let vendored = pair("vendor/rustls/src/crypto/ring/tls13.rs", true);
         assert!(of(23).lays_out_as_known(&vendored) && Markers::default().lays_out_as_known(&vendored));
         assert!(!of(24).lays_out_as_known(&vendored), "which of two is not known");
         assert!(!of(23).lays_out_as_known(&pair("x/rustls-0.22.4/src/crypto/ring/tls13.rs", true)));
         assert!(!Markers::default().lays_out_as_known(&pair("a.rs", false)));
-        for (minor, part) in [(21, "no encrypted_payload_len"), (22, "another form"), (23, "release build"), (24, "otherwise than in 0.23")] {
+        for (minor, part) in [
+            (21, "no encrypted_payload_len"),
+            (22, "another form"),
+            (23, "release build"),
+            (24, "otherwise than in 0.23"),
+        ] {
             assert!(of(minor).unknown(&[]).contains(part), "{minor}");
         }
     }

@@ -29,8 +29,20 @@ const DECRYPT_DONE: &str = "rustls_decrypt_done";
 
 /// What a found function is called, by what it does and by where it is written: encrypting first.
 const NAMES: [[&str; 5]; 2] = [
-    ["encrypt (ring, TLS 1.3)", "encrypt (ring, TLS 1.2)", "encrypt (aws-lc, TLS 1.3)", "encrypt (aws-lc, TLS 1.2)", "encrypt"],
-    ["decrypt (ring, TLS 1.3)", "decrypt (ring, TLS 1.2)", "decrypt (aws-lc, TLS 1.3)", "decrypt (aws-lc, TLS 1.2)", "decrypt"],
+    [
+        "encrypt (ring, TLS 1.3)",
+        "encrypt (ring, TLS 1.2)",
+        "encrypt (aws-lc, TLS 1.3)",
+        "encrypt (aws-lc, TLS 1.2)",
+        "encrypt",
+    ],
+    [
+        "decrypt (ring, TLS 1.3)",
+        "decrypt (ring, TLS 1.2)",
+        "decrypt (aws-lc, TLS 1.3)",
+        "decrypt (aws-lc, TLS 1.2)",
+        "decrypt",
+    ],
 ];
 
 impl TlsStack for Rustls {
@@ -68,15 +80,14 @@ impl TlsStack for Rustls {
             found
         };
         let [encrypters, decrypters] = &NAMES;
-        let functions = [functions(encrypters, |pair| pair.encrypt), functions(decrypters, |pair| pair.decrypt)].concat();
+        let functions =
+            [functions(encrypters, |pair| pair.encrypt), functions(decrypters, |pair| pair.decrypt)].concat();
         Ok(Some(StackLayout { functions, certainty: LayoutCertainty::Anchored(ANCHOR) }))
     }
 
     fn plan(&self, image: &ElfImage, layout: &StackLayout, strategy: PlacementStrategy) -> ProbePlan {
-        let probes = vec![
-            probe(image, layout, strategy, Direction::Write),
-            probe(image, layout, strategy, Direction::Read),
-        ];
+        let probes =
+            vec![probe(image, layout, strategy, Direction::Write), probe(image, layout, strategy, Direction::Read)];
         let rows = vec![
             FunctionRow { probe: ENCRYPT, served: CallCoverage::Own(0) },
             FunctionRow { probe: DECRYPT, served: CallCoverage::Own(1) },

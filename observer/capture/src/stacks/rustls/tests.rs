@@ -57,7 +57,13 @@ fn look_at_a_rustls() {
     let pairs = vtables::find(&mut survey).expect("no doubt");
     println!("pairs {:?}", began.elapsed());
     for pair in pairs {
-        println!("{:#x} {:#x} {} {}", pair.encrypt, pair.decrypt, pair.reads_chunks, String::from_utf8_lossy(&pair.source));
+        println!(
+            "{:#x} {:#x} {} {}",
+            pair.encrypt,
+            pair.decrypt,
+            pair.reads_chunks,
+            String::from_utf8_lossy(&pair.source)
+        );
     }
     if let Ok(Some(layout)) = told(&image) {
         println!("{:#x?}", Rustls.plan(&image, &layout, PlacementStrategy::Auto));
@@ -91,13 +97,13 @@ struct Pieces {
 const TABLES: u64 = 0x7000_0000_0000;
 
 impl Pieces {
-    /// All that is not there, up to what a file must have to be looked through.
+    /// The file. It claims to have as much as one must have to be looked through.
     fn file(&self) -> Vec<u8> {
         let mut segments = self.segments.clone();
-        segments.push((4, TABLES + (1 << 30), vec![0; 1 << 20]));
         let relocations: Vec<u8> = if self.fixed {
             for (slot, value) in &self.pointers {
-                let holds = |segment: &&mut (u32, u64, Vec<u8>)| (segment.1..segment.1 + segment.2.len() as u64).contains(slot);
+                let holds =
+                    |segment: &&mut (u32, u64, Vec<u8>)| (segment.1..segment.1 + segment.2.len() as u64).contains(slot);
                 let (_, address, bytes) = segments.iter_mut().find(holds).expect("a slot");
                 let at = usize::try_from(slot - *address).expect("small");
                 bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
@@ -111,7 +117,7 @@ impl Pieces {
         segments.push((4, TABLES, relocations));
         segments.push((4, TABLES + (1 << 29), dynamic.clone()));
         let mut headers: Vec<(u32, u32, u64, u64, u64)> = Vec::new();
-        let (mut contents, count) = (Vec::new(), segments.len() as u64 + 1);
+        let (mut contents, count) = (Vec::new(), segments.len() as u64 + 2);
         for (flags, address, piece) in &segments {
             let offset = 64 + 56 * count + contents.len() as u64;
             headers.push((1, *flags, *address, offset, piece.len() as u64));
@@ -119,10 +125,13 @@ impl Pieces {
         }
         let last = headers.last().copied().expect("segments");
         headers.push((2, 4, last.2, last.3, dynamic.len() as u64));
+        headers.push((1, 4, TABLES + (1 << 30), last.3 + last.4, 1 << 20));
         let mut file = b"\x7fELF\x02\x01\x01\0".to_vec();
         file.resize(64, 0);
         let kind: u16 = if self.fixed { 2 } else { 3 };
-        for (at, value) in [(16, kind), (18, 62), (52, 64), (54, 56), (56, u16::try_from(count).expect("few")), (58, 64)] {
+        for (at, value) in
+            [(16, kind), (18, 62), (52, 64), (54, 56), (56, u16::try_from(count).expect("few")), (58, 64)]
+        {
             file[at..at + 2].copy_from_slice(&value.to_le_bytes());
         }
         file[32..40].copy_from_slice(&64u64.to_le_bytes());
@@ -190,6 +199,19 @@ fn one() -> (Pieces, Vec<String>) {
     (pieces, expected)
 }
 
+/// It is a seed of the fuzzer, too.
+#[test]
+fn what_the_fuzzer_begins_with_is_found() {
+    let (pieces, _) = one();
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/elf/rustls");
+    if std::env::var("BLESS").is_ok() {
+        std::fs::write(&seed, pieces.file()).expect("written");
+    }
+    let file = std::fs::read(seed).expect("the seed: BLESS=1 writes it");
+    assert!(told(&image(file.clone())).is_ok_and(|layout| layout.is_some()));
+    crate::stacks::fuzz(&file);
+}
+
 #[test]
 fn pointers_may_stand_in_the_file_as_they_are() {
     let (mut pieces, expected) = one();
@@ -214,7 +236,9 @@ fn what_is_not_quite_so_is_refused_with_its_reason() {
         }
         pieces
     };
-    for (version, part) in [("0.21", "no encrypted_payload_len"), ("0.22", "another form"), ("0.24", "otherwise than in 0.23")] {
+    for (version, part) in
+        [("0.21", "no encrypted_payload_len"), ("0.22", "another form"), ("0.24", "otherwise than in 0.23")]
+    {
         refused(&replaced("/rustls-0.23", &format!("/rustls-{version}")), part);
     }
     // No path, no body, no pointers, none in the order of a linker.
@@ -316,7 +340,8 @@ fn record_a_rustls() {
     // A path is found where it stands, and without vtables it is all that there is.
     let versions = markers::find(&mut survey).expect("within the budget");
     if none_confirmed {
-        for segment in survey.segments().filter(|segment| !segment.writable && !segment.executable).collect::<Vec<_>>() {
+        for segment in survey.segments().filter(|segment| !segment.writable && !segment.executable).collect::<Vec<_>>()
+        {
             let mut found = None;
             let windows = survey.windows(segment.address, segment.len, 64, |address, window| {
                 found = found.or(memchr::memmem::find(window, b"/rustls-0").map(|at| address + at as u64));

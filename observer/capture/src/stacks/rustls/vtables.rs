@@ -36,7 +36,9 @@ pub(super) fn find(survey: &mut FileSurvey<'_>) -> Result<Vec<SuitePair>, Ambigu
             continue;
         }
         if pairs.len() == PAIRS {
-            return Err(super::unknown(format!("over {PAIRS} pairs of its vtables look like rustls's: no program has so many")));
+            return Err(super::unknown(format!(
+                "over {PAIRS} pairs of its vtables look like rustls's: no program has so many"
+            )));
         }
         pairs.push(pair);
     }
@@ -129,7 +131,9 @@ fn reads_chunks(code: &[u8]) -> bool {
         let instruction = decoder.decode();
         if holders.contains(&instruction.memory_base()) && instruction.memory_index() == Register::None {
             match instruction.memory_displacement64() {
-                0 if instruction.mnemonic() == Mnemonic::Cmp || instruction.mnemonic() == Mnemonic::Mov => compared = true,
+                0 if instruction.mnemonic() == Mnemonic::Cmp || instruction.mnemonic() == Mnemonic::Mov => {
+                    compared = true
+                }
                 0x10 => read[0] = true,
                 0x18 => read[1] = true,
                 _ => {}

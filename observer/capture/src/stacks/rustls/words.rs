@@ -43,7 +43,8 @@ pub(super) fn candidates(survey: &mut FileSurvey<'_>) -> Result<Vec<PairCandidat
         })?;
     }
     if scan.too_many {
-        let detail = format!("over {CANDIDATES} of its tables of pointers look like vtables of rustls: no program has so many");
+        let detail =
+            format!("over {CANDIDATES} of its tables of pointers look like vtables of rustls: no program has so many");
         return Err(super::unknown(detail));
     }
     scan.found.sort_unstable_by_key(|candidate| candidate.vtable);
@@ -52,10 +53,7 @@ pub(super) fn candidates(survey: &mut FileSurvey<'_>) -> Result<Vec<PairCandidat
 }
 
 /// The words of a file of a fixed address: pointers stand in it as they are.
-fn words(
-    survey: &mut FileSurvey<'_>,
-    mut each: impl FnMut(u64, u64),
-) -> Result<(), ElfRefusal> {
+fn words(survey: &mut FileSurvey<'_>, mut each: impl FnMut(u64, u64)) -> Result<(), ElfRefusal> {
     let data: Vec<_> = survey.segments().filter(|segment| !segment.executable).collect();
     for segment in data {
         // A word that lies across two windows is whole in the second, and in that alone.
