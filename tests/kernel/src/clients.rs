@@ -116,6 +116,7 @@ impl Clients {
             }
             Program::Node(script) => with_argument(PathBuf::from("node"), &self.sdks.join("node").join(script)),
             Program::Curl => with_argument(PathBuf::from("sh"), &source("curl.sh")),
+            Program::Wget => with_argument(PathBuf::from("sh"), &source("wget.sh")),
         }
     }
 }

@@ -26,6 +26,7 @@ pub enum Program {
     SystemPython(&'static str),
     Node(&'static str),
     Curl,
+    Wget,
 }
 
 const fn kind(name: &'static str, program: Program, api: &'static str) -> Kind {
@@ -114,6 +115,16 @@ pub const ALL: [Kind; 14] = [
     kind("stdlib", Program::Python("stdlib.py"), "chat"),
 ];
 
+/// Clients of GnuTLS.
+pub const GNUTLS: [Kind; 6] = [
+    kind("wget-chat", Program::Wget, "chat"),
+    kind("wget-messages", Program::Wget, "messages"),
+    kind("curl-gnutls-chat", Program::Python("curl_gnutls.py"), "chat"),
+    kind("curl-gnutls-messages", Program::Python("curl_gnutls.py"), "messages"),
+    kind("curl-gnutls-http2", Program::Python("curl_gnutls.py"), "responses").with(&[("CLIENT_HTTP", "2")]),
+    kind("gnutls-corked", Program::Python("gnutls_corked.py"), "chat"),
+];
+
 /// Clients that do more than ask: for tests that name them.
 pub const OTHERS: [Kind; 2] = [
     kind("instrumented", Program::Python("instrumented.py"), "chat"),
@@ -128,6 +139,7 @@ impl Kind {
     pub fn named(name: &str) -> Result<Self> {
         ALL.into_iter()
             .chain(SDKS)
+            .chain(GNUTLS)
             .chain(OTHERS)
             .find(|kind| kind.name == name)
             .with_context(|| format!("no client is named {name}"))
@@ -136,7 +148,8 @@ impl Kind {
     /// Whether it is an SDK: that retries by itself, and asks for encodings and whole answers.
     #[must_use]
     pub fn is_sdk(&self) -> bool {
-        self.program != Program::Curl && self.program != Program::Python("stdlib.py")
+        let plain = ["stdlib.py", "curl_gnutls.py", "gnutls_corked.py"].map(Program::Python);
+        !plain.contains(&self.program) && !matches!(self.program, Program::Curl | Program::Wget)
     }
 
     /// It makes one call after the other on one socket.

@@ -7,9 +7,12 @@
 #![deny(clippy::disallowed_methods, reason = "reads what it is handed: opening files and clocks are the caller's")]
 #![forbid(unsafe_code)]
 
+mod forwards;
 mod fuzz;
+pub mod gnutls;
 pub mod openssl;
 mod plan;
+mod prologue;
 mod unseen;
 
 use std::fmt;
@@ -22,7 +25,7 @@ pub use self::unseen::{ExecutableKind, UnseenReason, unseen};
 use crate::elf::{ElfBudget, ElfImage, ElfRefusal, FileSurvey, SymbolNames};
 
 /// Every stack that is probed. A file may carry several of them.
-pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl];
+pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl, &gnutls::GnuTls];
 
 /// A TLS stack.
 pub trait TlsStack: fmt::Debug + Sync {

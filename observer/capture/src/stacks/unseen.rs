@@ -20,7 +20,6 @@ pub enum UnseenReason {
     JavaJsse,
     /// Go's own TLS.
     GoCryptoTls,
-    Gnutls,
     Nss,
     /// A program without symbols.
     StrippedStaticTls,
@@ -46,7 +45,6 @@ impl UnseenReason {
             Self::ExecutableUnreadable => "executable_unreadable",
             Self::JavaJsse => "java_jsse",
             Self::GoCryptoTls => "go_crypto_tls",
-            Self::Gnutls => "gnutls",
             Self::Nss => "nss",
             Self::StrippedStaticTls => "stripped_static_tls",
             Self::UnknownTlsLibrary => "unknown_tls_library",
@@ -83,7 +81,6 @@ enum OtherStackSign {
 const UNPROBED: &[(OtherStackSign, UnseenReason)] = &[
     (OtherStackSign::Library("libjvm.so"), UnseenReason::JavaJsse),
     (OtherStackSign::Go, UnseenReason::GoCryptoTls),
-    (OtherStackSign::PlainLibrary("libgnutls"), UnseenReason::Gnutls),
     (OtherStackSign::PlainLibrary("libnss3"), UnseenReason::Nss),
 ];
 
@@ -118,9 +115,9 @@ mod tests {
         let refused = ExecutableKind::Refused(UnseenReason::Elf(elf::ElfRefusalReason::CutShort));
         let told = |executable, mapped: &[&str]| unseen(executable, mapped).name();
         assert_eq!(told(refused, &["java", "libjvm.so", "libnss3.so"]), "java_jsse");
-        assert_eq!(told(plain(true, true), &["agent", "libgnutls.so.30"]), "go_crypto_tls");
-        assert_eq!(told(refused, &["wget", "libgnutls.so.30"]), "elf_cut_short");
-        assert_eq!(told(plain(false, true), &["wget", "libgnutls.so.30"]), "gnutls");
+        assert_eq!(told(plain(true, true), &["agent", "libnss3.so"]), "go_crypto_tls");
+        assert_eq!(told(refused, &["x", "libnss3.so"]), "elf_cut_short");
+        assert_eq!(told(plain(false, true), &["x", "libnss3.so"]), "nss");
         assert_eq!(told(ExecutableKind::Unreadable, &["x", "libnss3.so"]), "nss");
         assert_eq!(told(ExecutableKind::Unreadable, &["x"]), "executable_unreadable");
         assert_eq!(told(ExecutableKind::Probed, &["node", "libnss3.so"]), "unknown_tls_library");

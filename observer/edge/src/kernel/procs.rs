@@ -214,8 +214,8 @@ mod tests {
         processes.hello(own);
         assert_eq!(row(&processes, &[]).map(|row| row.reason()), Some("not_examined_yet"));
         assert_eq!(processes.take_unexplained(), [own]);
-        processes.explained(own, UnseenReason::Gnutls);
-        assert_eq!(row(&processes, &[]).map(|row| row.reason()), Some("gnutls"));
+        processes.explained(own, UnseenReason::Nss);
+        assert_eq!(row(&processes, &[]).map(|row| row.reason()), Some("nss"));
     }
 
     #[test]
