@@ -32,7 +32,7 @@ const PROTOCOLS: &[&str] =
     &["http1", "http2", "websocket", "sse", "json_stream", "eventstream", "grpc", "media", "content"];
 
 /// Folders whose format is another, and which unit tests read.
-const OTHERS: &[&str] = &["placement", "tls"];
+const OTHERS: &[&str] = &["placement", "placement_gnutls", "tls"];
 
 type Check = fn(&Case, Make);
 
