@@ -63,7 +63,7 @@ pub fn gnutls_init(ctx: ProbeContext) -> u32 {
     }
     // SAFETY: the context of a uprobe is a pt_regs.
     let regs = unsafe { &*ctx.regs };
-    calls::keep(thread_key(tid, regs.rsp, DIR_READ), || Arguments { handle: 0, buf: regs.rdi, num: 0, len_ptr: 0 });
+    calls::keep(thread_key(tid, regs.rsp, DIR_READ), || only(regs.rdi));
     0
 }
 
@@ -100,7 +100,7 @@ pub fn gnutls_uncork(ctx: ProbeContext) -> u32 {
     // SAFETY: the context of a uprobe is a pt_regs.
     let regs = unsafe { &*ctx.regs };
     let key = thread_key(tid, regs.rsp, DIR_WRITE);
-    calls::keep(key, || Arguments { handle: regs.rdi, buf: 0, num: 0, len_ptr: 0 });
+    calls::keep(key, || only(regs.rdi));
     // What found no place has no end either.
     if let Some(kept) = calls::find(key) {
         // SAFETY: a map value.
@@ -120,6 +120,13 @@ pub fn gnutls_uncork_done(ctx: RetProbeContext) -> u32 {
     write_out(unsafe { &(*kept.call).id }, 0);
     calls::leave(key, &kept);
     0
+}
+
+/// The arguments of a function of which one matters. It stands for the others too: a run of zeros
+/// would become a call of `memset`.
+#[inline(always)]
+fn only(argument: u64) -> Arguments {
+    Arguments { handle: argument, buf: argument, num: argument, len_ptr: 0 }
 }
 
 #[inline(always)]

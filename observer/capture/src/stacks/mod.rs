@@ -105,6 +105,15 @@ pub enum LayoutCertainty {
     Anchored(&'static str),
 }
 
+impl fmt::Display for LayoutCertainty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named => f.write_str("named"),
+            Self::Anchored(anchor) => f.write_str(anchor),
+        }
+    }
+}
+
 /// Why a file that carries a stack is not probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AmbiguousStack {

@@ -24,6 +24,8 @@ pub enum UnseenReason {
     /// A program without symbols.
     StrippedStaticTls,
     UnknownTlsLibrary,
+    /// What its TLS sockets carried fits nothing that the probes of its library saw.
+    SocketsUnmatched,
     /// Its library has probes that could not all be put in.
     ProbeBroken,
     /// Nobody has looked yet.
@@ -48,6 +50,7 @@ impl UnseenReason {
             Self::Nss => "nss",
             Self::StrippedStaticTls => "stripped_static_tls",
             Self::UnknownTlsLibrary => "unknown_tls_library",
+            Self::SocketsUnmatched => "sockets_unmatched",
             Self::ProbeBroken => "probe_broken",
             Self::NotExaminedYet => "not_examined_yet",
         }
