@@ -243,7 +243,8 @@ pub struct Way {
     pub tgid: u32,
     /// `FLAG_EX` if the callee wrote the length through a pointer.
     pub ex: u32,
-    /// 1 once a read found the end.
+    /// Of reads: 1 once one found the end. Of writes: 1 while a library writes out what it was
+    /// handed before (`gnutls_record_uncork`): those bytes went up then.
     pub ended: u32,
 }
 

@@ -7,13 +7,13 @@ use observer_common::record::Verdict;
 
 use crate::identity::K8sIdentity;
 use crate::record::{ConnKey, Record};
-use crate::stacks::UnseenReason;
+use crate::stacks::{LayoutCertainty, UnseenReason};
 use crate::units::{LossCause, Ns};
 
 /// How far into a process's TLS traffic we see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TlsVisibility {
-    /// Probes on its TLS library work.
+    /// Probes on its TLS library work, and what they see fits its sockets.
     Plaintext,
     /// Only cadence and sizes on the wire.
     Shape,
@@ -39,6 +39,9 @@ pub struct ProcessRow {
     pub library: Option<String>,
     /// TLS ClientHellos its sockets sent since it was first seen; `None` where the socket hook is not attached.
     pub hellos: Option<u64>,
+    /// Its TLS sockets whose answered requests no probed write fits: what passes a stack that no probe enters. `None` as
+    /// above.
+    pub unmatched: Option<u64>,
 }
 
 impl ProcessRow {
@@ -72,6 +75,10 @@ pub struct ProbeRow {
     pub target: String,
     /// Build id of the file (hex), where it has one.
     pub build_id: Option<String>,
+    /// The TLS stack that the probe is of; `None` of a kernel hook.
+    pub stack: Option<&'static str>,
+    /// How certain it is that the function is that one; `None` of a kernel hook.
+    pub certainty: Option<LayoutCertainty>,
     /// Where exactly: `entry`, `entry+4`, `callee+0` … and the file offset.
     pub placement: String,
     /// Why there, or why not.

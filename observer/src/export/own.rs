@@ -1,11 +1,12 @@
 //! Metrics of the observer itself: its process, its kernel side, its coverage. Filled at each scrape.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use procfs::process::{LimitValue, Process};
 
 use crate::export::catalogue::{calls, observer as own};
 use crate::export::store::SeriesStore;
+use capture::stacks::LayoutCertainty;
 use capture::units::LossCause;
 use detectors::{DETECTORS, FindingSeverity, metrics as verdicts};
 use edge::coverage::{
@@ -122,6 +123,24 @@ fn probes(store: &mut SeriesStore, rows: &[ProbeRow]) {
             store.add_to(own::PROBE_HITS.with(&[row.probe, &row.target]), hits as f64);
         }
     }
+    probed_files(store, rows);
+}
+
+/// Each file counts once a stack, however many rows tell of it.
+fn probed_files(store: &mut SeriesStore, rows: &[ProbeRow]) {
+    let of = |row: &ProbeRow| {
+        let anchor = if row.certainty? == LayoutCertainty::Named { "named" } else { "found" };
+        Some((row.stack?, anchor, row.target.clone(), row.build_id.clone()))
+    };
+    let files: BTreeSet<_> = rows.iter().filter_map(of).collect();
+    let mut counts: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    for (stack, anchor, ..) in &files {
+        *counts.entry((stack, anchor)).or_default() += 1;
+    }
+    store.clear(own::PROBED_FILES.id());
+    for ((stack, anchor), count) in counts {
+        store.set_to(own::PROBED_FILES.with(&[stack, anchor]), f64::from(count));
+    }
 }
 
 fn processes(store: &mut SeriesStore, rows: &[ProcessRow]) {
@@ -132,6 +151,11 @@ fn processes(store: &mut SeriesStore, rows: &[ProcessRow]) {
     store.clear(own::COVERAGE_PROCESSES.id());
     for ((visibility, reason), count) in counts {
         store.set_to(own::COVERAGE_PROCESSES.with(&[visibility, reason]), f64::from(count));
+    }
+    // Where the socket hooks are missing nobody knows: no sample, not 0.
+    store.clear(own::UNMATCHED_SOCKETS.id());
+    if let Some(unmatched) = rows.iter().filter_map(|row| row.unmatched).reduce(|sum, more| sum + more) {
+        store.set_to(own::UNMATCHED_SOCKETS.with(&[]), unmatched as f64);
     }
 }
 

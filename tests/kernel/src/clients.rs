@@ -124,6 +124,7 @@ impl Clients {
                 command
             }
             Program::Curl => with_argument(PathBuf::from("sh"), &source("curl.sh")),
+            Program::Wget => with_argument(PathBuf::from("sh"), &source("wget.sh")),
         }
     }
 }

@@ -28,6 +28,7 @@ pub enum Program {
     Curl,
     /// A program of `inside.c`, as set-up links it: with a stripped OpenSSL inside.
     Inside(&'static str),
+    Wget,
 }
 
 const fn kind(name: &'static str, program: Program, api: &'static str) -> Kind {
@@ -134,6 +135,16 @@ pub const INSIDE: [Kind; 6] = [
     kind("inside-addon", Program::Inside("with-addon"), "chat"),
 ];
 
+/// Clients of GnuTLS.
+pub const GNUTLS: [Kind; 6] = [
+    kind("wget-chat", Program::Wget, "chat"),
+    kind("wget-messages", Program::Wget, "messages"),
+    kind("curl-gnutls-chat", Program::Python("curl_gnutls.py"), "chat"),
+    kind("curl-gnutls-messages", Program::Python("curl_gnutls.py"), "messages"),
+    kind("curl-gnutls-http2", Program::Python("curl_gnutls.py"), "responses").with(&[("CLIENT_HTTP", "2")]),
+    kind("gnutls-corked", Program::Python("gnutls_corked.py"), "chat"),
+];
+
 /// Clients that do more than ask: for tests that name them.
 pub const OTHERS: [Kind; 2] = [
     kind("instrumented", Program::Python("instrumented.py"), "chat"),
@@ -150,6 +161,7 @@ impl Kind {
             .chain(SDKS)
             .chain(BORINGSSL)
             .chain(INSIDE)
+            .chain(GNUTLS)
             .chain(OTHERS)
             .find(|kind| kind.name == name)
             .with_context(|| format!("no client is named {name}"))
@@ -158,8 +170,8 @@ impl Kind {
     /// Whether it is an SDK: that retries by itself, and asks for encodings and whole answers.
     #[must_use]
     pub fn is_sdk(&self) -> bool {
-        let plain = [Program::Curl, Program::Python("stdlib.py"), Program::Python("chrome_curl.py")];
-        !plain.contains(&self.program) && !matches!(self.program, Program::Inside(_))
+        let plain = ["stdlib.py", "curl_gnutls.py", "gnutls_corked.py", "chrome_curl.py"].map(Program::Python);
+        !plain.contains(&self.program) && !matches!(self.program, Program::Curl | Program::Wget | Program::Inside(_))
     }
 
     /// It makes one call after the other on one socket.

@@ -148,6 +148,7 @@ pub struct Process {
     pub visibility: String,
     pub reason: String,
     pub library: Option<String>,
+    pub unmatched: Option<u64>,
 }
 
 /// One row of `inspect probes`.
@@ -159,4 +160,6 @@ pub struct Probe {
     pub placement: String,
     pub hits: Option<u64>,
     pub reason: String,
+    pub stack: Option<String>,
+    pub anchor: Option<String>,
 }

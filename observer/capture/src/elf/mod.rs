@@ -130,7 +130,7 @@ impl ElfImage {
         let (mut found, mut plt) = (FoundSymbols::default(), HashMap::new());
         if let Some(tables) = dynamic_symbols {
             found = symbols::find(reader, &tables, wanted)?;
-            if !found.numbers.is_empty() {
+            if !found.functions.is_empty() {
                 plt = relocations::slots(reader, &tables.relocations, &found.numbers)?;
             }
         }
@@ -204,6 +204,13 @@ impl ElfImage {
     #[must_use]
     pub fn plt_target(&self, got: u64) -> Option<FunctionSymbol> {
         self.functions.get(self.plt.get(&got)?).copied()
+    }
+
+    /// The function of another file, among those that are looked for, that the PLT slot with this
+    /// GOT address leads to.
+    #[must_use]
+    pub fn plt_import(&self, got: u64) -> Option<&'static str> {
+        self.plt.get(&got).copied().filter(|name| !self.functions.contains_key(name))
     }
 
     /// An image of pieces of code (address, bytes), for recorded library builds.

@@ -15,7 +15,7 @@ use super::reader::{ElfReader, EntryAccount, cut_short};
 #[derive(Debug, Default)]
 pub(super) struct FoundSymbols {
     pub functions: HashMap<&'static str, FunctionSymbol>,
-    /// Numbers of their symbols, in order.
+    /// Numbers of their symbols, in order: of those that it takes from other files, too.
     pub numbers: Vec<(u32, &'static str)>,
 }
 
@@ -36,12 +36,15 @@ pub(super) fn find(
     reader.spend(EntryAccount::Symbols, claimed)?;
     let read = reader.records::<Sym64<LE>>(tables.symbols, |number, symbol| {
         let defined = symbol.st_shndx.get(LE) != SHN_UNDEF && symbol.st_value.get(LE) != 0;
-        let Some(name) = places.get(symbol.st_name.get(LE)).filter(|_| defined) else { return Ok(()) };
+        let Some(name) = places.get(symbol.st_name.get(LE)) else { return Ok(()) };
         if found.numbers.len() == KEPT {
             let detail = format!("over {KEPT} of its symbols have one of the few names that are looked for");
             return Err(ElfRefusal::new(ElfRefusalReason::TooManyNames, detail));
         }
-        found.functions.insert(name, FunctionSymbol { address: symbol.st_value.get(LE), size: symbol.st_size.get(LE) });
+        if defined {
+            let function = FunctionSymbol { address: symbol.st_value.get(LE), size: symbol.st_size.get(LE) };
+            found.functions.insert(name, function);
+        }
         // The budget has symbols counted below 2³².
         found.numbers.push((u32::try_from(number).unwrap_or(u32::MAX), name));
         Ok(())

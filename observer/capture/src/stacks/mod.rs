@@ -9,7 +9,9 @@
 
 mod anchors;
 pub mod boringssl;
+mod forwards;
 mod fuzz;
+pub mod gnutls;
 pub mod openssl;
 mod plan;
 mod prologue;
@@ -27,7 +29,7 @@ pub use self::unseen::{ExecutableKind, UnseenReason, unseen};
 use crate::elf::{ElfBudget, ElfImage, ElfRefusal, FileSurvey, SymbolNames};
 
 /// Every stack that is probed. A file may carry several of them.
-pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl, &boringssl::BoringSsl, &rustls::Rustls];
+pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl, &gnutls::GnuTls, &boringssl::BoringSsl, &rustls::Rustls];
 
 /// A TLS stack.
 pub trait TlsStack: fmt::Debug + Sync {
@@ -119,6 +121,15 @@ pub enum LayoutCertainty {
     Named,
     /// They were found by what they do; in words: "raises 226, 215, 111 with ssl_lib.cc".
     Anchored(&'static str),
+}
+
+impl fmt::Display for LayoutCertainty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named => f.write_str("named"),
+            Self::Anchored(anchor) => f.write_str(anchor),
+        }
+    }
 }
 
 /// Why a file that carries a stack is not probed.

@@ -20,7 +20,6 @@ pub enum UnseenReason {
     JavaJsse,
     /// Go's own TLS.
     GoCryptoTls,
-    Gnutls,
     Nss,
     /// A program without symbols.
     StrippedStaticTls,
@@ -29,6 +28,8 @@ pub enum UnseenReason {
     AnchorAmbiguous,
     /// It carries rustls of a release whose functions or messages are laid out otherwise.
     RustlsLayoutUnknown,
+    /// What its TLS sockets carried fits nothing that the probes of its library saw.
+    SocketsUnmatched,
     /// Its library has probes that could not all be put in.
     ProbeBroken,
     /// Nobody has looked yet.
@@ -50,12 +51,12 @@ impl UnseenReason {
             Self::ExecutableUnreadable => "executable_unreadable",
             Self::JavaJsse => "java_jsse",
             Self::GoCryptoTls => "go_crypto_tls",
-            Self::Gnutls => "gnutls",
             Self::Nss => "nss",
             Self::StrippedStaticTls => "stripped_static_tls",
             Self::UnknownTlsLibrary => "unknown_tls_library",
             Self::AnchorAmbiguous => "anchor_ambiguous",
             Self::RustlsLayoutUnknown => "rustls_layout_unknown",
+            Self::SocketsUnmatched => "sockets_unmatched",
             Self::ProbeBroken => "probe_broken",
             Self::NotExaminedYet => "not_examined_yet",
         }
@@ -89,7 +90,6 @@ enum OtherStackSign {
 const UNPROBED: &[(OtherStackSign, UnseenReason)] = &[
     (OtherStackSign::Library("libjvm.so"), UnseenReason::JavaJsse),
     (OtherStackSign::Go, UnseenReason::GoCryptoTls),
-    (OtherStackSign::PlainLibrary("libgnutls"), UnseenReason::Gnutls),
     (OtherStackSign::PlainLibrary("libnss3"), UnseenReason::Nss),
 ];
 
@@ -124,9 +124,9 @@ mod tests {
         let refused = ExecutableKind::Refused(UnseenReason::Elf(elf::ElfRefusalReason::CutShort));
         let told = |executable, mapped: &[&str]| unseen(executable, mapped).name();
         assert_eq!(told(refused, &["java", "libjvm.so", "libnss3.so"]), "java_jsse");
-        assert_eq!(told(plain(true, true), &["agent", "libgnutls.so.30"]), "go_crypto_tls");
-        assert_eq!(told(refused, &["wget", "libgnutls.so.30"]), "elf_cut_short");
-        assert_eq!(told(plain(false, true), &["wget", "libgnutls.so.30"]), "gnutls");
+        assert_eq!(told(plain(true, true), &["agent", "libnss3.so"]), "go_crypto_tls");
+        assert_eq!(told(refused, &["x", "libnss3.so"]), "elf_cut_short");
+        assert_eq!(told(plain(false, true), &["x", "libnss3.so"]), "nss");
         assert_eq!(told(ExecutableKind::Unreadable, &["x", "libnss3.so"]), "nss");
         assert_eq!(told(ExecutableKind::Unreadable, &["x"]), "executable_unreadable");
         assert_eq!(told(ExecutableKind::Probed, &["node", "libnss3.so"]), "unknown_tls_library");

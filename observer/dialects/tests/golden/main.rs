@@ -27,7 +27,7 @@ const PROTOCOLS: &[&str] =
     &["http1", "http2", "websocket", "sse", "json_stream", "eventstream", "grpc", "media", "content"];
 
 /// Folders whose format is another, and which unit tests read.
-const OTHERS: &[&str] = &["placement", "rustls", "tls"];
+const OTHERS: &[&str] = &["anchors", "placement", "placement_gnutls", "rustls", "tls"];
 
 type Check = fn(&Case, Make);
 

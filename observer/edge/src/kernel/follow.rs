@@ -202,6 +202,7 @@ impl EdgeState {
             self.suspects.push(data.conn.tgid);
             return;
         }
+        self.processes.spoke(data.conn.tgid);
         if data.direction == Direction::Read
             && !self.join.is_paired(&data.conn)
             && let Some(paired) = self.join.settle_for(&data.conn)
@@ -269,6 +270,13 @@ impl EdgeState {
             }
             Record::SockClose { sock, .. } => self.socks.forget(*sock),
             _ => true,
+        }
+    }
+
+    /// Sockets that turned out to fit no write, or one after all.
+    pub(super) fn judge_sockets(&mut self, now: Ns) {
+        for change in self.join.judge(now) {
+            self.processes.changed(change);
         }
     }
 

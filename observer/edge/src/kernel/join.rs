@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
+use super::unmatched::{MatchChange, UnmatchedSockets};
 use crate::record::{ConnKey, PairingConfidence, PairingMethod, SocketCookie, TlsSocketPairing};
 use crate::units::Ns;
 
@@ -33,6 +34,8 @@ pub(super) enum WireEvent {
     Hello,
     /// Sent a TLS record of application data; its length, header excluded.
     Out { record: u32 },
+    /// Its request is being answered.
+    Answered,
     /// FIN or RST, by whom.
     End { by_peer: bool, reset: bool },
 }
@@ -54,6 +57,7 @@ pub(super) struct SocketPairing {
     paired: HashMap<ConnKey, u64>,
     /// Records that left and found no write yet.
     waiting: VecDeque<PendingDeparture>,
+    unmatched: UnmatchedSockets,
 }
 
 #[derive(Debug)]
@@ -119,6 +123,7 @@ impl SocketPairing {
                     self.waiting.push_back(PendingDeparture { cookie, tgid: peer.tgid, at, record });
                 }
             }
+            WireEvent::Answered => self.unmatched.answered(cookie, peer.tgid, at),
             WireEvent::End { by_peer, reset } => {
                 if let Some(socket) = self.sockets.get_mut(&cookie) {
                     // The first end is the cause; a reset that follows a FIN of the same side is
@@ -184,6 +189,7 @@ impl SocketPairing {
             return None;
         }
         socket.conn = Some(conn);
+        self.unmatched.matched(cookie);
         self.paired.insert(conn, cookie);
         if let Some(loose) = self.loose.get_mut(&conn.tgid) {
             loose.remove(&conn);
@@ -200,6 +206,12 @@ impl SocketPairing {
         self.sockets.get(self.paired.get(conn)?)?.end
     }
 
+    /// Which sockets fit no write, as far as it is news. Of one that is not known nothing is said.
+    pub(super) fn judge(&mut self, now: Ns) -> Vec<MatchChange> {
+        let sockets = &self.sockets;
+        self.unmatched.judge(now, |cookie| sockets.get(&cookie).is_none_or(|socket| socket.conn.is_some()))
+    }
+
     /// The TLS object is gone.
     pub(super) fn closed(&mut self, conn: &ConnKey) {
         if let Some(cookie) = self.paired.remove(conn) {
@@ -213,6 +225,7 @@ impl SocketPairing {
     /// The process is gone.
     pub(super) fn exited(&mut self, tgid: u32) {
         self.loose.remove(&tgid);
+        self.unmatched.exited(tgid);
         self.paired.retain(|conn, _| conn.tgid != tgid);
         self.sockets.retain(|_, socket| socket.peer.tgid != tgid);
     }
@@ -315,6 +328,19 @@ mod tests {
         join.wire(1, Ns(120), peer(7, 443), WireEvent::Out { record: 900 });
         assert!(join.settle(Ns(120 + 2 * SETTLE_NS)).is_empty());
         assert_eq!(join.end_of(&conn(1)), None);
+    }
+
+    #[test]
+    fn an_answered_request_that_fits_no_write_is_told_and_a_pair_is_not() {
+        for (record, told) in [(900, vec![MatchChange::Unmatched(7)]), (317, vec![])] {
+            let mut join = SocketPairing::default();
+            join.wire(1, Ns(10), peer(7, 443), WireEvent::Hello);
+            join.wrote(conn(1), write(100, 110, 300));
+            join.wire(1, Ns(120), peer(7, 443), WireEvent::Out { record });
+            join.wire(1, Ns(200), peer(7, 443), WireEvent::Answered);
+            join.settle(Ns(120 + 2 * SETTLE_NS));
+            assert_eq!(join.judge(Ns(10_000_000_000)), told, "{record}");
+        }
     }
 
     #[test]

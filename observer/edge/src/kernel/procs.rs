@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::files::MappedFiles;
+use super::unmatched::MatchChange;
 use crate::coverage::{ProcessRow, TlsVisibility};
 use crate::identity::{IdentityReader, ProcessIdentity};
 use crate::stacks::UnseenReason;
@@ -16,6 +17,10 @@ pub(super) struct TlsProcess {
     pub identity: Arc<ProcessIdentity>,
     start_ns: u64,
     hellos: u64,
+    /// TLS sockets whose answered requests no probed write fits.
+    unmatched: u64,
+    /// Plaintext of it was seen.
+    has_spoken: bool,
     /// Why a file that it has mapped is not looked at.
     unseen: Option<UnseenReason>,
     /// … of whose name it is known that TLS is in it.
@@ -67,6 +72,23 @@ impl ProcessTable {
                 self.to_explain.push(pid);
             }
         }
+    }
+
+    /// Plaintext of the process was seen.
+    pub(super) fn spoke(&mut self, pid: u32) {
+        if let Some(process) = self.known.get_mut(&pid) {
+            process.has_spoken = true;
+        }
+    }
+
+    /// One of its sockets turned out to fit no write that was seen, or one after all.
+    pub(super) fn changed(&mut self, change: MatchChange) {
+        let (MatchChange::Unmatched(pid) | MatchChange::Matched(pid)) = change;
+        let Some(process) = self.entry(pid) else { return };
+        process.unmatched = match change {
+            MatchChange::Unmatched(_) => process.unmatched + 1,
+            MatchChange::Matched(_) => process.unmatched.saturating_sub(1),
+        };
     }
 
     /// Processes to be explained, each handed out once.
@@ -136,6 +158,8 @@ impl ProcessTable {
                 identity: Arc::new(identity),
                 start_ns,
                 hellos: 0,
+                unmatched: 0,
+                has_spoken: false,
                 unseen: None,
                 surely_tls: false,
                 explained: None,
@@ -174,7 +198,9 @@ impl TlsProcess {
             return None;
         }
         let probed = libraries.iter().find(|(_, _, works)| *works);
+        let passes_by = self.unmatched > 0 && !self.has_spoken;
         let unseen = match (probed, libraries.first()) {
+            (Some(_), _) if passes_by => Some(UnseenReason::SocketsUnmatched),
             (Some(_), _) => None,
             (None, Some(_)) => Some(UnseenReason::ProbeBroken),
             (None, None) => Some(self.unseen.or(self.explained).unwrap_or(UnseenReason::NotExaminedYet)),
@@ -191,6 +217,7 @@ impl TlsProcess {
             unseen,
             library: probed.or(libraries.first()).map(|(_, path, _)| path.clone()),
             hellos: wire.then_some(self.hellos),
+            unmatched: wire.then_some(self.unmatched),
         })
     }
 }
@@ -214,8 +241,8 @@ mod tests {
         processes.hello(own);
         assert_eq!(row(&processes, &[]).map(|row| row.reason()), Some("not_examined_yet"));
         assert_eq!(processes.take_unexplained(), [own]);
-        processes.explained(own, UnseenReason::Gnutls);
-        assert_eq!(row(&processes, &[]).map(|row| row.reason()), Some("gnutls"));
+        processes.explained(own, UnseenReason::Nss);
+        assert_eq!(row(&processes, &[]).map(|row| row.reason()), Some("nss"));
     }
 
     #[test]
@@ -231,6 +258,27 @@ mod tests {
         let of = |libraries| row(&processes, libraries).map(|row| (row.visibility, row.library));
         assert_eq!(of(&libraries[..1]), Some((TlsVisibility::None, Some("/a".into()))));
         assert_eq!(of(&libraries), Some((TlsVisibility::Plaintext, Some("/b".into()))));
+    }
+
+    #[test]
+    fn a_process_whose_sockets_pass_by_the_probes_is_not_seen_until_it_speaks() {
+        let mut processes = ProcessTable::default();
+        let own = std::process::id();
+        let libraries = [(1, "/usr/bin/node".to_owned(), true)];
+        let told = |processes: &ProcessTable| {
+            row(processes, &libraries).map(|row| (row.visibility, row.reason(), row.unmatched))
+        };
+        processes.hello(own);
+        assert_eq!(told(&processes), Some((TlsVisibility::Plaintext, "probed", Some(0))), "young");
+        processes.changed(MatchChange::Unmatched(own));
+        assert_eq!(told(&processes), Some((TlsVisibility::None, "sockets_unmatched", Some(1))));
+        processes.changed(MatchChange::Matched(own));
+        assert_eq!(told(&processes), Some((TlsVisibility::Plaintext, "probed", Some(0))), "a write fitted late");
+        processes.changed(MatchChange::Unmatched(own));
+        processes.spoke(own);
+        assert_eq!(told(&processes), Some((TlsVisibility::Plaintext, "probed", Some(1))), "it uses two stacks");
+        let broken = [(1, "/usr/bin/node".to_owned(), false)];
+        assert_eq!(row(&processes, &broken).map(|row| row.reason()), Some("probe_broken"), "the surer reason");
     }
 
     #[test]

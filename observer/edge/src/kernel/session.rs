@@ -233,6 +233,7 @@ impl CaptureEdge for EdgeSession {
     fn tick(&mut self, now: Ns) {
         self.follow.newest = self.follow.newest.max(now);
         self.follow.tell_ends(now);
+        self.follow.judge_sockets(now);
         self.follow.processes.purge(now);
         self.follow.calls.retain(|file, _| self.follow.files.has(*file));
         self.follow.settle();

@@ -27,6 +27,11 @@ const WIRE_RECORDS: u32 = 8;
 /// takes 3-8 KiB, an answer that is worth looking at has been claimed by then.
 const TLS_UNCLAIMED: u64 = 256 * 1024;
 
+/// A record of at least so many bytes asks for something: the shortest call of a model is longer;
+/// the handshake's end, alerts and control frames of HTTP/2 are shorter. A client's certificate is
+/// not, but nothing is answered to it but tickets, and its first request clears it.
+const REQUEST_RECORD: u32 = 113;
+
 /// Records looked at in one segment: ChangeCipherSpec, Finished, a request's head and the beginning of its body.
 const SEGMENT_RECORDS: usize = 4;
 const RECORD_HEAD: usize = 5;
@@ -50,6 +55,9 @@ struct FollowedSocket {
     tunnel: Option<u32>,
     /// Records of application data that were reported to the join.
     reported: u32,
+    /// It sent a record that asks for something, and something was read since.
+    asked: bool,
+    answered: bool,
     /// Bytes that were read.
     read: u64,
     /// Sequence number behind the last byte that the application sent, as far as it came up.
@@ -166,6 +174,8 @@ impl FollowedSocket {
             tls: None,
             tunnel: None,
             reported: 0,
+            asked: false,
+            answered: false,
             read: 0,
             sent: None,
             told: KnownTcpState::default(),
@@ -197,7 +207,13 @@ impl FollowedSocket {
     fn passed(&mut self, segment: &TcpSegment<'_>, join: &mut SocketPairing) -> bool {
         let mut hello = false;
         match segment.direction {
-            Direction::Read => self.read += u64::from(segment.len),
+            Direction::Read => {
+                self.read += u64::from(segment.len);
+                if self.asked && !self.answered && segment.len > 0 {
+                    self.answered = true;
+                    join.wire(segment.sock.0, segment.at, self.peer, WireEvent::Answered);
+                }
+            }
             Direction::Write if segment.len > 0 => {
                 let end = segment.seq.wrapping_add(segment.len);
                 if self.sent.is_none_or(|sent| end.wrapping_sub(sent).cast_signed() > 0) {
@@ -240,6 +256,7 @@ impl FollowedSocket {
         if !hello && self.reported < WIRE_RECORDS {
             for record in application_data(segment.bytes) {
                 self.reported += 1;
+                self.asked |= record >= REQUEST_RECORD;
                 join.wire(segment.sock.0, segment.at, self.peer, WireEvent::Out { record });
             }
         }

@@ -10,7 +10,8 @@ use super::uprobes::{ProbeLink, UprobePrograms};
 use crate::clock;
 use crate::coverage::{ProbeRow, ProbeState};
 use crate::stacks::{
-    CallCoverage, CallExit, CallKind, FunctionProbe, FunctionRow, PlacementStrategy, ProbePlan, ProbePoint,
+    CallCoverage, CallExit, CallKind, FunctionProbe, FunctionRow, LayoutCertainty, PlacementStrategy, ProbePlan,
+    ProbePoint, StackLayout, TlsStack,
 };
 use crate::units::Direction;
 
@@ -30,6 +31,8 @@ pub(super) struct ProbeTarget {
 /// A stack's plan, carried out.
 #[derive(Debug)]
 struct PlacedProbe {
+    stack: &'static str,
+    certainty: LayoutCertainty,
     plan: ProbePlan,
     /// For each of its probes, why it could not be put in.
     errors: Vec<Option<String>>,
@@ -83,8 +86,12 @@ impl ProbeTarget {
         uprobes: &UprobePrograms,
     ) -> ProbeTarget {
         let began = clock::now();
-        let plans = found.recognised.iter().map(|(stack, layout)| stack.plan(&found.image, layout, strategy));
-        let placed = plans.map(|plan| PlacedProbe { errors: vec![None; plan.probes.len()], plan }).collect();
+        let place = |(stack, layout): &(&'static dyn TlsStack, StackLayout)| {
+            let plan = stack.plan(&found.image, layout, strategy);
+            let errors = vec![None; plan.probes.len()];
+            PlacedProbe { stack: stack.name(), certainty: layout.certainty, plan, errors }
+        };
+        let placed = found.recognised.iter().map(place).collect();
         let (build_id, links, code) = (found.image.build_id.clone(), Vec::new(), Vec::new());
         let mut target = ProbeTarget { path, build_id, placed, links, code };
         for index in 0..target.placed.len() {
@@ -99,7 +106,7 @@ impl ProbeTarget {
     /// Puts in the probes of one plan: each program at all its places at once, which costs one link
     /// however many they are.
     fn put_in(&mut self, index: usize, via: &Path, uprobes: &UprobePrograms) {
-        let Some(PlacedProbe { plan, errors }) = self.placed.get_mut(index) else { return };
+        let Some(PlacedProbe { plan, errors, .. }) = self.placed.get_mut(index) else { return };
         for (probe, error) in plan.probes.iter().zip(errors.iter_mut()) {
             if points(probe).any(|point| point.offsets.is_empty()) {
                 *error = Some("the function lies outside the file's code".into());
@@ -206,7 +213,8 @@ impl PlacedProbe {
                 ("-".into(), "this build has no such function".into(), ProbeState::NotApplicable, None)
             }
         };
-        ProbeRow { probe: row.probe, placement, reason, state, hits, ..ProbeRow::default() }
+        let (stack, certainty) = (Some(self.stack), Some(self.certainty));
+        ProbeRow { probe: row.probe, stack, certainty, placement, reason, state, hits, ..ProbeRow::default() }
     }
 
     /// Placement, reason, state and hits of a probe.

@@ -236,6 +236,7 @@ mod tests {
                 reason: String::new(),
                 library: None,
                 hellos: None,
+                unmatched: None,
             }
         };
         let processes = ["plaintext", "none", "plaintext"].map(process).into();

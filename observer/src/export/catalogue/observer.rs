@@ -24,6 +24,10 @@ ledger::metric_table! { 2:
         "Calls that a probe saw, where the kernel counts them.";
     COVERAGE_PROCESSES = "llm_observer_coverage_processes", Gauge, NONE, &[closed("visibility"), closed("reason")],
         "Processes that use TLS, by how far the observer sees into them (plaintext, shape, none) and why.";
+    UNMATCHED_SOCKETS = "llm_observer_unmatched_sockets", Gauge, NONE, NONE,
+        "TLS sockets of live processes whose answered requests fit nothing that a probe saw: traffic that passes another stack.";
+    PROBED_FILES = "llm_observer_probed_files", Gauge, NONE, &[closed("stack"), closed("anchor")],
+        "Files that carry a TLS stack and are probed, by how its functions are known: named (symbols), found (by what they do).";
     SIGHT_STATE = "llm_observer_sight_state", Gauge, NONE, &[closed("sight"), closed("state")],
         "1 for the state of each thing that the observer must be able to see (the lines of doctor): ok, degraded or blind.";
     KERNEL_SECONDS = "llm_observer_kernel_seconds_total", Counter, NONE, &[closed("program")],

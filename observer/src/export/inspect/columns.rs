@@ -138,6 +138,7 @@ pub const PROCESSES: ColumnSet<ProcessView> = &[
     text("VISIBILITY", |p| tinted(&p.visibility, p.visibility == "plaintext")),
     text("REASON", |p| p.reason.as_str().into()),
     number("HELLOS", |p| count(p.hellos)),
+    number("UNMATCHED", |p| count(p.unmatched)),
     name("LIBRARY", 20, |p| words(p.library.as_ref())),
     wide(&text("NAMESPACE", |p| words(p.k8s.namespace.as_ref()))),
     wide(&text("POD", |p| words(p.k8s.pod.as_ref()))),
@@ -146,6 +147,7 @@ pub const PROCESSES: ColumnSet<ProcessView> = &[
 /// `inspect probes`.
 pub const PROBES: ColumnSet<ProbeView> = &[
     text("PROBE", |p| p.probe.as_str().into()),
+    text("STACK", |p| words(p.stack.as_ref())),
     text("STATE", |p| tinted(&p.state, p.state == "ok" || p.state == "not_applicable")),
     text("PLACEMENT", |p| p.placement.as_str().into()),
     number("HITS", |p| count(p.hits)),
@@ -153,6 +155,7 @@ pub const PROBES: ColumnSet<ProbeView> = &[
     wide(&number("PLACES", |p| if p.places.is_empty() { "-".into() } else { p.places.len().to_string().into() })),
     wide(&number("PROCESSES", |p| count(p.processes.map(u64::from)))),
     wide(&text("BUILD-ID", |p| words(p.build_id.as_ref()))),
+    text("ANCHOR", |p| words(p.anchor.as_ref())),
     name("REASON", 12, |p| p.reason.as_str().into()),
 ];
 

@@ -213,6 +213,9 @@ pub struct ProcessView {
     pub reason: String,
     pub library: Option<String>,
     pub hellos: Option<u64>,
+    /// TLS sockets whose answered requests no probed write fits.
+    #[serde(default)]
+    pub unmatched: Option<u64>,
 }
 
 /// One probe on one target.
@@ -224,6 +227,12 @@ pub struct ProbeView {
     pub placement: String,
     pub hits: Option<u64>,
     pub reason: String,
+    /// The TLS stack that is probed; none of a kernel hook.
+    #[serde(default)]
+    pub stack: Option<String>,
+    /// How certain it is that this is the function: `named`, or what it was found by.
+    #[serde(default)]
+    pub anchor: Option<String>,
     pub build_id: Option<String>,
     /// Names under which the file is mapped, one for each mount it is seen through; none of a kernel hook.
     #[serde(default)]
@@ -422,6 +431,7 @@ impl ProcessView {
             reason: row.reason().to_owned(),
             library: row.library.clone(),
             hellos: row.hellos,
+            unmatched: row.unmatched,
         }
     }
 }
@@ -437,6 +447,8 @@ impl ProbeView {
             placement: row.placement.clone(),
             hits: row.hits,
             reason: row.told(),
+            stack: row.stack.map(str::to_owned),
+            anchor: row.certainty.map(|certainty| certainty.to_string()),
             build_id: row.build_id.clone(),
             places: row.places.clone(),
             processes: row.processes,

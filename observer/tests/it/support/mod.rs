@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use capture::record::{ConnKey, Record};
-use capture::stacks::UnseenReason;
+use capture::stacks::{LayoutCertainty, UnseenReason};
 use capture::units::{LossCause, Ns};
 use edge::clock;
 use edge::coverage::{
@@ -266,6 +266,7 @@ impl CaptureEdge for Fed {
             unseen,
             library: Some("/usr/lib/libssl.so.3".into()),
             hellos: Some(3),
+            unmatched: Some(0),
         };
         vec![
             row(10, "python3", TlsVisibility::Plaintext, None),
@@ -277,6 +278,8 @@ impl CaptureEdge for Fed {
             probe: "ssl_read",
             target: "/usr/lib/libssl.so.3".into(),
             build_id: Some("ab".into()),
+            stack: Some("openssl"),
+            certainty: Some(LayoutCertainty::Named),
             placement: "callee+0".into(),
             reason: "the kernel emulates its first instruction".into(),
             state: ProbeState::Ok,

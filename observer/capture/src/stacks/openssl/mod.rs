@@ -8,6 +8,7 @@ mod placement;
 use self::functions::{FUNCTIONS, FunctionRole, LengthIn, PREFIX, PROGRAMS, TlsFunction, programs};
 use self::placement::{LibraryFile, ProbePlace, places};
 use super::anchors::{self, AnchorText, Anchors};
+use super::forwards::{CallTarget, targets};
 use super::{
     AmbiguousStack, CallCoverage, CallExit, CallKind, FunctionProbe, FunctionRow, LayoutCertainty, LikelyFiles,
     LocatedFunction, ProbePlan, ProbePoint, StackLayout,
@@ -43,6 +44,9 @@ impl TlsStack for OpenSsl {
             Some(LocatedFunction { name: function.symbol, address: symbol.address, size: symbol.size })
         };
         let functions: Vec<_> = FUNCTIONS.iter().filter_map(located).collect();
+        if functions.iter().any(|function| is_anothers(image, function)) {
+            return Ok(None);
+        }
         Ok((!functions.is_empty()).then_some(StackLayout { functions, certainty: LayoutCertainty::Named }))
     }
 
@@ -65,6 +69,13 @@ impl TlsStack for OpenSsl {
         let rows = FUNCTIONS.iter().map(|function| row(function, layout, &places)).collect();
         ProbePlan { probes: places.iter().map(|place| probe(image, place)).collect(), rows }
     }
+}
+
+/// Is it only a name for the function of another stack, which is probed there? `libgnutls-openssl`
+/// has such.
+fn is_anothers(image: &ElfImage, function: &LocatedFunction) -> bool {
+    let anothers = |target| matches!(target, CallTarget::Import(name) if !name.as_bytes().starts_with(PREFIX));
+    targets(image, function).into_iter().any(anothers)
 }
 
 fn probe(image: &ElfImage, place: &ProbePlace) -> FunctionProbe {

@@ -1,3 +1,4 @@
+use super::super::unmatched::MatchChange;
 use super::*;
 
 const SOCK: SocketCookie = SocketCookie(9);
@@ -108,4 +109,40 @@ fn a_tls_socket_that_nobody_asks_for_falls_silent_once() {
     let body = vec![0; usize::try_from(TLS_UNCLAIMED).unwrap() + 1];
     pass(&mut socks, &segment(Direction::Read, 101, &body), KnownTcpState::default());
     assert!(!socks.silence(SOCK), "plain text is the pipeline's to judge");
+}
+
+/// A record of application data of so many bytes, as far as a segment needs it.
+fn sent(len: u16) -> Vec<u8> {
+    let [high, low] = len.to_be_bytes();
+    [&[23, 3, 3, high, low][..], &vec![7; len.into()]].concat()
+}
+
+#[test]
+fn a_request_that_is_answered_and_fits_no_write_is_unmatched_and_nothing_less_is() {
+    const LATER: Ns = Ns(1_000_000_000_000);
+    let hello = [22, 3, 1, 0, 9, 1, 0, 0, 5];
+    let finished = [&[20, 3, 3, 0, 1, 1][..], &sent(300)].concat();
+    let judged = |writes: &[&[u8]], answered: bool| {
+        let (mut socks, _) = opened(SocketOrigin::Born);
+        let mut join = SocketPairing::default();
+        let mut pass = |direction, seq, bytes: &[u8]| {
+            socks.segment(&segment(direction, seq, bytes), KnownTcpState::default(), &mut join, &mut |_| {});
+        };
+        let mut seq = 201;
+        for bytes in writes {
+            pass(Direction::Write, seq, bytes);
+            seq += u32::try_from(bytes.len()).unwrap();
+        }
+        if answered {
+            pass(Direction::Read, 101, &sent(20));
+            pass(Direction::Read, 126, &sent(20));
+        }
+        join.judge(LATER)
+    };
+    assert_eq!(judged(&[&hello, &sent(300)], true), [MatchChange::Unmatched(7)]);
+    assert_eq!(judged(&[&hello, &finished], true), [], "the handshake's end, however long");
+    assert_eq!(judged(&[&hello, &sent(69), &sent(110), &sent(19)], true), [], "control frames and alerts");
+    assert_eq!(judged(&[&hello, &sent(300)], false), [], "nobody has answered yet");
+    assert_eq!(judged(&[&hello], true), [], "a handshake under way");
+    assert_eq!(judged(&[b"GET / HTTP/1.1\r\n\r\n"], true), [], "no TLS");
 }
