@@ -8,6 +8,8 @@ pub const MAP_CONNS: &str = "CONNS";
 pub const MAP_VERDICTS: &str = "VERDICTS";
 /// Calls in progress.
 pub const MAP_CALLS: &str = "CALLS";
+/// Calls of goroutines in progress.
+pub const MAP_GO_CALLS: &str = "GO_CALLS";
 /// Socket cookie → `SockState`.
 pub const MAP_SOCKS: &str = "SOCKS";
 /// Marks of followed sockets, kept by the programs.

@@ -14,6 +14,7 @@ mod calls;
 mod conn;
 mod connect;
 mod emit;
+mod go;
 mod lifecycle;
 mod maps;
 mod openssl;

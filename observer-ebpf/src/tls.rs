@@ -1,6 +1,6 @@
 //! What becomes of a call of any TLS stack: `calls::keep` at its entry, `leave` at its return. The
 //! programs of a stack, in a file of its own, know where its functions have their arguments and by
-//! what a call in progress is told (`record::thread_key`, `record::own_key`).
+//! what a call in progress is told (`record::thread_key`, `record::GoroutineCall`).
 
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
@@ -58,6 +58,30 @@ pub(crate) fn read_end(call: *const Call, ret: i32) {
     }
 }
 
+/// The call that is about to be sent up returned the end, too: to be told behind its bytes.
+#[inline(always)]
+pub(crate) fn note_end(state: *mut ConnState) {
+    // SAFETY: a map value.
+    let way = unsafe { &mut (*state).ways[DIR_READ as usize] };
+    if way.ended == 0 {
+        way.ended = NOTED;
+    }
+}
+
+/// Tells of an end that was noted.
+#[inline(always)]
+pub(crate) fn say_noted_end(handle: u64, state: *mut ConnState) {
+    // SAFETY: a map value.
+    let way = unsafe { &mut (*state).ways[DIR_READ as usize] };
+    if way.ended == NOTED {
+        way.ended = 1;
+        emit::say(handle, way.tgid, state, Kind::ReadEnd);
+    }
+}
+
+/// `Way::ended`: it is to be told.
+const NOTED: u32 = 2;
+
 /// Bytes that the call moved. `*len_ptr` counts only if the function returned 1; it is garbage
 /// otherwise.
 #[inline(always)]
@@ -89,7 +113,7 @@ fn passes(verdict: u32, dir: u8) -> bool {
 /// Finds the call's connection and notes the call in its direction's state, from where it is sent;
 /// `None`: nothing is to be sent.
 #[inline(always)]
-fn begin(call: *const Call, moved: u64, dir: u8) -> Option<(u64, *mut ConnState)> {
+pub(crate) fn begin(call: *const Call, moved: u64, dir: u8) -> Option<(u64, *mut ConnState)> {
     // SAFETY: a map value; the key is passed from there to spare the stack.
     let id = unsafe { &(*call).id };
     let Some(state) = conn::find_or_adopt(id) else {
@@ -138,7 +162,7 @@ unsafe fn note(way: &mut Way, call: *const Call, wanted: u64, moved: u64) {
 /// what goes up is a prefix. Whole pieces first, in a loop over one size class alone: with all
 /// classes in the loop the verifier gives up.
 #[inline(always)]
-fn send_call(handle: u64, state: *mut ConnState, dir: u8) {
+pub(crate) fn send_call(handle: u64, state: *mut ConnState, dir: u8) {
     // SAFETY: a map value.
     let way = unsafe { &(*state).ways[dir as usize] };
     let mut sent = 0u64;

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::kinds::Program;
 pub use crate::kinds::{ALL, Kind, SDKS, hosts};
-use crate::places;
+use crate::{golang, places};
 
 /// The installed SDKs.
 pub struct Clients {
@@ -55,6 +55,7 @@ impl Clients {
             Program::SystemPython(_) if self.site_packages().is_none() => {
                 Some("/usr/bin/python3 is not there, or of another version than the venv".to_owned())
             }
+            Program::Go(way) if !golang::place(way).is_file() => Some("it is not built".to_owned()),
             _ => None,
         }
     }
@@ -115,6 +116,7 @@ impl Clients {
                 command
             }
             Program::Node(script) => with_argument(PathBuf::from("node"), &self.sdks.join("node").join(script)),
+            Program::Go(way) => Command::new(golang::place(way)),
             Program::Curl => with_argument(PathBuf::from("sh"), &source("curl.sh")),
         }
     }
@@ -172,6 +174,19 @@ impl Run {
             };
         }
         self.command = with;
+        self
+    }
+
+    /// Another program that understands the same, with all that this one was set.
+    #[must_use]
+    pub fn as_program(mut self, mut program: Command) -> Self {
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => program.env(name, value),
+                None => program.env_remove(name),
+            };
+        }
+        self.command = program;
         self
     }
 

@@ -26,6 +26,8 @@ pub enum Program {
     SystemPython(&'static str),
     Node(&'static str),
     Curl,
+    /// `programs/go`, built in this way: see `golang`.
+    Go(&'static str),
 }
 
 const fn kind(name: &'static str, program: Program, api: &'static str) -> Kind {
@@ -114,6 +116,20 @@ pub const ALL: [Kind; 14] = [
     kind("stdlib", Program::Python("stdlib.py"), "chat"),
 ];
 
+const HTTP1: &[(&str, &str)] = &[("CLIENT_HTTP", "1.1")];
+
+/// Go's own library, in every way in which Go programs come, over both of its protocols.
+pub const GO: [Kind; 8] = [
+    kind("go-plain-http1", Program::Go("plain"), "chat").with(HTTP1),
+    kind("go-plain-http2", Program::Go("plain"), "messages"),
+    kind("go-stripped-http1", Program::Go("stripped"), "responses").with(HTTP1),
+    kind("go-stripped-http2", Program::Go("stripped"), "chat"),
+    kind("go-pie-http1", Program::Go("pie"), "messages").with(HTTP1),
+    kind("go-pie-http2", Program::Go("pie"), "responses"),
+    kind("go-cgo-http1", Program::Go("cgo"), "chat").with(HTTP1),
+    kind("go-cgo-http2", Program::Go("cgo"), "messages"),
+];
+
 /// Clients that do more than ask: for tests that name them.
 pub const OTHERS: [Kind; 2] = [
     kind("instrumented", Program::Python("instrumented.py"), "chat"),
@@ -129,6 +145,7 @@ impl Kind {
         ALL.into_iter()
             .chain(SDKS)
             .chain(OTHERS)
+            .chain(GO)
             .find(|kind| kind.name == name)
             .with_context(|| format!("no client is named {name}"))
     }
@@ -136,7 +153,7 @@ impl Kind {
     /// Whether it is an SDK: that retries by itself, and asks for encodings and whole answers.
     #[must_use]
     pub fn is_sdk(&self) -> bool {
-        self.program != Program::Curl && self.program != Program::Python("stdlib.py")
+        !matches!(self.program, Program::Curl | Program::Go(_)) && self.program != Program::Python("stdlib.py")
     }
 
     /// It makes one call after the other on one socket.

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod fuzz;
+pub mod go;
 pub mod openssl;
 mod plan;
 mod unseen;
@@ -21,8 +22,9 @@ pub use self::plan::{
 pub use self::unseen::{ExecutableKind, UnseenReason, unseen};
 use crate::elf::{ElfBudget, ElfImage, ElfRefusal, FileSurvey, SymbolNames};
 
-/// Every stack that is probed. A file may carry several of them.
-pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl];
+/// Every stack that is probed. A file may carry several of them. Those come first that are told
+/// from others without looking through a whole file.
+pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl, &go::GoTls];
 
 /// A TLS stack.
 pub trait TlsStack: fmt::Debug + Sync {
@@ -57,6 +59,11 @@ pub trait TlsStack: fmt::Debug + Sync {
     /// As those of `recognise`; over the budget.
     fn survey(&self, _survey: &mut FileSurvey<'_>) -> Result<Option<StackLayout>, AmbiguousStack> {
         Ok(None)
+    }
+
+    /// A file in which `survey` finds it carries no other that no symbol names: nobody looks further.
+    fn is_alone(&self) -> bool {
+        false
     }
 
     /// Which programs go where. Each call of the stack's functions must pass one probe, and not
@@ -199,6 +206,7 @@ fn survey(
     let (mut found, mut doubt) = (Vec::new(), None);
     for stack in stacks {
         match stack.survey(&mut survey) {
+            Ok(Some(layout)) if stack.is_alone() => return Ok(vec![(*stack, layout)]),
             Ok(layout) => found.extend(layout.map(|layout| (*stack, layout))),
             Err(reason) => doubt = Some(reason),
         }

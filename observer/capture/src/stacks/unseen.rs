@@ -18,8 +18,10 @@ pub enum UnseenReason {
     ExecutableUnreadable,
     /// Java's own TLS.
     JavaJsse,
-    /// Go's own TLS.
+    /// Go's own TLS, in a program whose functions cannot be told for sure.
     GoCryptoTls,
+    /// Go's own TLS up to 1.16, whose functions take their arguments on the stack.
+    GoTooOld,
     Gnutls,
     Nss,
     /// A program without symbols.
@@ -46,6 +48,7 @@ impl UnseenReason {
             Self::ExecutableUnreadable => "executable_unreadable",
             Self::JavaJsse => "java_jsse",
             Self::GoCryptoTls => "go_crypto_tls",
+            Self::GoTooOld => "go_before_1_17",
             Self::Gnutls => "gnutls",
             Self::Nss => "nss",
             Self::StrippedStaticTls => "stripped_static_tls",
@@ -75,14 +78,11 @@ enum OtherStackSign {
     Library(&'static str),
     /// A mapped file's name begins so, and the executable tells nothing of itself.
     PlainLibrary(&'static str),
-    /// The executable is a Go program.
-    Go,
 }
 
 /// Stacks that no probe enters, the surest sign first. Whoever adds a stack takes its line out.
 const UNPROBED: &[(OtherStackSign, UnseenReason)] = &[
     (OtherStackSign::Library("libjvm.so"), UnseenReason::JavaJsse),
-    (OtherStackSign::Go, UnseenReason::GoCryptoTls),
     (OtherStackSign::PlainLibrary("libgnutls"), UnseenReason::Gnutls),
     (OtherStackSign::PlainLibrary("libnss3"), UnseenReason::Nss),
 ];
@@ -97,7 +97,6 @@ pub fn unseen(executable: ExecutableKind, mapped: &[&str]) -> UnseenReason {
         OtherStackSign::PlainLibrary(prefix) => {
             matches!(executable, ExecutableKind::Plain(_) | ExecutableKind::Unreadable) && carries(prefix)
         }
-        OtherStackSign::Go => matches!(executable, ExecutableKind::Plain(marks) if marks.go),
     });
     match (shown, executable) {
         (Some((_, reason)), _) => *reason,
@@ -118,7 +117,9 @@ mod tests {
         let refused = ExecutableKind::Refused(UnseenReason::Elf(elf::ElfRefusalReason::CutShort));
         let told = |executable, mapped: &[&str]| unseen(executable, mapped).name();
         assert_eq!(told(refused, &["java", "libjvm.so", "libnss3.so"]), "java_jsse");
-        assert_eq!(told(plain(true, true), &["agent", "libgnutls.so.30"]), "go_crypto_tls");
+        let go = ExecutableKind::Refused(UnseenReason::GoTooOld);
+        assert_eq!(told(go, &["agent", "libgnutls.so.30"]), "go_before_1_17");
+        assert_eq!(told(plain(true, true), &["agent"]), "stripped_static_tls", "a Go program without Go's TLS");
         assert_eq!(told(refused, &["wget", "libgnutls.so.30"]), "elf_cut_short");
         assert_eq!(told(plain(false, true), &["wget", "libgnutls.so.30"]), "gnutls");
         assert_eq!(told(ExecutableKind::Unreadable, &["x", "libnss3.so"]), "nss");
