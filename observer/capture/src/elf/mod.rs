@@ -233,4 +233,4 @@ impl ElfImage {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

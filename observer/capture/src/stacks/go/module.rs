@@ -72,14 +72,14 @@ fn one_of(survey: &mut FileSurvey<'_>, table: &FunctionTable, places: &[u64]) ->
         }
         Ok(())
     })?;
-    let first = table.entry(survey, 0)?.0;
+    let ends = [table.entry(survey, 0)?.0, table.entry(survey, table.count)?.0];
     let mut texts = Vec::new();
     for place in places {
         let bytes = survey.read(*place, WORDS * 8)?;
         let words = bytes.chunks_exact(8).enumerate();
         let filled = |index: usize| filled.get(&place.saturating_add(8 * index as u64)).copied();
         let words: Vec<u64> = words.map(|(index, bytes)| filled(index).unwrap_or_else(|| word(bytes))).collect();
-        texts.extend(described(table, first, &words).filter(|text| survey.is_code(*text) && !texts.contains(text)));
+        texts.extend(described(table, ends, &words).filter(|text| survey.is_code(*text) && !texts.contains(text)));
     }
     Ok(match texts.as_slice() {
         [text] => Some(*text),
@@ -87,13 +87,16 @@ fn one_of(survey: &mut FileSurvey<'_>, table: &FunctionTable, places: &[u64]) ->
     })
 }
 
-/// Where the code begins by this description, if it is one of this table. `first`: the entry of the first function.
-fn described(table: &FunctionTable, first: u64, words: &[u64]) -> Option<u64> {
+/// Where the code begins by this description, if it is one of this table. `ends`: what the first and
+/// the last entry of the table say, which must be the two ends of the functions; the runtime itself
+/// stops a program where they are not.
+fn described(table: &FunctionTable, ends: [u64; 2], words: &[u64]) -> Option<u64> {
     let of = |index: usize| words.get(index).copied();
     let (low, high, text, end) = (of(20)?, of(21)?, of(22)?, of(23)?);
     let same = of(0)? == table.address
         && of(1)? == table.names.start
         && [of(13)?, of(16)?] == [table.functions; 2]
-        && of(17)? == table.count + 1;
-    (same && text <= low && low < high && high <= end && text.checked_add(first) == Some(low)).then_some(text)
+        && of(17)? == table.count + 1
+        && ends.map(|entry| text.checked_add(entry)) == [Some(low), Some(high)];
+    (same && low < high && high <= end).then_some(text)
 }

@@ -16,7 +16,7 @@ use super::threads::{self, WorkerState};
 use super::{SharedFiles, State, release};
 use crate::clock;
 use crate::elf::{ElfBudget, ElfImage, ElfRefusal, OtherTlsStacks};
-use crate::stacks::{self, AmbiguousStack, RecognisedStacks, UnseenReason, is_likely};
+use crate::stacks::{self, AmbiguousStack, RecognisedStacks, StackLayout, TlsStack, UnseenReason, is_likely};
 use crate::units::Ns;
 
 /// A leased file is asked for again after this long: the kernel gives its holder 45 s to give it back.
@@ -165,11 +165,13 @@ impl SharedFiles {
                 return Err(in_user_space());
             }
             match below.file.read().ok().map(|file| (read_image(&file), file)) {
-                Some((Ok(Some(theirs)), file)) if theirs.is_like(&image) => {
-                    let inode = case.inode(real.as_ref(), theirs.build_id.clone());
-                    let recognised =
-                        stacks::recognise(&theirs, &file_budget()).map_err(|doubt| doubtful(doubt, &theirs))?;
-                    return Ok(TlsFile { image: theirs, recognised, file, inode, real });
+                Some((Ok(Some(theirs)), file)) => {
+                    let there = stacks::recognise(&theirs, &file_budget()).map_err(|doubt| doubtful(doubt, &theirs))?;
+                    if theirs.is_like(&image) || are_alike(&there, &recognised) {
+                        let inode = case.inode(real.as_ref(), theirs.build_id.clone());
+                        return Ok(TlsFile { image: theirs, recognised: there, file, inode, real });
+                    }
+                    real = None;
                 }
                 _ => real = None,
             }
@@ -355,6 +357,14 @@ fn in_user_space() -> FileRefusal {
 /// It carries a stack whose functions cannot be told for sure.
 fn doubtful(doubt: AmbiguousStack, image: &ElfImage) -> FileRefusal {
     FileRefusal { reason: doubt.reason, detail: doubt.detail, cpu_ns: image.spent.cpu_ns }
+}
+
+/// Have two files the same stacks at the same places? What no symbol names, an image does not tell.
+fn are_alike(these: &[(&dyn TlsStack, StackLayout)], those: &[(&dyn TlsStack, StackLayout)]) -> bool {
+    let alike = |(one, other): (&(&dyn TlsStack, StackLayout), &(&dyn TlsStack, StackLayout))| {
+        one.0.name() == other.0.name() && one.1 == other.1
+    };
+    !these.is_empty() && these.len() == those.len() && these.iter().zip(those).all(alike)
 }
 
 fn out_of_sight() -> FileRefusal {
