@@ -11,7 +11,7 @@ use kernel_tests::kinds::GO;
 use kernel_tests::layer::finish;
 use kernel_tests::overlay::{Overlay, Way};
 use kernel_tests::rig::Rig;
-use kernel_tests::{first, golang, matrix, places, skipped};
+use kernel_tests::{first, golang, matrix, skipped};
 use provider::log::Protocol;
 use provider::script::{Reply, Scenario, answer, deltas};
 
@@ -42,7 +42,13 @@ fn kinds() -> Option<Vec<Kind>> {
     if skipped() || golang::absent() {
         return None;
     }
-    Some(GO.into_iter().filter(|kind| matches!(kind.program, kernel_tests::kinds::Program::Go(way) if golang::place(way).is_file())).collect())
+    Some(
+        GO.into_iter()
+            .filter(
+                |kind| matches!(kind.program, kernel_tests::kinds::Program::Go(way) if golang::place(way).is_file()),
+            )
+            .collect(),
+    )
 }
 
 fn run(rig: &Rig, kind: Kind) -> Run {
@@ -76,7 +82,8 @@ fn every_stream_of_every_build_is_as_the_provider_wrote_it() {
         }
         running.into_iter().for_each(|client| drop(client.finish().unwrap()));
     }
-    let spoken = |protocol| asked.iter().flat_map(|model| rig.truth(model)).any(|truth| truth.request.protocol == protocol);
+    let spoken =
+        |protocol| asked.iter().flat_map(|model| rig.truth(model)).any(|truth| truth.request.protocol == protocol);
     assert!(spoken(Protocol::Http1) && spoken(Protocol::Http2), "one protocol was not spoken");
     matrix::judge(&rig, &matrix::report(&rig, &asked).unwrap());
 }
@@ -207,7 +214,7 @@ fn programs_of_other_versions_are_exact() {
                 run.env("CLIENT_NEW", "1").env("CLIENT_PARALLEL", "3").start(models).unwrap()
             };
             finish(vec![client(&models(kind, "length", 1))]).unwrap();
-            let models: Vec<String> = ["text", "tools", "large", "split", "reasoning", "pings"]
+            let models: Vec<String> = ["text", "tools", "large", "split", "reasoning"]
                 .iter()
                 .map(|scenario| format!("{}-{number}", kind.model(scenario)))
                 .collect();
@@ -217,6 +224,5 @@ fn programs_of_other_versions_are_exact() {
         }
     }
     assert!(!asked.is_empty(), "no programs are named");
-    let _ = places::cache();
     assert_exact(&rig, &asked);
 }

@@ -112,7 +112,9 @@ impl SocketPairing {
         let mut sums: Vec<(u64, u32, u32)> = Vec::new();
         for departure in self.waiting.iter().filter(inside) {
             match sums.iter_mut().find(|(cookie, ..)| *cookie == departure.cookie) {
-                Some((_, records, bytes)) => (*records, *bytes) = (*records + 1, bytes.saturating_add(departure.record)),
+                Some((_, records, bytes)) => {
+                    (*records, *bytes) = (*records + 1, bytes.saturating_add(departure.record))
+                }
                 None => sums.push((departure.cookie, 1, departure.record)),
             }
         }

@@ -52,13 +52,11 @@ impl StaleCallSweeper {
             return;
         }
         self.next = Ns(now.0 + EVERY_NS);
-        let of_thread = |key: &u64, call: &WireCall| {
-            (call.0.entered_ns, format!("/proc/{}/task/{}", call.0.id.tgid, key >> 32))
-        };
+        let of_thread =
+            |key: &u64, call: &WireCall| (call.0.entered_ns, format!("/proc/{}/task/{}", call.0.id.tgid, key >> 32));
         remove_stale(&mut self.calls, now, of_thread);
-        let of_process = |key: &WireGoroutineCall, kept: &WireKeptCall| {
-            (kept.0.call.entered_ns, format!("/proc/{}", key.0.tgid))
-        };
+        let of_process =
+            |key: &WireGoroutineCall, kept: &WireKeptCall| (kept.0.call.entered_ns, format!("/proc/{}", key.0.tgid));
         remove_stale(&mut self.of_goroutines, now, of_process);
     }
 }

@@ -184,7 +184,10 @@ fn probe(
 }
 
 fn too_old(detail: String) -> AmbiguousStack {
-    AmbiguousStack { reason: UnseenReason::GoTooOld, detail: format!("{detail}; programs of Go 1.17 and later are read") }
+    AmbiguousStack {
+        reason: UnseenReason::GoTooOld,
+        detail: format!("{detail}; programs of Go 1.17 and later are read"),
+    }
 }
 
 fn doubt(detail: String) -> AmbiguousStack {
@@ -194,7 +197,9 @@ fn doubt(detail: String) -> AmbiguousStack {
 fn unclear(fault: TableFault) -> AmbiguousStack {
     match fault {
         TableFault::Unread(refusal) => refusal.into(),
-        TableFault::NoText => doubt("neither its table of functions nor its module data says where its code begins".into()),
+        TableFault::NoText => {
+            doubt("neither its table of functions nor its module data says where its code begins".into())
+        }
         TableFault::Crowded => doubt("its table of functions has more places for a name than a real one".into()),
     }
 }

@@ -195,11 +195,36 @@ impl FunctionTable {
         if self.format == TableFormat::Distances && self.text == 0 {
             self.text = module::text(survey, &self)?.ok_or(TableFault::NoText)?;
         }
-        let mut found = Vec::new();
-        for (wanted, record) in self.records(survey, &names)? {
-            found.extend(self.function(survey, wanted, record)?);
+        let (mut found, mut out_of_order) = (Vec::new(), Vec::new());
+        for (wanted, place) in names {
+            match self.by_order(survey, place)? {
+                Some(index) => found.extend(self.function(survey, wanted, index)?),
+                None => out_of_order.push((wanted, place)),
+            }
+        }
+        if !out_of_order.is_empty() {
+            for (wanted, record) in self.records(survey, &out_of_order)? {
+                found.extend(self.of_record(survey, wanted, record)?);
+            }
         }
         Ok(found)
+    }
+
+    /// The function of a name, as most are found: linkers write names in the order of the functions,
+    /// but for those that were inlined into an earlier one.
+    fn by_order(&self, survey: &mut FileSurvey<'_>, place: u64) -> Result<Option<u64>, TableFault> {
+        let (mut from, mut to) = (0, self.count);
+        while from < to {
+            let middle = from.midpoint(to);
+            let record = self.entry(survey, middle)?.1;
+            let name = self.functions.saturating_add(record).saturating_add(self.width() / 2);
+            match half(&survey.read(name, 4)?).cmp(&place) {
+                std::cmp::Ordering::Equal => return Ok(Some(middle)),
+                std::cmp::Ordering::Less => from = middle + 1,
+                std::cmp::Ordering::Greater => to = middle,
+            }
+        }
+        Ok(None)
     }
 
     /// Where wanted names stand in the table of names.
@@ -247,7 +272,7 @@ impl FunctionTable {
     }
 
     /// The function of a record, if the table of functions leads to that record.
-    fn function(
+    fn of_record(
         &self,
         survey: &mut FileSurvey<'_>,
         wanted: usize,
@@ -256,9 +281,21 @@ impl FunctionTable {
         let size = self.width() / 2;
         let entry = survey.read(self.functions.saturating_add(record), size)?;
         let entry = if size == 4 { half(&entry) } else { word(&entry) };
-        let Some((index, _)) = self.search(survey, entry)?.filter(|(_, of)| *of == record) else { return Ok(None) };
-        let next = self.entry(survey, index + 1)?.0;
+        match self.search(survey, entry)?.filter(|(_, of)| *of == record) {
+            Some((index, _)) => self.function(survey, wanted, index),
+            None => Ok(None),
+        }
+    }
+
+    /// Function number `index`, if it is code.
+    fn function(
+        &self,
+        survey: &mut FileSurvey<'_>,
+        wanted: usize,
+        index: u64,
+    ) -> Result<Option<GoFunction>, TableFault> {
         let text = if self.format == TableFormat::Distances { self.text } else { 0 };
+        let (entry, next) = (self.entry(survey, index)?.0, self.entry(survey, index + 1)?.0);
         let place = |entry: u64| text.checked_add(entry);
         let (Some(address), Some(end)) = (place(entry), place(next)) else { return Ok(None) };
         let right = address < end && survey.is_code(address) && survey.is_code(end - 1);

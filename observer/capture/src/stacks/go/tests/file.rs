@@ -5,9 +5,8 @@ use crate::elf::tests::builder::Builder;
 
 /// `cmp rsp,[r14+0x10]; jbe 14; push rbp; mov rbp,rsp; pop rbp; ret; pop rbp; ret`, and behind them
 /// what makes the stack larger: `call; jmp 0`.
-pub(super) const SMALL: &[u8] = &[
-    0x49, 0x3b, 0x66, 0x10, 0x76, 0x08, 0x55, 0x48, 0x89, 0xe5, 0x5d, 0xc3, 0x5d, 0xc3, 0xe8, 0, 0, 0, 0, 0xeb, 0xeb,
-];
+pub(super) const SMALL: &[u8] =
+    &[0x49, 0x3b, 0x66, 0x10, 0x76, 0x08, 0x55, 0x48, 0x89, 0xe5, 0x5d, 0xc3, 0x5d, 0xc3, 0xe8, 0, 0, 0, 0, 0xeb, 0xeb];
 
 /// As `Write` of Go 1.26 begins: `lea r12,[rsp-0x50]; cmp r12,[r14+0x10]; jbe`; then `ret`.
 pub(super) const LARGE: &[u8] =
@@ -28,6 +27,8 @@ pub(super) struct GoFile {
     /// Pointers stand in relocations instead of in the file.
     pub relocated: bool,
     pub sections: bool,
+    /// A name that stands before all others.
+    pub named_first: Option<&'static str>,
     /// Words of the header and of the module's description that are other ones.
     pub header: Vec<(usize, u64)>,
     pub described: Vec<(usize, u64)>,
@@ -64,6 +65,7 @@ impl GoFile {
             module: true,
             relocated: false,
             sections: true,
+            named_first: None,
             header: Vec::new(),
             described: Vec::new(),
         }
@@ -97,7 +99,14 @@ impl GoFile {
     fn table(&self) -> (Vec<u8>, u64, u64) {
         let wide = self.magic == 0xffff_fffa;
         let (mut names, mut places) = (Vec::new(), Vec::new());
+        if let Some(first) = self.named_first {
+            names = [first.as_bytes(), &[0]].concat();
+        }
         for (name, _) in &self.functions {
+            if self.named_first == Some(name) {
+                places.push(0);
+                continue;
+            }
             places.push(names.len() as u32);
             names.extend_from_slice(name.as_bytes());
             names.push(0);
@@ -134,11 +143,7 @@ impl GoFile {
         table[..4].copy_from_slice(&self.magic.to_le_bytes());
         table[4..8].copy_from_slice(&[0, 0, 1, 8]);
         table.resize(names_at, 0);
-        (
-            [table, names, entries, records].concat(),
-            TABLE + names_at as u64,
-            TABLE + functions,
-        )
+        ([table, names, entries, records].concat(), TABLE + names_at as u64, TABLE + functions)
     }
 
     fn words(&self) -> Vec<u64> {

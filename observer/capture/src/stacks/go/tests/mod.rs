@@ -43,6 +43,15 @@ fn functions_are_found_wherever_the_table_is_and_whatever_says_where_the_code_be
     assert_found(&GoFile { relocated: true, text_in_header: true, module: false, ..GoFile::new() });
 }
 
+/// Names stand in the order of the functions, but for those that were inlined before.
+#[test]
+fn functions_whose_names_are_out_of_order_are_found() {
+    for first in [READ, WRITE] {
+        assert_found(&GoFile { named_first: Some(first), ..GoFile::new() });
+        assert_found(&GoFile { named_first: Some(first), magic: 0xffff_fffa, module: false, ..GoFile::new() });
+    }
+}
+
 #[test]
 fn what_is_no_go_program_or_makes_no_connections_is_none() {
     let file = GoFile { magic: 0xffff_fff7, ..GoFile::new() };
@@ -120,9 +129,13 @@ fn hostile_tables_are_survived_within_the_budget() {
 
 #[test]
 fn a_table_that_is_too_large_to_read_is_refused_by_name() {
-    let budget = ElfBudget { bytes: 2_000, ..BUDGET };
-    let doubt = surveyed_within(GoFile::new().build(), &budget).expect_err("over the budget");
-    assert_eq!(doubt.reason, UnseenReason::Elf(ElfRefusalReason::TooManyBytes));
+    let over = |bytes| {
+        let budget = ElfBudget { bytes, ..BUDGET };
+        surveyed_within(GoFile::new().build(), &budget).err().map(|doubt| doubt.reason)
+    };
+    let refusals: Vec<_> = (800..2_000).step_by(20).filter_map(over).collect();
+    assert!(refusals.len() > 10 && over(4_000).is_none());
+    assert!(refusals.iter().all(|reason| *reason == UnseenReason::Elf(ElfRefusalReason::TooManyBytes)));
 }
 
 /// Records that claim to be a wanted function's, more than any file has.
@@ -153,16 +166,13 @@ fn probes_are_on_the_stack_checks_jump_and_on_every_return() {
     let expected = [
         ("go_tls_handshake", vec![offset(handshake, 9)], None),
         ("go_tls_write", vec![offset(WRITE, 9)], Some(("go_tls_write_returns", vec![offset(WRITE, 15)]))),
-        (
-            "go_tls_read",
-            vec![offset(READ, 4)],
-            Some(("go_tls_read_returns", vec![offset(READ, 11), offset(READ, 13)])),
-        ),
+        ("go_tls_read", vec![offset(READ, 4)], Some(("go_tls_read_returns", vec![offset(READ, 11), offset(READ, 13)]))),
         ("go_tls_close", vec![offset("crypto/tls.(*Conn).Close", 4)], None),
     ];
     assert_eq!(told, expected);
     assert!(plan.probes.iter().all(|probe| !matches!(probe.exit, Some(CallExit::ReturnProbe(_)))), "Go moves stacks");
-    let absent: Vec<_> = plan.rows.iter().filter(|row| row.served == CallCoverage::Absent).map(|row| row.probe).collect();
+    let absent: Vec<_> =
+        plan.rows.iter().filter(|row| row.served == CallCoverage::Absent).map(|row| row.probe).collect();
     assert_eq!(absent, ["go_tls_server_handshake"], "a client has none");
     let certain = GoTls.plan(&image, &layout, PlacementStrategy::Symbol);
     let entries = certain.probes.iter().filter_map(|probe| probe.entry.as_ref()?.offsets.first().copied());
