@@ -21,6 +21,13 @@ pub const MAX_CONNS: u32 = 65_536;
 /// Calls that can be in progress at once beyond those that have a seat of their own (`SEATS`).
 pub const MAX_IN_CALL: u32 = 16_384;
 
+/// Calls of goroutines that can be in progress at once: a server reads on each of its connections.
+pub const MAX_GO_CALLS: u32 = 65_536;
+
+/// TLS objects remembered that were born and have moved nothing yet: each does within a moment, or
+/// never (QUIC, whose plaintext goes another way).
+pub const MAX_BORN: u32 = 4096;
+
 /// Seats for calls in progress, a power of two: one for each direction of threads whose ids agree
 /// in the lower 15 bits, which is every thread of a host with the kernel's default `pid_max`. 4
 /// MiB.

@@ -10,6 +10,8 @@ pub const MAP_VERDICTS: &str = "VERDICTS";
 pub const MAP_CALLS: &str = "CALLS";
 /// `ConnId` of a box → `RecordKeys`.
 pub const MAP_KEYS: &str = "KEYS";
+/// Calls of goroutines in progress.
+pub const MAP_GO_CALLS: &str = "GO_CALLS";
 /// Socket cookie → `SockState`.
 pub const MAP_SOCKS: &str = "SOCKS";
 /// Marks of followed sockets, kept by the programs.

@@ -243,8 +243,8 @@ pub struct Way {
     pub tgid: u32,
     /// `FLAG_EX` if the callee wrote the length through a pointer.
     pub ex: u32,
-    /// Of reads: 1 once one found the end. Of writes: 1 while a library writes out what it was
-    /// handed before (`gnutls_record_uncork`): those bytes went up then.
+    /// Of reads: 1 once one found the end and it was told, 2 until then. Of writes: 1 while a library
+    /// writes out what it was handed before (`gnutls_record_uncork`): those bytes went up then.
     pub ended: u32,
 }
 
@@ -312,26 +312,45 @@ pub struct Seat {
 #[must_use]
 #[inline(always)]
 pub const fn thread_key(tid: u32, sp: u64, dir: u8) -> u64 {
-    // The stack is 8-aligned, or its owner broke the rules: its two lowest bits are free to keep a
-    // read and a write at the same depth apart, and this kind of key from the other.
+    // The stack is 8-aligned, or its owner broke the rules: its lowest bits are free to keep a read
+    // and a write at the same depth apart.
     (tid as u64) << 32 | (sp & 0xffff_fffc) | dir as u64
 }
 
-/// The key of a call in progress where the stack itself says which one returns: a goroutine, which
-/// other threads may carry on. `token`: an 8-aligned address that is its own within the process, as
-/// that of Go's `g`.
-#[must_use]
-#[inline(always)]
-pub const fn own_key(tgid: u32, token: u64, dir: u8) -> u64 {
-    // Addresses of one runtime share their upper half, so that processes are kept apart.
-    ((tgid as u64) << 32 ^ (token >> 32) << 48) | (token & 0xffff_fff8) | OWN_KEY | dir as u64
+/// The key of a call in progress of a goroutine, which any thread may carry on and whose stack may
+/// move meanwhile: what stays is the distance to its upper end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GoroutineCall {
+    /// Address of the goroutine (`g`). Another one may have it later: its calls pass their own
+    /// entries, which replace what was left here.
+    pub goroutine: u64,
+    /// Thread group.
+    pub tgid: u32,
+    /// From the stack pointer at the function's first instruction to the stack's upper end, so that
+    /// TLS inside TLS does not mix; the lowest bit is the direction.
+    pub depth: u32,
 }
 
-/// This bit of a key tells the second kind from the first.
-pub const OWN_KEY: u64 = 2;
+/// A call in progress of a goroutine.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct KeptGoroutineCall {
+    /// Its own key, to be removed by.
+    pub key: GoroutineCall,
+    /// The call.
+    pub call: Call,
+}
 
-// Whatever a stranger makes of its stack pointer.
-const _: () = assert!(thread_key(1, u64::MAX, 1) & OWN_KEY == 0 && own_key(1, 0, 1) & OWN_KEY != 0);
+/// The deepest that a goroutine's stack gets on this processor (`runtime.maxstacksize`), so that
+/// `depth` holds it.
+pub const DEEPEST_STACK: u64 = 1_000_000_000;
+
+const _: () = assert!(DEEPEST_STACK < u32::MAX as u64);
+
+/// In `Call::buf`: the buffer lies on the goroutine's own stack, and this is its distance from the
+/// upper end. No address of a process has the bit.
+pub const ON_STACK: u64 = 1 << 63;
 
 /// The seat of a call's key.
 #[must_use]
@@ -378,5 +397,7 @@ pub mod counter {
 const _: () = assert!(core::mem::size_of::<ConnState>() == 192);
 const _: () = assert!(core::mem::size_of::<Call>() == 48);
 const _: () = assert!(core::mem::size_of::<RecordKeys>() == 184);
+const _: () = assert!(core::mem::size_of::<GoroutineCall>() == 16);
+const _: () = assert!(core::mem::size_of::<KeptGoroutineCall>() == 64);
 const _: () = assert!(core::mem::size_of::<Seat>() == 64, "a cache line");
 const _: () = assert!(crate::limits::SEATS.is_power_of_two());

@@ -1,9 +1,10 @@
 //! Live TLS objects as the kernel side keeps them.
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
-use observer_common::record::{ConnId, ConnState, Verdict, Way, verdict_of, verdict_slot};
+use observer_common::record::{ConnId, ConnState, FLAG_BORN, Kind, Verdict, Way, verdict_of, verdict_slot};
 
-use crate::maps::{CONNS, OWNERS, VERDICTS};
+use crate::lifecycle::announce;
+use crate::maps::{BORN, CONNS, OWNERS, VERDICTS};
 use crate::task;
 
 /// What the daemon decided about a connection whose application has written up to `written`, or `Unknown`.
@@ -34,6 +35,28 @@ pub(crate) fn find_or_adopt(id: &ConnId) -> Option<*mut ConnState> {
     }
     create(id, task::start_ns(), 0, 0);
     CONNS.get_ptr_mut(id)
+}
+
+/// From here on this address is a new connection, seen from its first byte; its state is made when it
+/// moves bytes. What lived here before is gone, whether or not its end was seen.
+#[inline(always)]
+pub(crate) fn bear(id: &ConnId) {
+    if CONNS.get_ptr(id).is_some() {
+        announce(id, Kind::Close);
+        let _ = CONNS.remove(id);
+    }
+    let _ = BORN.insert(id, &1u8, 0);
+}
+
+/// The first call of a connection: its state was just made. That its birth was seen, its records say.
+#[inline(always)]
+pub(crate) fn note_birth(id: &ConnId, state: *mut ConnState) {
+    if BORN.get_ptr(id).is_none() {
+        return;
+    }
+    let _ = BORN.remove(id);
+    // SAFETY: a map value.
+    unsafe { (*state).born = FLAG_BORN as u32 };
 }
 
 /// Has this very birth been told already? A second set of probes on the same file (one inode behind

@@ -15,6 +15,7 @@ mod conn;
 mod connect;
 mod emit;
 mod gnutls;
+mod go;
 mod lifecycle;
 mod maps;
 mod openssl;

@@ -3,7 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
 use observer_common::limits;
-use observer_common::record::{Call, ConnId, ConnState, RecordKeys, Seat, counter};
+use observer_common::record::{Call, ConnId, ConnState, GoroutineCall, KeptGoroutineCall, RecordKeys, Seat, counter};
 use observer_common::sock::SockState;
 
 /// Programs write, the daemon reads. One ring for all CPUs keeps the order of events across them;
@@ -35,6 +35,17 @@ pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::
 /// nothing tells when a box is freed, and losing one costs a search.
 #[map]
 pub(crate) static KEYS: LruHashMap<ConnId, RecordKeys> = LruHashMap::with_max_entries(limits::MAX_KEYS, 0);
+/// Calls of goroutines that were entered and have not returned. Written at entry, removed at return;
+/// the daemon sweeps what ended processes left. A goroutine that was thrown out of a call leaves its
+/// entry to the next call at the same place.
+#[map]
+pub(crate) static GO_CALLS: HashMap<GoroutineCall, KeptGoroutineCall> =
+    HashMap::with_max_entries(limits::MAX_GO_CALLS, 1 /* BPF_F_NO_PREALLOC */);
+
+/// TLS objects whose birth was seen and that have moved nothing yet, where a birth costs no state:
+/// many that are born so never do. LRU for that.
+#[map]
+pub(crate) static BORN: LruHashMap<ConnId, u8> = LruHashMap::with_max_entries(limits::MAX_BORN, 0);
 
 /// Sockets of interest between connect() and the end, by cookie. Written by the socket programs,
 /// and by the daemon for those that were open before. LRU: a socket whose end nothing told leaves

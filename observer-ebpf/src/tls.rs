@@ -1,6 +1,6 @@
 //! What becomes of a call of any TLS stack: `calls::keep` at its entry, `leave` at its return. The
 //! programs of a stack, in a file of its own, know where its functions have their arguments and by
-//! what a call in progress is told (`record::thread_key`, `record::own_key`).
+//! what a call in progress is told (`record::thread_key`, `record::GoroutineCall`).
 
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
@@ -57,6 +57,30 @@ pub(crate) fn read_end(call: *const Call, ret: i32) {
         emit::say(id.handle, id.tgid, state, Kind::ReadEnd);
     }
 }
+
+/// The call that is about to be sent up returned the end, too: to be told behind its bytes.
+#[inline(always)]
+pub(crate) fn note_end(state: *mut ConnState) {
+    // SAFETY: a map value.
+    let way = unsafe { &mut (*state).ways[DIR_READ as usize] };
+    if way.ended == 0 {
+        way.ended = NOTED;
+    }
+}
+
+/// Tells of an end that was noted.
+#[inline(always)]
+pub(crate) fn say_noted_end(handle: u64, state: *mut ConnState) {
+    // SAFETY: a map value.
+    let way = unsafe { &mut (*state).ways[DIR_READ as usize] };
+    if way.ended == NOTED {
+        way.ended = 1;
+        emit::say(handle, way.tgid, state, Kind::ReadEnd);
+    }
+}
+
+/// `Way::ended`: it is to be told.
+const NOTED: u32 = 2;
 
 /// Bytes that the call moved. `*len_ptr` counts only if the function returned 1; it is garbage
 /// otherwise.

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Result, anyhow, bail};
 
 use crate::bpf_build::{self, Compiler};
-use crate::{apt, debs, deny, programs, progress};
+use crate::{apt, debs, deny, inside, programs, progress};
 
 /// What a verb needs; each needs the kernel side's compiler and linker.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,9 @@ const BPF_LINKER: &str = "^0.13";
 /// Programs that the tests start, and the package that brings each.
 const TEST_TOOLS: [(&str, &str); 2] = [("openssl", "openssl"), ("curl", "curl")];
 
+/// The compiler of the Go clients, which only tests run.
+const GO: [(&str, &str); 1] = [("go", "golang-go")];
+
 /// Sets up what `scope` needs, and says what it took.
 pub(crate) fn run(scope: Scope) -> Result<()> {
     let toolchain = compiler()?;
@@ -38,6 +41,7 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
         programs::install()?;
     }
     if matches!(scope, Scope::Tests | Scope::Everything) {
+        tools("the Go clients of a test", &GO)?;
         deny::install();
         debs::prometheus()?;
         debs::libssl_builds();

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::kinds::Program;
 pub use crate::kinds::{ALL, Kind, SDKS, hosts};
-use crate::places;
+use crate::{golang, places};
 
 /// The installed SDKs.
 pub struct Clients {
@@ -58,6 +58,7 @@ impl Clients {
             Program::Inside(how) if !places::inside().join(how).is_file() => {
                 Some("its OpenSSL is not there: `cargo xtask setup` says why".to_owned())
             }
+            Program::Go(way) if !golang::place(way).is_file() => Some("it is not built".to_owned()),
             _ => None,
         }
     }
@@ -123,6 +124,7 @@ impl Clients {
                 command.env("CLIENT_ADDON", places::inside().join("addon-trixie.so"));
                 command
             }
+            Program::Go(way) => Command::new(golang::place(way)),
             Program::Curl => with_argument(PathBuf::from("sh"), &source("curl.sh")),
             Program::Wget => with_argument(PathBuf::from("sh"), &source("wget.sh")),
         }
@@ -181,6 +183,19 @@ impl Run {
             };
         }
         self.command = with;
+        self
+    }
+
+    /// Another program that understands the same, with all that this one was set.
+    #[must_use]
+    pub fn as_program(mut self, mut program: Command) -> Self {
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => program.env(name, value),
+                None => program.env_remove(name),
+            };
+        }
+        self.command = program;
         self
     }
 

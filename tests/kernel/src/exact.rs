@@ -41,7 +41,9 @@ pub fn wrong_at(rig: &Rig, models: &[String], port: Option<u16>) -> Result<Vec<S
     for stray in rig.daemon.streams()? {
         let ours = stray.remote.as_ref().is_some_and(|remote| remote.port == Some(port));
         // The first call through a library may have been joined late, which it then says.
-        let nameless = stray.request_model.is_none() && !stray.notes.iter().any(|note| note.contains("late"));
+        let late =
+            stray.lost.cause.as_deref() == Some("late_attach") || stray.notes.iter().any(|note| note.contains("late"));
+        let nameless = stray.request_model.is_none() && !late;
         if ours && (stray.outcome.as_deref() == Some("lost") || nameless) {
             report.mismatches.push(format!(
                 "a stream of {} ({}) is {:?}, {:?} lost, notes {:?}",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use provider::script::{Reply, Scenario, answer, deltas};
 
+use crate::clients::Run;
 use crate::exact;
 use crate::library;
 use crate::rig::Rig;
@@ -18,15 +19,24 @@ const MAPPED_BEFORE: Duration = Duration::from_millis(20);
 /// # Errors
 /// If a client fails.
 pub fn late(rig: &Rig, tries: usize) -> Result<Vec<String>> {
+    late_of(rig, tries, |number| {
+        let library = library::copy_into(&rig.dir.path().join(format!("first{number}")))?;
+        let folder = library.parent().unwrap_or(rig.dir.path());
+        let run = rig.run("stdlib")?.env("LD_LIBRARY_PATH", &folder.to_string_lossy());
+        Ok(run.env("CLIENT_PAUSE", &MAPPED_BEFORE.as_secs_f64().to_string()))
+    })
+}
+
+/// The same of any programs: `run` makes the one of a number.
+///
+/// # Errors
+/// If a client fails.
+pub fn late_of(rig: &Rig, tries: usize, run: impl Fn(usize) -> Result<Run>) -> Result<Vec<String>> {
     rig.provider.register("first", Scenario::always(Reply::of(answer(vec![deltas(5, 12, 20_000)], "stop"))));
     let mut models = Vec::new();
     for number in 0..tries {
-        let library = library::copy_into(&rig.dir.path().join(format!("first{number}")))?;
-        let folder = library.parent().unwrap_or(rig.dir.path());
         let model = vec![format!("scenario:first#first-{number}")];
-        let run = rig.run("stdlib")?.env("LD_LIBRARY_PATH", &folder.to_string_lossy());
-        let run = run.env("CLIENT_PAUSE", &MAPPED_BEFORE.as_secs_f64().to_string());
-        let (said, _) = run.start(&model)?.finish()?;
+        let (said, _) = run(number)?.start(&model)?.finish()?;
         ensure!(said.iter().all(|line| line.error.is_none()), "{said:?}");
         models.extend(model);
     }

@@ -29,6 +29,8 @@ pub enum Program {
     /// A program of `inside.c`, as set-up links it: with a stripped OpenSSL inside.
     Inside(&'static str),
     Wget,
+    /// `programs/go`, built in this way: see `golang`.
+    Go(&'static str),
 }
 
 const fn kind(name: &'static str, program: Program, api: &'static str) -> Kind {
@@ -145,6 +147,20 @@ pub const GNUTLS: [Kind; 6] = [
     kind("gnutls-corked", Program::Python("gnutls_corked.py"), "chat"),
 ];
 
+const HTTP1: &[(&str, &str)] = &[("CLIENT_HTTP", "1.1")];
+
+/// Go's own library, in every way in which Go programs come, over both of its protocols.
+pub const GO: [Kind; 8] = [
+    kind("go-plain-http1", Program::Go("plain"), "chat").with(HTTP1),
+    kind("go-plain-http2", Program::Go("plain"), "messages"),
+    kind("go-stripped-http1", Program::Go("stripped"), "responses").with(HTTP1),
+    kind("go-stripped-http2", Program::Go("stripped"), "chat"),
+    kind("go-pie-http1", Program::Go("pie"), "messages").with(HTTP1),
+    kind("go-pie-http2", Program::Go("pie"), "responses"),
+    kind("go-cgo-http1", Program::Go("cgo"), "chat").with(HTTP1),
+    kind("go-cgo-http2", Program::Go("cgo"), "messages"),
+];
+
 /// Clients that do more than ask: for tests that name them.
 pub const OTHERS: [Kind; 2] = [
     kind("instrumented", Program::Python("instrumented.py"), "chat"),
@@ -163,6 +179,7 @@ impl Kind {
             .chain(INSIDE)
             .chain(GNUTLS)
             .chain(OTHERS)
+            .chain(GO)
             .find(|kind| kind.name == name)
             .with_context(|| format!("no client is named {name}"))
     }
@@ -171,7 +188,8 @@ impl Kind {
     #[must_use]
     pub fn is_sdk(&self) -> bool {
         let plain = ["stdlib.py", "curl_gnutls.py", "gnutls_corked.py", "chrome_curl.py"].map(Program::Python);
-        !plain.contains(&self.program) && !matches!(self.program, Program::Curl | Program::Wget | Program::Inside(_))
+        !plain.contains(&self.program)
+            && !matches!(self.program, Program::Curl | Program::Wget | Program::Inside(_) | Program::Go(_))
     }
 
     /// It makes one call after the other on one socket.

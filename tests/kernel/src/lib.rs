@@ -15,6 +15,7 @@ pub mod daemon;
 pub mod exact;
 pub mod far;
 pub mod first;
+pub mod golang;
 pub mod helper;
 pub mod inside;
 pub mod kinds;

@@ -249,4 +249,4 @@ impl ElfImage {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

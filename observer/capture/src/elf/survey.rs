@@ -89,6 +89,12 @@ impl<'a> FileSurvey<'a> {
         Some(SurveyRange { address: *address, len: *len, executable, writable })
     }
 
+    /// Does the file name its sections at all? Then what it does not name, it does not have.
+    #[must_use]
+    pub fn has_sections(&self) -> bool {
+        !self.sections.is_empty()
+    }
+
     /// The file offset of an address, wherever it is mapped.
     #[must_use]
     pub fn file_offset(&self, address: u64) -> Option<u64> {

@@ -12,6 +12,7 @@ pub mod boringssl;
 mod forwards;
 mod fuzz;
 pub mod gnutls;
+pub mod go;
 pub mod openssl;
 mod plan;
 mod prologue;
@@ -28,8 +29,10 @@ pub use self::plan::{
 pub use self::unseen::{ExecutableKind, UnseenReason, unseen};
 use crate::elf::{ElfBudget, ElfImage, ElfRefusal, FileSurvey, SymbolNames};
 
-/// Every stack that is probed. A file may carry several of them.
-pub const STACKS: &[&dyn TlsStack] = &[&openssl::OpenSsl, &gnutls::GnuTls, &boringssl::BoringSsl, &rustls::Rustls];
+/// Every stack that is probed. A file may carry several of them. Those come first that are told
+/// from others without looking through a whole file.
+pub const STACKS: &[&dyn TlsStack] =
+    &[&openssl::OpenSsl, &gnutls::GnuTls, &go::GoTls, &boringssl::BoringSsl, &rustls::Rustls];
 
 /// A TLS stack.
 pub trait TlsStack: fmt::Debug + Sync {
@@ -64,6 +67,11 @@ pub trait TlsStack: fmt::Debug + Sync {
     /// As those of `recognise`; over the budget.
     fn survey(&self, _survey: &mut FileSurvey<'_>) -> Result<Option<StackLayout>, AmbiguousStack> {
         Ok(None)
+    }
+
+    /// A file in which `survey` finds it carries no other that no symbol names: nobody looks further.
+    fn is_alone(&self) -> bool {
+        false
     }
 
     /// Texts that its functions refer to: they are looked for in one pass over a file in which no symbol names them,
@@ -205,6 +213,16 @@ pub fn hidden(image: &ElfImage, budget: &ElfBudget) -> Result<RecognisedStacks, 
     hidden_among(STACKS, image, budget)
 }
 
+/// Does it carry a stack that is told without looking through the whole file?
+#[must_use]
+pub fn carries_one_alone(image: &ElfImage, budget: &ElfBudget) -> bool {
+    let Ok(Some(mut survey)) = image.survey(budget) else { return false };
+    STACKS
+        .iter()
+        .filter(|stack| stack.is_alone())
+        .any(|stack| matches!(stack.survey(&mut survey), Ok(Some(_)) | Err(_)))
+}
+
 fn hidden_among(
     stacks: &[&'static dyn TlsStack],
     image: &ElfImage,
@@ -214,8 +232,13 @@ fn hidden_among(
     if survey.mapped() > SURVEYED_TO {
         return Err(ElfRefusal::too_large(survey.mapped(), SURVEYED_TO).into());
     }
-    let found = of_each(stacks, |stack| stack.survey(&mut survey));
-    match (found, anchored(stacks, &mut survey)) {
+    let (alone, others): (Vec<_>, Vec<_>) = stacks.iter().copied().partition(|stack| stack.is_alone());
+    let sole = of_each(&alone, |stack| stack.survey(&mut survey))?;
+    if !sole.is_empty() {
+        return Ok(sole);
+    }
+    let found = of_each(&others, |stack| stack.survey(&mut survey));
+    match (found, anchored(&others, &mut survey)) {
         (Ok(mut found), Ok(anchored)) => {
             found.extend(anchored);
             Ok(found)

@@ -18,8 +18,10 @@ pub enum UnseenReason {
     ExecutableUnreadable,
     /// Java's own TLS.
     JavaJsse,
-    /// Go's own TLS.
+    /// Go's own TLS, in a program whose functions cannot be told for sure.
     GoCryptoTls,
+    /// Go's own TLS up to 1.16, whose functions take their arguments on the stack.
+    GoTooOld,
     Nss,
     /// A program without symbols.
     StrippedStaticTls,
@@ -51,6 +53,7 @@ impl UnseenReason {
             Self::ExecutableUnreadable => "executable_unreadable",
             Self::JavaJsse => "java_jsse",
             Self::GoCryptoTls => "go_crypto_tls",
+            Self::GoTooOld => "go_before_1_17",
             Self::Nss => "nss",
             Self::StrippedStaticTls => "stripped_static_tls",
             Self::UnknownTlsLibrary => "unknown_tls_library",
@@ -82,14 +85,11 @@ enum OtherStackSign {
     Library(&'static str),
     /// A mapped file's name begins so, and the executable tells nothing of itself.
     PlainLibrary(&'static str),
-    /// The executable is a Go program.
-    Go,
 }
 
 /// Stacks that no probe enters, the surest sign first. Whoever adds a stack takes its line out.
 const UNPROBED: &[(OtherStackSign, UnseenReason)] = &[
     (OtherStackSign::Library("libjvm.so"), UnseenReason::JavaJsse),
-    (OtherStackSign::Go, UnseenReason::GoCryptoTls),
     (OtherStackSign::PlainLibrary("libnss3"), UnseenReason::Nss),
 ];
 
@@ -103,7 +103,6 @@ pub fn unseen(executable: ExecutableKind, mapped: &[&str]) -> UnseenReason {
         OtherStackSign::PlainLibrary(prefix) => {
             matches!(executable, ExecutableKind::Plain(_) | ExecutableKind::Unreadable) && carries(prefix)
         }
-        OtherStackSign::Go => matches!(executable, ExecutableKind::Plain(marks) if marks.go),
     });
     match (shown, executable) {
         (Some((_, reason)), _) => *reason,
@@ -124,9 +123,11 @@ mod tests {
         let refused = ExecutableKind::Refused(UnseenReason::Elf(elf::ElfRefusalReason::CutShort));
         let told = |executable, mapped: &[&str]| unseen(executable, mapped).name();
         assert_eq!(told(refused, &["java", "libjvm.so", "libnss3.so"]), "java_jsse");
-        assert_eq!(told(plain(true, true), &["agent", "libnss3.so"]), "go_crypto_tls");
         assert_eq!(told(refused, &["x", "libnss3.so"]), "elf_cut_short");
         assert_eq!(told(plain(false, true), &["x", "libnss3.so"]), "nss");
+        let go = ExecutableKind::Refused(UnseenReason::GoTooOld);
+        assert_eq!(told(go, &["agent", "libnss3.so"]), "go_before_1_17");
+        assert_eq!(told(plain(true, true), &["agent"]), "stripped_static_tls", "a Go program without Go's TLS");
         assert_eq!(told(ExecutableKind::Unreadable, &["x", "libnss3.so"]), "nss");
         assert_eq!(told(ExecutableKind::Unreadable, &["x"]), "executable_unreadable");
         assert_eq!(told(ExecutableKind::Probed, &["node", "libnss3.so"]), "unknown_tls_library");

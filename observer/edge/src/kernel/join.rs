@@ -1,7 +1,8 @@
 //! Which socket carries which TLS object. Pure: what both layers report goes in, pairs and ends come out.
 //!
-//! The rule: a write of n bytes leaves as a TLS record of n bytes and a little more. With the
-//! socket inside the TLS object (sync CPython, curl) the record leaves *during* the write; with a
+//! The rule: a write of n bytes leaves as a TLS record of n bytes and a little more, or as several of
+//! them: what is longer than 16 KiB is cut, and some libraries (Go) make a connection's first records
+//! no longer than a packet. With the socket inside the TLS object (sync CPython, curl) the record leaves *during* the write; with a
 //! memory BIO (asyncio, Node) the application sends it right *after* the write, before its thread
 //! writes again, so the nearest earlier write that fits is the one. A pair, once made, stays.
 
@@ -101,12 +102,29 @@ impl SocketPairing {
         if writes.len() > MAX_WRITES {
             writes.pop_front();
         }
-        let inside = |d: &PendingDeparture| {
-            d.tgid == conn.tgid && d.at >= write.entered && d.at <= write.at && fits(write.len, d.record)
-        };
-        let index = self.waiting.iter().position(inside)?;
-        let departure = self.waiting.remove(index)?;
-        self.pair(departure.cookie, conn, PairingMethod::Inside)
+        let cookie = self.left_inside(conn.tgid, write)?;
+        self.pair(cookie, conn, PairingMethod::Inside)
+    }
+
+    /// The socket that a write left through while it ran: by one record, or by all that left through
+    /// it together, if that is so of one socket alone.
+    fn left_inside(&mut self, tgid: u32, write: TlsWrite) -> Option<u64> {
+        let inside = |d: &&PendingDeparture| d.tgid == tgid && d.at >= write.entered && d.at <= write.at;
+        if let Some(index) = self.waiting.iter().position(|d| inside(&d) && fits(write.len, d.record)) {
+            return self.waiting.remove(index).map(|departure| departure.cookie);
+        }
+        let mut sums: Vec<(u64, u32, u32)> = Vec::new();
+        for departure in self.waiting.iter().filter(inside) {
+            match sums.iter_mut().find(|(cookie, ..)| *cookie == departure.cookie) {
+                Some((_, records, bytes)) => {
+                    (*records, *bytes) = (*records + 1, bytes.saturating_add(departure.record))
+                }
+                None => sums.push((departure.cookie, 1, departure.record)),
+            }
+        }
+        let mut fitting = sums.into_iter().filter(|(_, records, bytes)| fit_together(write.len, *records, *bytes));
+        let (cookie, ..) = fitting.next()?;
+        fitting.next().is_none().then_some(cookie)
     }
 
     /// A socket did something.
@@ -253,6 +271,12 @@ fn fits(len: u32, record: u32) -> bool {
     (plain + 16..=plain + 64).contains(&record)
 }
 
+/// Could a write of `len` bytes have left as so many records of so many bytes together?
+fn fit_together(len: u32, records: u32, bytes: u32) -> bool {
+    let beside = |each: u32| len.saturating_add(records.saturating_mul(each));
+    records > 1 && (beside(16)..=beside(64)).contains(&bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,6 +301,28 @@ mod tests {
         let paired = join.wrote(conn(1), write(100, 110, 300)).unwrap();
         assert_eq!((paired.peer.port(), paired.sock, paired.method), (443, SocketCookie(1), PairingMethod::Inside));
         assert_eq!(join.wrote(conn(1), write(120, 130, 300)), None, "a pair stays");
+    }
+
+    /// Go's first records: 1,186 bytes, twice that, and so on.
+    #[test]
+    fn a_write_may_leave_as_several_records() {
+        let joined = |records: &[(u64, u64, u32)], len| {
+            let mut join = SocketPairing::default();
+            for (cookie, port) in [(1, 441), (2, 442)] {
+                join.wire(cookie, Ns(10), peer(7, port), WireEvent::Hello);
+            }
+            for (cookie, at, record) in records {
+                join.wire(*cookie, Ns(*at), peer(7, 443), WireEvent::Out { record: *record });
+            }
+            join.wrote(conn(1), write(100, 110, len)).map(|paired| (paired.sock.0, paired.method))
+        };
+        let [first, second, rest] = [(2, 103, 1186 + 17), (2, 104, 2372 + 17), (2, 105, 538 + 17)];
+        assert_eq!(joined(&[first, second, rest], 4096), Some((2, PairingMethod::Inside)));
+        assert_eq!(joined(&[first, (1, 103, 700), second, rest], 4096), Some((2, PairingMethod::Inside)));
+        assert_eq!(joined(&[first, second], 4096), None, "a part of it");
+        assert_eq!(joined(&[first, second, (2, 120, 538 + 17)], 4096), None, "not while it ran");
+        let others = [first, second, rest].map(|(_, at, record)| (1, at, record));
+        assert_eq!(joined(&[&[first, second, rest], &others[..]].concat(), 4096), None, "either of two");
     }
 
     #[test]

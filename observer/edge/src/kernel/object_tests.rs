@@ -109,6 +109,7 @@ fn maps_and_globals_are_there() {
         names::MAP_VERDICTS,
         names::MAP_CALLS,
         names::MAP_KEYS,
+        names::MAP_GO_CALLS,
         names::MAP_SOCKS,
         names::MAP_MARKS,
         names::MAP_MID_MARKS,

@@ -90,7 +90,7 @@ impl EdgeSession {
         let mids = PreexistingSockets::new(take(ebpf, names::MAP_SOCKS)?, take(ebpf, names::MAP_MID_MARKS)?);
         let conns = take(ebpf, names::MAP_CONNS)?;
         let counters = take(ebpf, names::MAP_COUNTERS)?;
-        let sweeper = sweep::StaleCallSweeper::new(take(ebpf, names::MAP_CALLS)?);
+        let sweeper = sweep::StaleCallSweeper::new(take(ebpf, names::MAP_CALLS)?, take(ebpf, names::MAP_GO_CALLS)?);
         drop(loaded);
         let files = MappedFiles::start(watch, uprobes, settings.strategy).map_err(LoadError::Watch)?;
         let mut session = Self {

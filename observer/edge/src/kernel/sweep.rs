@@ -1,16 +1,18 @@
 //! Housekeeping of the kernel's tables, and what the programs cost.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use aya::maps::{HashMap as BpfHashMap, MapData};
-use observer_common::record::{Call, OWN_KEY};
+use observer_common::record::{Call, GoroutineCall, KeptGoroutineCall};
 
 use super::uprobes::UprobePrograms;
 use crate::units::Ns;
 
-/// Removes calls that threads left behind that ended inside them (a killed thread never returns).
+/// Removes calls that threads left behind that ended inside them (a killed thread never returns),
+/// and those of goroutines whose process has ended.
 pub(super) struct StaleCallSweeper {
     calls: BpfHashMap<MapData, u64, WireCall>,
+    of_goroutines: BpfHashMap<MapData, WireGoroutineCall, WireKeptCall>,
     next: Ns,
 }
 
@@ -20,13 +22,28 @@ pub(super) struct WireCall(Call);
 // SAFETY: repr(C) without padding, every bit pattern valid.
 unsafe impl aya::Pod for WireCall {}
 
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(super) struct WireGoroutineCall(GoroutineCall);
+// SAFETY: as above.
+unsafe impl aya::Pod for WireGoroutineCall {}
+
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(super) struct WireKeptCall(KeptGoroutineCall);
+// SAFETY: as above.
+unsafe impl aya::Pod for WireKeptCall {}
+
 /// How often, and how old an entry must be to be looked at: long reads are normal, so age alone proves nothing.
 const EVERY_NS: u64 = 30_000_000_000;
 
 impl StaleCallSweeper {
     #[must_use]
-    pub(super) fn new(calls: BpfHashMap<MapData, u64, WireCall>) -> Self {
-        Self { calls, next: Ns(0) }
+    pub(super) fn new(
+        calls: BpfHashMap<MapData, u64, WireCall>,
+        of_goroutines: BpfHashMap<MapData, WireGoroutineCall, WireKeptCall>,
+    ) -> Self {
+        Self { calls, of_goroutines, next: Ns(0) }
     }
 
     /// Removes the entries of threads and processes that no longer exist.
@@ -35,24 +52,29 @@ impl StaleCallSweeper {
             return;
         }
         self.next = Ns(now.0 + EVERY_NS);
-        let old = |call: &WireCall| now - Ns(call.0.entered_ns) > EVERY_NS;
-        let stale: Vec<u64> = self
-            .calls
-            .iter()
-            .flatten()
-            .filter(|(key, call)| old(call) && !lives(call.0.id.tgid, *key))
-            .map(|(key, _)| key)
-            .collect();
-        for key in stale {
-            let _ = self.calls.remove(&key);
-        }
+        let of_thread =
+            |key: &u64, call: &WireCall| (call.0.entered_ns, format!("/proc/{}/task/{}", call.0.id.tgid, key >> 32));
+        remove_stale(&mut self.calls, now, of_thread);
+        let of_process =
+            |key: &WireGoroutineCall, kept: &WireKeptCall| (kept.0.call.entered_ns, format!("/proc/{}", key.0.tgid));
+        remove_stale(&mut self.of_goroutines, now, of_process);
     }
 }
 
-/// May the call still return? By its thread; a call that its stack keys itself goes with its process.
-fn lives(tgid: u32, key: u64) -> bool {
-    let of = if key & OWN_KEY == 0 { format!("/proc/{tgid}/task/{}", key >> 32) } else { format!("/proc/{tgid}") };
-    PathBuf::from(of).exists()
+/// `of`: when a call was entered, and what is there for as long as it may return.
+fn remove_stale<K: aya::Pod, V: aya::Pod>(
+    calls: &mut BpfHashMap<MapData, K, V>,
+    now: Ns,
+    of: impl Fn(&K, &V) -> (u64, String),
+) {
+    let is_stale = |key: &K, value: &V| {
+        let (entered_ns, owner) = of(key, value);
+        now - Ns(entered_ns) > EVERY_NS && !Path::new(&owner).exists()
+    };
+    let stale = calls.iter().flatten().filter(|(key, value)| is_stale(key, value)).map(|(key, _)| key);
+    for key in stale.collect::<Vec<K>>() {
+        let _ = calls.remove(&key);
+    }
 }
 
 /// Time spent in each program, seconds; empty unless `kernel.bpf_stats_enabled` is set.

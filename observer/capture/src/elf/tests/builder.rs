@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// A section: type, link, contents. Numbered in the order in which they are added, from 1.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(crate) struct Part {
     pub kind: u32,
     pub link: u32,
     pub name: &'static str,
@@ -13,21 +13,21 @@ pub(super) struct Part {
 
 /// A file in the making.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Builder {
+pub(crate) struct Builder {
     pub parts: Vec<Part>,
     /// Program headers: type, flags, address, offset, length in the file.
     pub segments: Vec<(u32, u32, u64, u64, u64)>,
 }
 
-pub(super) const SYMTAB: u32 = 2;
-pub(super) const STRTAB: u32 = 3;
-pub(super) const RELA: u32 = 4;
-pub(super) const NOTE: u32 = 7;
-pub(super) const DYNSYM: u32 = 11;
+pub(crate) const SYMTAB: u32 = 2;
+pub(crate) const STRTAB: u32 = 3;
+pub(crate) const RELA: u32 = 4;
+pub(crate) const NOTE: u32 = 7;
+pub(crate) const DYNSYM: u32 = 11;
 
 /// A built file, and where things are in it.
 #[derive(Clone, Debug)]
-pub(super) struct Built {
+pub(crate) struct Built {
     pub bytes: Vec<u8>,
     /// Offset of the section headers.
     pub headers: usize,
@@ -39,21 +39,26 @@ pub(super) struct Built {
 impl Built {
     /// Sets a field of a section header: 4 is the type, 24 the offset, 32 the size, 40 the link, 56
     /// the size of an entry.
-    pub(super) fn set_section(&mut self, name: &str, field: usize, value: u64) {
+    pub(crate) fn set_section(&mut self, name: &str, field: usize, value: u64) {
         let at = self.headers + 64 * self.numbers[name] + field;
         let width = if field == 40 || field == 4 { 4 } else { 8 };
         self.bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
     }
 
+    /// Says where a section lies in memory.
+    pub(crate) fn set_address(&mut self, name: &str, address: u64) {
+        self.set_section(name, 16, address);
+    }
+
     /// Sets two bytes of the file header: 56 is the number of program headers, 60 of section
     /// headers, 62 of their names.
-    pub(super) fn set_header(&mut self, field: usize, value: u16) {
+    pub(crate) fn set_header(&mut self, field: usize, value: u16) {
         self.bytes[field..field + 2].copy_from_slice(&value.to_le_bytes());
     }
 }
 
 /// A symbol: name, section, address, size.
-pub(super) fn symbol(name: u32, section: u16, address: u64, size: u64) -> Vec<u8> {
+pub(crate) fn symbol(name: u32, section: u16, address: u64, size: u64) -> Vec<u8> {
     let mut bytes = name.to_le_bytes().to_vec();
     bytes.extend_from_slice(&[0x12, 0]);
     bytes.extend_from_slice(&section.to_le_bytes());
@@ -63,19 +68,19 @@ pub(super) fn symbol(name: u32, section: u16, address: u64, size: u64) -> Vec<u8
 }
 
 /// A relocation of a GOT slot with a symbol's address.
-pub(super) fn relocation(slot: u64, symbol: u64) -> Vec<u8> {
+pub(crate) fn relocation(slot: u64, symbol: u64) -> Vec<u8> {
     let words = [slot, symbol << 32 | 7, 0];
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 impl Builder {
-    pub(super) fn part(mut self, name: &'static str, kind: u32, link: u32, bytes: Vec<u8>) -> Self {
+    pub(crate) fn part(mut self, name: &'static str, kind: u32, link: u32, bytes: Vec<u8>) -> Self {
         self.parts.push(Part { kind, link, name, bytes });
         self
     }
 
     /// Contents behind the headers, then the section headers; the last section has the names.
-    pub(super) fn build(&self) -> Built {
+    pub(crate) fn build(&self) -> Built {
         let mut bytes = vec![0; 64];
         bytes[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
         for (at, value) in [(16, 3u16), (18, 62), (52, 64), (54, 56), (58, 64)] {
@@ -126,7 +131,7 @@ impl Builder {
 
 /// A library with `SSL_read` (number 1) and `SSL_write` (3), an imported `SSL_new` (2, with the
 /// address of a stub, as programs have it), a PLT slot for each, a build id and code.
-pub(super) fn library() -> Builder {
+pub(crate) fn library() -> Builder {
     let strings = b"\0SSL_read\0SSL_new\0SSL_write\0".to_vec();
     let symbols =
         [symbol(0, 0, 0, 0), symbol(1, 1, 0x1000, 16), symbol(10, 0, 0x900, 0), symbol(18, 1, 0x1010, 16)].concat();

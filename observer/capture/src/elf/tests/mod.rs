@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "descriptors are part of what is tested")]
 
-mod builder;
+pub(crate) mod builder;
 mod hostile;
 mod survey;
 

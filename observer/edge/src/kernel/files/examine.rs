@@ -6,7 +6,7 @@ use super::super::procmaps;
 use super::super::targets::ProbeTarget;
 use super::super::watch::NewMapping;
 use super::case::{FileSystemKind, LocatedFile};
-use super::found::{TlsFile, in_user_space, out_of_sight, read_image};
+use super::found::{TlsFile, file_budget, in_user_space, out_of_sight, read_image};
 use super::inode::InodeFacts;
 use super::layer::{self, UnderlyingFile};
 use super::open::{OpenRefusal, PathHandle};
@@ -128,6 +128,7 @@ impl SharedFiles {
             && stacks::may_hide(&image)
             && !case.desk.surveys()
             && self.kept(case, real.as_ref()).is_none()
+            && !(image.marks.go && stacks::carries_one_alone(&image, &file_budget()))
         {
             self.state().queue.add(FileJob::Survey(case.mapping.clone()));
             return self.work.notify_all();

@@ -133,7 +133,7 @@ pub(super) fn out_of_sight() -> FileRefusal {
 }
 
 /// What looking at one file may cost.
-fn file_budget() -> ElfBudget {
+pub(super) fn file_budget() -> ElfBudget {
     ElfBudget::new(clock::thread_cpu)
 }
 

@@ -29,7 +29,7 @@ mod room;
 mod sleep;
 mod threads;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use self::account::FileCounters;
@@ -104,6 +104,8 @@ struct State {
     layouts: KeptLayouts,
     /// Files that do not answer.
     hung: HungFiles,
+    /// Processes that began a program and have not mapped its file yet.
+    beginning: HashSet<u32>,
     /// Processes whose first thread has ended before the others.
     headless: Vec<u32>,
     counters: FileCounters,
@@ -120,6 +122,9 @@ type Hint = ((u32, u32), u64, u64);
 /// A file that was looked at is believed unchanged for this long: a host that starts a thousand
 /// programs a second maps the same few libraries each time.
 const RECENT_NS: u64 = 1_000_000_000;
+
+/// Processes between the two records of a begin, which follow each other within microseconds.
+const MAX_BEGINNING: usize = 4096;
 
 /// Files remembered so.
 const MAX_RECENT: usize = 8192;
@@ -155,7 +160,10 @@ impl State {
         match &seen {
             WatchEvent::Mapped(mapping) => return self.mapped(mapping, now),
             WatchEvent::Forked { pid, parent } => self.holders.forked(*pid, *parent),
-            WatchEvent::Exec { pid, at, .. } => self.holders.replaced(*pid, *at),
+            WatchEvent::Exec { pid, at, .. } => {
+                self.holders.replaced(*pid, *at);
+                self.begins(*pid);
+            }
             WatchEvent::Ended { pid }
                 if self.holders.of(*pid).next().is_some() && procmaps::has_other_threads(*pid) =>
             {
@@ -178,9 +186,20 @@ impl State {
         self.events.push_back(seen);
     }
 
+    fn begins(&mut self, pid: u32) {
+        // Whoever never maps its file has ended in exec.
+        if self.beginning.len() >= MAX_BEGINNING {
+            self.beginning.clear();
+        }
+        self.beginning.insert(pid);
+    }
+
+    /// The first code that a process maps once it has begun a program is that program's.
     fn mapped(&mut self, mapping: &NewMapping, now: Ns) {
+        let begins = self.beginning.remove(&mapping.pid);
         match mapping.hint().and_then(|hint| self.recent.get(&hint)).filter(|(at, _)| now - *at < RECENT_NS) {
             Some((_, what)) => self.uses(mapping, *what),
+            None if begins => self.queue.add_program(mapping.clone()),
             None => self.queue.add(FileJob::Look(mapping.clone())),
         }
     }
