@@ -84,7 +84,7 @@ detectors! {
         [DIVERGENCE_ACTIVE, STALE_POOL,
          IDLE_GAP];
     chunk_regression: chunks, "Chunks became smaller, larger, bunched or stalled at an unchanged rate of text.",
-        [Chunk],
+        [Chunk, Closed],
         [CHUNK_REGRESSION, CHUNK_RATIO];
     reasoning: reasoning, "The share of output spent on reasoning grew, or answers are nothing but reasoning.",
         [Prompt, Closed],

@@ -202,9 +202,9 @@ fn looker(shared: &Arc<SharedFiles>, surveys: bool) -> std::io::Result<Arc<Worke
 
 fn look(shared: &SharedFiles, desk: &WorkerState) {
     if desk.surveys {
-        take_time()
+        take_time();
     } else {
-        hurry()
+        hurry();
     }
     desk.tid.store(sleep::own_tid(), Ordering::Relaxed);
     while let Some(job) = next(shared, desk) {
