@@ -11,6 +11,8 @@
 //! assumes: Go 1.17 to 1.27 `runtime.g { stack stack { lo, hi } … }`; the loader has seen that the
 //! function compares with the limit that lies behind the two.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_user};
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
@@ -74,14 +76,21 @@ pub fn go_tls_close(ctx: ProbeContext) -> u32 {
 /// Room on our stack for one thing at a time: a key, or what is read of the process.
 type Room = [u64; 2];
 
+/// Room that nothing was put into yet: zeros would be put there by a call to `memset`.
+#[inline(always)]
+fn uninitialised() -> MaybeUninit<Room> {
+    MaybeUninit::uninit()
+}
+
 /// Puts the key of a call on the current goroutine's stack into `room`, and returns the stack's upper
 /// end; `None`: this is no goroutine.
 #[inline(always)]
-fn key(ctx: &ProbeContext, dir: u8, room: &mut Room) -> Option<u64> {
+fn key(ctx: &ProbeContext, dir: u8, room: &mut MaybeUninit<Room>) -> Option<u64> {
     // SAFETY: the context of a uprobe is a pt_regs.
     let (goroutine, sp) = unsafe { ((*ctx.regs).r14, (*ctx.regs).rsp) };
-    read_user(&raw mut room[0], goroutine + 8);
-    let end = room[0];
+    read_user(room.as_mut_ptr().cast::<u64>(), goroutine + 8);
+    // SAFETY: the helper wrote it.
+    let end = unsafe { room.as_ptr().cast::<u64>().read() };
     let depth = end.wrapping_sub(sp);
     if depth > DEEPEST_STACK {
         return None;
@@ -89,15 +98,20 @@ fn key(ctx: &ProbeContext, dir: u8, room: &mut Room) -> Option<u64> {
     // The stack is 8-aligned.
     let depth = depth as u32 & 0xffff_fff8 | dir as u32;
     // SAFETY: of the same size and alignment.
-    unsafe { (&raw mut *room).cast::<GoroutineCall>().write(GoroutineCall { goroutine, tgid: task::ids().0, depth }) };
+    unsafe {
+        let key = room.as_mut_ptr().cast::<GoroutineCall>();
+        (&raw mut (*key).goroutine).write(goroutine);
+        (&raw mut (*key).tgid).write(task::ids().0);
+        (&raw mut (*key).depth).write(depth);
+    }
     Some(end)
 }
 
 /// What is in `room` as a key.
 #[inline(always)]
-fn as_key(room: &Room) -> &GoroutineCall {
+fn as_key(room: &MaybeUninit<Room>) -> &GoroutineCall {
     // SAFETY: of the same size and alignment; every bit pattern is valid.
-    unsafe { &*(&raw const *room).cast() }
+    unsafe { &*room.as_ptr().cast() }
 }
 
 /// Reads a value of the process; zeros where it cannot be read.
@@ -112,7 +126,7 @@ fn enter(ctx: &ProbeContext, dir: u8) -> u32 {
     if task::is_self(task::ids().0) {
         return 0;
     }
-    let mut room = [0; 2];
+    let mut room = uninitialised();
     let Some(end) = key(ctx, dir, &mut room) else {
         count(counter::LOST_CALLS + counter::FAULT, 1);
         return 0;
@@ -130,7 +144,10 @@ fn enter(ctx: &ProbeContext, dir: u8) -> u32 {
     // SAFETY: the context of a uprobe is a pt_regs; a map value under a key of this goroutine alone.
     unsafe {
         let (regs, call) = (&*ctx.regs, &raw mut (*kept).call);
-        (&raw mut (*kept).key).write(*key);
+        // One by one, or it becomes a call to `memmove`.
+        (&raw mut (*kept).key.goroutine).write_volatile(key.goroutine);
+        (&raw mut (*kept).key.tgid).write_volatile(key.tgid);
+        (&raw mut (*kept).key.depth).write_volatile(key.depth);
         (&raw mut (*call).id).write(ConnId { handle: regs.rax, tgid: key.tgid, reserved: 0 });
         (&raw mut (*call).buf).write(settled(regs.rbx, regs.rsp, end));
         (&raw mut (*call).num).write(regs.rcx);
@@ -154,7 +171,7 @@ static NO_CALL: KeptGoroutineCall = KeptGoroutineCall {
 #[inline(always)]
 fn leave(ctx: &ProbeContext, dir: u8) -> u32 {
     let (kept, ended) = {
-        let mut room = [0; 2];
+        let mut room = uninitialised();
         let ended = dir == DIR_READ && is_end(ctx, &mut room);
         // None: its entry was not seen, or it was told already.
         let Some(kept) = kept(ctx, dir, &mut room) else { return 0 };
@@ -193,7 +210,7 @@ fn leave(ctx: &ProbeContext, dir: u8) -> u32 {
 
 /// The call that returns; its buffer where it is now.
 #[inline(always)]
-fn kept(ctx: &ProbeContext, dir: u8, room: &mut Room) -> Option<*mut KeptGoroutineCall> {
+fn kept(ctx: &ProbeContext, dir: u8, room: &mut MaybeUninit<Room>) -> Option<*mut KeptGoroutineCall> {
     let end = key(ctx, dir, room)?;
     let kept = GO_CALLS.get_ptr_mut(as_key(room))?;
     // SAFETY: a map value, which stays readable until it is removed.
@@ -209,18 +226,22 @@ fn kept(ctx: &ProbeContext, dir: u8, room: &mut Room) -> Option<*mut KeptGorouti
 /// Is the error that is returned `io.EOF`? By its text, since a stripped file does not say where that
 /// error is; other ends (`unexpected EOF`) have another.
 #[inline(always)]
-fn is_end(ctx: &ProbeContext, room: &mut Room) -> bool {
+fn is_end(ctx: &ProbeContext, room: &mut MaybeUninit<Room>) -> bool {
     // SAFETY: the context of a uprobe is a pt_regs.
     let (kind, value) = unsafe { ((*ctx.regs).rbx, (*ctx.regs).rcx) };
     if kind == 0 {
         return false;
     }
     // `errors.errorString` is one string: address and length.
-    read_user(&raw mut *room, value);
-    let [address, length] = *room;
-    room[0] = 0;
-    read_user((&raw mut *room).cast::<[u8; 3]>(), address);
-    length == 3 && room[0] == EOF
+    let words = room.as_mut_ptr().cast::<u64>();
+    read_user(room.as_mut_ptr(), value);
+    // SAFETY: the helper wrote both words; the text goes over the first.
+    unsafe {
+        let (address, length) = (words.read(), words.add(1).read());
+        words.write_volatile(0);
+        read_user(words.cast::<[u8; 3]>(), address);
+        length == 3 && words.read_volatile() == EOF
+    }
 }
 
 /// The three letters as a number.

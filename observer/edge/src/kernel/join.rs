@@ -117,7 +117,8 @@ impl SocketPairing {
         for departure in self.waiting.iter().filter(inside) {
             match sums.iter_mut().find(|(cookie, ..)| *cookie == departure.cookie) {
                 Some((_, records, bytes)) => {
-                    (*records, *bytes) = (*records + 1, bytes.saturating_add(departure.record))
+                    *records += 1;
+                    *bytes = bytes.saturating_add(departure.record);
                 }
                 None => sums.push((departure.cookie, 1, departure.record)),
             }

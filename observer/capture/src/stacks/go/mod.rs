@@ -99,7 +99,7 @@ impl TlsStack for GoTls {
     fn survey(&self, survey: &mut FileSurvey<'_>) -> Result<Option<StackLayout>, AmbiguousStack> {
         let table = match pclntab::find(survey)? {
             FoundTable::None => return Ok(None),
-            FoundTable::Old => return Err(too_old("its table of functions is that of Go 1.15 or older".into())),
+            FoundTable::Old => return Err(too_old("its table of functions is that of Go 1.15 or older")),
             FoundTable::Table(table) => table,
         };
         let wanted = FUNCTIONS.map(|function| function.name);
@@ -153,7 +153,7 @@ fn located<'a>(
     }
     match code::places(&code, first.address) {
         Ok(_) => Ok(Some(LocatedFunction { name: function.name, address: first.address, size })),
-        Err(fault @ CodeFault::StackArguments) => Err(too_old(format!("{} {}", function.name, fault.words()))),
+        Err(fault @ CodeFault::StackArguments) => Err(too_old(&format!("{} {}", function.name, fault.words()))),
         Err(fault) => Err(doubt(format!("{} {}", function.name, fault.words()))),
     }
 }
@@ -183,7 +183,7 @@ fn probe(
     })
 }
 
-fn too_old(detail: String) -> AmbiguousStack {
+fn too_old(detail: &str) -> AmbiguousStack {
     AmbiguousStack {
         reason: UnseenReason::GoTooOld,
         detail: format!("{detail}; programs of Go 1.17 and later are read"),

@@ -16,6 +16,14 @@ pub(super) const LARGE: &[u8] =
 pub(super) const OF_1_16: &[u8] =
     &[0x64, 0x48, 0x8b, 0x0c, 0x25, 0xf8, 0xff, 0xff, 0xff, 0x48, 0x3b, 0x61, 0x10, 0x76, 1, 0xc3, 0xc3];
 
+fn half(value: u64) -> u32 {
+    u32::try_from(value).expect("small")
+}
+
+fn len(value: u64) -> usize {
+    usize::try_from(value).expect("small")
+}
+
 /// A program in the making.
 #[derive(Clone, Debug)]
 pub(super) struct GoFile {
@@ -90,7 +98,7 @@ impl GoFile {
         let mut text = Vec::new();
         for (_, code) in &self.functions {
             text.extend_from_slice(code);
-            text.resize(text.len().next_multiple_of(APART as usize), 0xcc);
+            text.resize(len((text.len() as u64).next_multiple_of(APART)), 0xcc);
         }
         text
     }
@@ -107,7 +115,7 @@ impl GoFile {
                 places.push(0);
                 continue;
             }
-            places.push(names.len() as u32);
+            places.push(half(names.len() as u64));
             names.extend_from_slice(name.as_bytes());
             names.push(0);
         }
@@ -124,15 +132,15 @@ impl GoFile {
                 entries.extend([TEXT + entry, record].iter().flat_map(|word| word.to_le_bytes()));
                 records.extend((TEXT + entry).to_le_bytes());
             } else {
-                entries.extend([entry, record].iter().flat_map(|word| (*word as u32).to_le_bytes()));
-                records.extend((entry as u32).to_le_bytes());
+                entries.extend([entry, record].iter().flat_map(|word| half(*word).to_le_bytes()));
+                records.extend(half(entry).to_le_bytes());
             }
             records.extend(place.to_le_bytes());
             records.extend([0; 24]);
         }
         let end = self.text().len() as u64;
-        entries.extend(if wide { (TEXT + end).to_le_bytes().to_vec() } else { (end as u32).to_le_bytes().to_vec() });
-        entries.resize(records_at as usize, 0);
+        entries.extend(if wide { (TEXT + end).to_le_bytes().to_vec() } else { half(end).to_le_bytes().to_vec() });
+        entries.resize(len(records_at), 0);
         let text = if self.text_in_header && !self.relocated { TEXT } else { 0 };
         let (names_end, functions) = (functions_at as u64, functions_at as u64);
         let mut words = vec![0, count as u64, 1];

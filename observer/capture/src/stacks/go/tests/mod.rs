@@ -7,13 +7,13 @@ use crate::elf::{ElfBudget, ElfRefusalReason, RandomAccess};
 
 const BUDGET: ElfBudget = ElfBudget::new(|| 0);
 
-fn surveyed_within(bytes: impl RandomAccess, budget: &ElfBudget) -> Result<Option<StackLayout>, AmbiguousStack> {
-    let mut survey = FileSurvey::open(&bytes, budget)?.expect("an ELF file");
+fn surveyed_within(bytes: &dyn RandomAccess, budget: &ElfBudget) -> Result<Option<StackLayout>, AmbiguousStack> {
+    let mut survey = FileSurvey::open(bytes, budget)?.expect("an ELF file");
     GoTls.survey(&mut survey)
 }
 
 fn surveyed(file: &GoFile) -> Result<Option<StackLayout>, AmbiguousStack> {
-    surveyed_within(file.build(), &BUDGET)
+    surveyed_within(&file.build(), &BUDGET)
 }
 
 /// The label of the reason why a file is refused, and the sentence.
@@ -123,7 +123,7 @@ fn hostile_tables_are_survived_within_the_budget() {
     let whole = GoFile { relocated: true, ..GoFile::new() }.build();
     for len in 64..whole.len() {
         let cut = whole.get(..len).expect("shorter").to_vec();
-        drop(surveyed_within(cut, &BUDGET));
+        drop(surveyed_within(&cut, &BUDGET));
     }
 }
 
@@ -131,7 +131,7 @@ fn hostile_tables_are_survived_within_the_budget() {
 fn a_table_that_is_too_large_to_read_is_refused_by_name() {
     let over = |bytes| {
         let budget = ElfBudget { bytes, ..BUDGET };
-        surveyed_within(GoFile::new().build(), &budget).err().map(|doubt| doubt.reason)
+        surveyed_within(&GoFile::new().build(), &budget).err().map(|doubt| doubt.reason)
     };
     let refusals: Vec<_> = (800..2_000).step_by(20).filter_map(over).collect();
     assert!(refusals.len() > 10 && over(4_000).is_none());
@@ -214,11 +214,12 @@ fn the_stack_check_is_told_from_other_code() {
 
 /// The table as Go's own linker writes it, with nothing made by us.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "real programs are files")]
 fn programs_of_this_machines_go_are_read() {
     let Some(programs) = std::env::var_os("LLMO_GO_PROGRAMS") else { return };
     for path in std::env::split_paths(&programs) {
         let file = std::fs::File::open(&path).expect("there");
-        let layout = surveyed_within(file, &BUDGET).expect("no doubt").expect("it is there");
+        let layout = surveyed_within(&file, &BUDGET).expect("no doubt").expect("it is there");
         println!("{}: {layout:x?}", path.display());
         assert!(layout.functions.len() >= 4);
     }
