@@ -132,7 +132,7 @@ fn reads_chunks(code: &[u8]) -> bool {
         if holders.contains(&instruction.memory_base()) && instruction.memory_index() == Register::None {
             match instruction.memory_displacement64() {
                 0 if instruction.mnemonic() == Mnemonic::Cmp || instruction.mnemonic() == Mnemonic::Mov => {
-                    compared = true
+                    compared = true;
                 }
                 0x10 => read[0] = true,
                 0x18 => read[1] = true,
