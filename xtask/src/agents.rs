@@ -1,5 +1,6 @@
-//! `cargo xtask agents`: real agents and clients, pinned, against the test provider; what was seen of each, and what was
-//! logged. Not a part of the tests: it downloads a gigabyte, which stays in the cache.
+//! `cargo xtask agents`: real agents and clients, pinned, against the test provider; what was seen of
+//! each, and what was logged. Not a part of the tests: it downloads a gigabyte, which stays in the
+//! cache.
 //!
 //! The runs themselves are `tests/kernel/src/bin/llmo-agents`, each in a network namespace that has loopback alone.
 

@@ -6,8 +6,8 @@ pub(crate) struct RealClient {
     pub version: &'static str,
     /// The TLS stack that its calls pass.
     pub stack: &'static str,
-    /// It trusts the provider by the namespace's own bundle of authorities; else by a variable. Codex takes another stack
-    /// for the latter.
+    /// It trusts the provider by the namespace's own bundle of authorities; else by a variable, for
+    /// which Codex takes another stack.
     pub bundle: bool,
     /// `$S`: the provider; `$CA`: its authority; `$MODEL`; `$AGENTS`: the folder of the downloads; `$DIR`: a fresh one.
     pub script: &'static str,
@@ -128,8 +128,8 @@ pub(crate) const CLIENTS: &[RealClient] = &[
         r#"export NODE_EXTRA_CA_CERTS=$CA OPENCODE_DISABLE_AUTOUPDATE=1 OPENCODE_DISABLE_MODELS_FETCH=1
 export OPENCODE_DISABLE_LSP_DOWNLOAD=1 OPENCODE_DISABLE_DEFAULT_PLUGINS=1 XDG_CONFIG_HOME=$DIR/c XDG_DATA_HOME=$DIR/d
 cat >opencode.json <<END
-{"autoupdate": false, "share": "disabled", "model": "lab/$MODEL", "small_model": "lab/$MODEL", "provider": {"lab": {
-  "npm": "@ai-sdk/openai-compatible", "options": {"baseURL": "$S/v1", "apiKey": "x"}, "models": {"$MODEL": {}}}}}
+{"autoupdate": false, "share": "disabled", "model": "lab/lab-model", "small_model": "lab/lab-model", "provider": {"lab": {
+  "npm": "@ai-sdk/openai-compatible", "options": {"baseURL": "$S/v1", "apiKey": "x"}, "models": {"lab-model": {"id": "$MODEL"}}}}}
 END
 "$AGENTS/opencode-linux-x64-1.18.33/package/bin/opencode" run "say hi""#,
     ),

@@ -1,6 +1,7 @@
-//! Real agents and clients against the test provider, each in a network namespace that has loopback alone (they phone
-//! home otherwise), with the daemon outside: what it saw beside what the provider logged. `cargo xtask agents` downloads
-//! the programs and runs this; arguments choose rows by parts of their names.
+//! Real agents and clients against the test provider, each in a network namespace that has loopback
+//! alone (they phone home otherwise), with the daemon outside: what it saw beside what the provider
+//! logged. `cargo xtask agents` downloads the programs and runs this; arguments choose rows by parts
+//! of their names.
 
 mod clients;
 
