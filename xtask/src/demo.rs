@@ -7,10 +7,10 @@ use anyhow::{Result, bail};
 
 use crate::setup::{self, Scope};
 use crate::test::cargo;
-use crate::{apt, progress};
+use crate::{agents, apt, progress};
 
-/// Sets up, builds, and hands over to the demo.
-pub(crate) fn run() -> Result<()> {
+/// Sets up, builds, and hands over to the demo; then to the agents. True: all of those were seen exactly.
+pub(crate) fn run(with_agents: bool) -> Result<bool> {
     if !apt::is_root() {
         bail!("the demo attaches probes, which needs root: run it as root");
     }
@@ -22,5 +22,5 @@ pub(crate) fn run() -> Result<()> {
     if !status.success() {
         bail!("the demo ended with {status}; everything it started is stopped");
     }
-    Ok(())
+    if with_agents { agents::run(&agents::SHOWN.map(str::to_owned)) } else { Ok(true) }
 }

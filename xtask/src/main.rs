@@ -1,5 +1,7 @@
-//! `cargo xtask`: set-up, demo, tests, rules of the house, kernel matrix, benchmarks, new dialects. One file per verb.
+//! `cargo xtask`: set-up, demo, agents, tests, rules of the house, kernel matrix, benchmarks, new
+//! dialects. One file per verb.
 
+mod agents;
 mod apt;
 mod bench;
 #[expect(dead_code, reason = "the edge's build script, which includes this file too, does the building")]
@@ -51,7 +53,16 @@ enum Verb {
         part: Option<deny::Part>,
     },
     /// Set up, build, start everything, show live streams, clean up
-    Demo,
+    Demo {
+        /// Then Claude Code and Codex, too (350 MB of downloads the first time)
+        #[arg(long)]
+        agents: bool,
+    },
+    /// Run real, pinned agents and clients against the test provider, and tell what was seen of each
+    Agents {
+        /// Only those whose names contain one of these: `cargo xtask agents claude bun`
+        clients: Vec<String>,
+    },
     /// Load, attach, capture and unload on several kernels in QEMU
     Kernels {
         /// 5.10, 6.1, 6.12 or newest; all when none is named
@@ -72,7 +83,8 @@ fn main() -> ExitCode {
         Verb::Test { tiers } => test::run(&tiers),
         Verb::Tidy { shrink } => tidy::run(shrink),
         Verb::Deny { part } => deny::run(part),
-        Verb::Demo => demo::run().map(|()| true),
+        Verb::Demo { agents } => demo::run(agents),
+        Verb::Agents { clients } => agents::run(&clients),
         Verb::Kernels { versions } => kernels::run(&versions),
         Verb::Bench => bench::run().map(|()| true),
         Verb::NewDialect { name } => dialect::run(&name).map(|()| true),

@@ -39,8 +39,8 @@ pub struct ProcessRow {
     pub library: Option<String>,
     /// TLS ClientHellos its sockets sent since it was first seen; `None` where the socket hook is not attached.
     pub hellos: Option<u64>,
-    /// Its TLS sockets whose answered requests no probed write fits: what passes a stack that no probe enters. `None` as
-    /// above.
+    /// Its TLS sockets whose answered requests no probed write fits: what passes a stack that no
+    /// probe enters. `None` as above.
     pub unmatched: Option<u64>,
 }
 

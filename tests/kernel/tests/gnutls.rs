@@ -1,7 +1,5 @@
 //! Programs whose TLS is GnuTLS: their ledgers are the provider's log.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
-
 use std::path::Path;
 use std::process::Command;
 

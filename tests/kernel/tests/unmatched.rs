@@ -48,8 +48,7 @@ fn a_process_that_has_a_probed_library_and_uses_another_is_not_seen() {
     assert!(told.library.is_some(), "one is probed: {told:?}");
 }
 
-/// What the probes see is not doubted: not while an answer is under way, not later, and a handshake that leads to nothing
-/// is none of its sockets either.
+/// What the probes see is not doubted: not while an answer is under way, and not later.
 #[test]
 fn a_process_whose_calls_are_seen_is_not_doubted() {
     if skipped() {

@@ -9,6 +9,7 @@
 pub mod client;
 pub mod columns;
 pub mod connection;
+pub mod coverage;
 pub mod finding;
 pub mod queries;
 pub mod quota;

@@ -199,7 +199,8 @@ fn programs(function: &str) -> (&'static str, Option<&'static str>) {
     }
 }
 
-/// The direction whose calls are counted at a function: records do not tell siblings apart, so the one that programs use.
+/// The direction whose calls are counted at a function: records do not tell siblings apart, so the
+/// one that programs use.
 fn counted(function: &str) -> Option<Direction> {
     match function {
         RECV => Some(Direction::Read),
