@@ -1,4 +1,5 @@
-//! Programs with an OpenSSL inside: `tests/programs/inside.c`, linked with the archives of several Debian releases and stripped.
+//! Programs with an OpenSSL inside: `tests/programs/inside.c`, linked with the archives of several
+//! Debian releases and stripped.
 
 use std::fs;
 use std::path::{Path, PathBuf};

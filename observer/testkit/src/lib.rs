@@ -1,5 +1,6 @@
-//! Makes records for tests and recordings: one connection's calls with chosen boundaries, losses and stamps, in virtual
-//! time; sockets (`FakeSocket`); exports of spans (`spans`); and tests named by tables and folders (`named`). In no product binary.
+//! Makes records for tests and recordings: one connection's calls with chosen boundaries, losses
+//! and stamps, in virtual time; sockets (`FakeSocket`); exports of spans (`spans`); and tests named
+//! by tables and folders (`named`). In no product binary.
 #![forbid(unsafe_code)]
 
 mod cable;

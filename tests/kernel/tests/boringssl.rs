@@ -1,6 +1,5 @@
-//! BoringSSL that exports nothing, in a library of a Python package: found by what its functions do, and seen to the character.
-
-#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+//! BoringSSL that exports nothing, in a library of a Python package: found by what its functions
+//! do, and seen to the character.
 
 use kernel_tests::clients::Kind;
 use kernel_tests::kinds::BORINGSSL;

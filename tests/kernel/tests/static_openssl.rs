@@ -1,7 +1,5 @@
-//! OpenSSL of three releases, stripped and inside of programs and of an addon that is loaded late: found by the errors that
-//! its functions report, and seen to the character.
-
-#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+//! OpenSSL of three releases, stripped and inside of programs and of an addon that is loaded late:
+//! found by the errors that its functions report, and seen to the character.
 
 use kernel_tests::clients::Kind;
 use kernel_tests::kinds::INSIDE;

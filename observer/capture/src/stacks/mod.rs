@@ -281,8 +281,9 @@ fn anchored(stacks: &[&'static dyn TlsStack], survey: &mut FileSurvey<'_>) -> Re
 /// takes more.
 const SURVEYED_FROM: u64 = 1 << 20;
 
-/// Bytes that a file has mapped to be looked through, at most: the largest program known to carry a stack has
-/// 330 MB, libraries for graphics processors have more than this. A stranger's file of holes costs a second for as much.
+/// Bytes that a file has mapped to be looked through, at most: the largest program known to carry a
+/// stack has 330 MB, libraries for graphics processors have more than this. A stranger's file of
+/// holes costs a second for as much.
 const SURVEYED_TO: u64 = 1 << 30;
 
 impl From<ElfRefusal> for AmbiguousStack {

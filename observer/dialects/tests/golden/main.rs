@@ -1,6 +1,7 @@
-//! Every vector of `tests/vectors`, driven every way bytes can be cut. A case is a folder, and three tests here:
-//! `golden::GROUP::CASE::{whole, random_cuts, gaps}`; its format is in `tests/vectors/README.md`. `cargo test -p dialects
-//! --test golden NAME` runs those whose names contain NAME.
+//! Every vector of `tests/vectors`, driven every way bytes can be cut. A case is a folder, and
+//! three tests here: `golden::GROUP::CASE::{whole, random_cuts, gaps}`; its format is in
+//! `tests/vectors/README.md`. `cargo test -p dialects --test golden NAME` runs those whose names
+//! contain NAME.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic, its helpers too")]
 
 mod case;

@@ -45,8 +45,8 @@ pub(super) struct EdgeState {
 /// may still read what it has.
 const END_GRACE_NS: u64 = 1_000_000_000;
 
-/// Connections of a process among which one is looked for by its handle. Clients have a few; of a gateway with more, the
-/// old ones end by what their sockets say.
+/// Connections of a process among which one is looked for by its handle. Clients have a few; of a
+/// gateway with more, the old ones end by what their sockets say.
 const SEARCHED: usize = 4096;
 
 impl EdgeState {

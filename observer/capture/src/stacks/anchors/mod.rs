@@ -43,7 +43,8 @@ const REFERENCES: usize = 64;
 const FILE_REFERENCES: usize = 1024;
 
 impl<'s, 'a> Anchors<'s, 'a> {
-    /// Looks through a file. `Ok(None)`: none of the texts that a stack cannot be without is in it; then its code is not read.
+    /// Looks through a file. `Ok(None)`: none of the texts that a stack cannot be without is in it;
+    /// then its code is not read.
     ///
     /// # Errors
     /// The file cannot be read, or is over the budget.
@@ -104,7 +105,8 @@ impl<'s, 'a> Anchors<'s, 'a> {
         self.texts.follows(text)
     }
 
-    /// Where the function begins that has this instruction; `None`: that cannot be told, or there is no such instruction.
+    /// Where the function begins that has this instruction; `None`: that cannot be told, or there
+    /// is no such instruction.
     fn function(&mut self, place: u64) -> Result<Option<u64>, AmbiguousStack> {
         if let Some(extent) = self.starts.described(self.survey, place)? {
             let known = extent.end - extent.start <= LONGEST && self.is_in(place, extent, |function| function)?;

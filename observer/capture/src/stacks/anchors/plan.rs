@@ -21,8 +21,8 @@ pub(in crate::stacks) struct AnchoredRole {
     pub anchor: &'static str,
 }
 
-/// One probe for each function of a layout, at its first instruction or behind its `endbr64`. Rows in the order of `roles`,
-/// those that play the same role (`probe`) together.
+/// One probe for each function of a layout, at its first instruction or behind its `endbr64`. Rows
+/// in the order of `roles`, those that play the same role (`probe`) together.
 pub(in crate::stacks) fn plan(
     image: &ElfImage,
     layout: &StackLayout,

@@ -12,7 +12,8 @@ pub(super) struct FunctionExtent {
     pub end: u64,
 }
 
-/// A function that is longer is none of those that are looked for: they have under 3 KiB. So far back a beginning is searched for.
+/// A function that is longer is none of those that are looked for: they have under 3 KiB. So far
+/// back a beginning is searched for.
 pub(super) const LONGEST: u64 = 4 << 10;
 
 /// Called places around an instruction that are looked at: one in a thousand is none.

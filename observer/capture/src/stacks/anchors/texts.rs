@@ -129,7 +129,8 @@ fn in_window(finder: &Finder<'_>, text: &AnchorText, address: u64, window: &[u8]
         let behind = window.get(at + text.text.len()..).unwrap_or_default();
         let follows = behind.get(..behind.len().min(FOLLOWS)).unwrap_or_default();
         keep(at, follows.split(|byte| *byte == 0).next().unwrap_or_default());
-        // Linkers keep one of several texts with a common end: both what begins here and what begins further up is referred to.
+        // Linkers keep one of several texts with a common end: both what begins here and what
+        // begins further up is referred to.
         let before = window.get(at.saturating_sub(PATH)..at).unwrap_or_default();
         if text.kind == AnchorTextKind::FileName
             && let Some(zero) = before.iter().rposition(|byte| *byte == 0)

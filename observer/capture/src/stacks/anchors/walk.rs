@@ -1,8 +1,9 @@
-//! Whether code is a function from its first instruction on: on no way through it more is taken off the stack than was put
-//! there, and when it returns all of that is off again.
+//! Whether code is a function from its first instruction on: on no way through it more is taken off
+//! the stack than was put there, and when it returns all of that is off again.
 //!
-//! A place that is called may be none: bytes that look like a call are parts of other instructions, too, and some lead into the
-//! midst of a function. A probe there would destroy an instruction; a return probe would destroy a word of the stack.
+//! A place that is called may be none: bytes that look like a call are parts of other instructions,
+//! too, and some lead into the midst of a function. A probe there would destroy an instruction; a
+//! return probe would destroy a word of the stack.
 
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 

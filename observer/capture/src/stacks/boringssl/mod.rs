@@ -1,9 +1,10 @@
-//! BoringSSL where it is linked into a program or an addon and exports nothing: Bun and what is built with it, Chromium,
-//! gRPC, curl with a browser's handshake.
+//! BoringSSL where it is linked into a program or an addon and exports nothing: Bun and what is
+//! built with it, Chromium, gRPC, curl with a browser's handshake.
 //!
-//! Its functions are told by the errors that they report: `OPENSSL_PUT_ERROR` hands the reason and the file's name to
-//! `ERR_put_error`. Reasons are a public interface and never change; the lines, the registers and the code around do with
-//! each release and compiler, and nothing is made of them.
+//! Its functions are told by the errors that they report: `OPENSSL_PUT_ERROR` hands the reason and
+//! the file's name to `ERR_put_error`. Reasons are a public interface and never change; the lines,
+//! the registers and the code around do with each release and compiler, and nothing is made of
+//! them.
 
 use std::collections::BTreeSet;
 

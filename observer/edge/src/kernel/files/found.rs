@@ -74,9 +74,10 @@ impl SharedFiles {
         Ok(TlsFile { image, recognised, file, inode, real })
     }
 
-    /// The same of a file that has to be looked through, which is done once for all containers of an image: with the
-    /// layer's file, where that is the very one that the overlay shows. It has no symbols to compare, so it is known by its
-    /// size and times, of which the kernel alone sets the time of change.
+    /// The same of a file that has to be looked through, which is done once for all containers of
+    /// an image: with the layer's file, where that is the very one that the overlay shows. It has
+    /// no symbols to compare, so it is known by its size and times, of which the kernel alone sets
+    /// the time of change.
     fn found_within(
         &self,
         case: &LocatedFile<'_>,

@@ -8,8 +8,8 @@ use crate::stacks::RecognisedStacks;
 /// Layouts kept; beyond it all are forgotten, and found again. A host has a few dozen such files.
 const MAX_LAYOUTS: usize = 1024;
 
-/// By the real inode and its version, whose time of change the kernel alone sets: a file that only looks like another one
-/// (by its content, its build id) must not say where that one is probed.
+/// By the real inode and its version, whose time of change the kernel alone sets: a file that only
+/// looks like another one (by its content, its build id) must not say where that one is probed.
 #[derive(Debug, Default)]
 pub(super) struct KeptLayouts(HashMap<(SeenAs, FileVersion), RecognisedStacks>);
 

@@ -58,7 +58,8 @@ pub(super) struct JobQueue {
     /// Files that are called after TLS, and programs that begin: somebody may use them in a moment.
     urgent: VecDeque<FileJob>,
     ordinary: VecDeque<FileJob>,
-    /// What takes its time, and has a thread of its own: programs, which make their first call in a moment, and libraries.
+    /// What takes its time, and has a thread of its own: programs, which make their first call in a
+    /// moment, and libraries.
     surveys: [VecDeque<FileJob>; 2],
     /// By the moment from which each may be done, and a number of its own.
     parked: BTreeMap<(Ns, u64), ParkedJob>,

@@ -53,8 +53,8 @@ impl Crafted {
         self.distance(to);
     }
 
-    /// `mov edi, library; mov esi, function; mov edx, reason; lea rcx, [text]`, and enough of other instructions that the next
-    /// report is another one.
+    /// `mov edi, library; mov esi, function; mov edx, reason; lea rcx, [text]`, and enough of other
+    /// instructions that the next report is another one.
     pub(super) fn report(&mut self, library: u32, function: u32, reason: u32, text: u64) {
         for (opcode, number) in [(0xbf, library), (0xbe, function), (0xba, reason)] {
             self.bytes(&[opcode]);
@@ -144,7 +144,8 @@ fn places(layout: &StackLayout) -> Vec<(&'static str, u64)> {
     layout.functions.iter().map(|function| (function.name, function.address)).collect()
 }
 
-/// Seeds for the fuzzer: `LLM_OBSERVER_SEEDS=tests/fuzz/corpus/elf cargo test -p capture --lib make_seeds -- --ignored`.
+/// Seeds for the fuzzer: `LLM_OBSERVER_SEEDS=tests/fuzz/corpus/elf cargo test -p capture --lib
+/// make_seeds -- --ignored`.
 #[test]
 #[ignore = "writes the fuzzer's seeds"]
 fn make_seeds() {
@@ -290,7 +291,8 @@ fn openssl_1_1_1_is_told_by_numbers_of_its_library() {
     assert_eq!(places(&layout(file).1), [("ssl_write_internal", write), ("ssl_read_internal", read), ("SSL_new", new)]);
 }
 
-/// Bytes in the midst of a function that look like a call into another: the place is aligned, and no instruction begins there.
+/// Bytes in the midst of a function that look like a call into another: the place is aligned, and
+/// no instruction begins there.
 #[test]
 fn what_is_called_by_chance_is_no_function() {
     let mut file = Crafted::default();

@@ -1,5 +1,5 @@
-//! Pieces of real programs, as they ship, in `tests/vectors/anchors/`: all that the finder looks at of them, at its place. What
-//! lies between is zeroes.
+//! Pieces of real programs, as they ship, in `tests/vectors/anchors/`: all that the finder looks at
+//! of them, at its place. What lies between is zeroes.
 //!
 //! A file is lines of `len BYTES`, `piece OFFSET HEX` and `expect FUNCTION OFFSET`. To record another one:
 //! `LLM_OBSERVER_RECORD=/path/to/program:name cargo test -p capture --lib record_a_program -- --ignored`.
