@@ -42,7 +42,28 @@ fn everything_can_be_said() {
     assert_eq!((settings.sinks.reader_rate, settings.ring_bytes), (30.0, 1_048_576));
 }
 
-/// The example names every key, and the values of the defaults.
+/// What keys there may be at a place, as the refusal of an unknown one lists them.
+fn keys(refused: &str) -> Vec<String> {
+    let told = settings(refused).map(drop).unwrap_err().to_string();
+    let list = told.split_once("all are ").map(|(_, list)| list.to_owned());
+    list.iter().flat_map(|list| list.split(", ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_example_names_every_key() {
+    let text = include_str!("../../docs/config.example.yml");
+    let all = keys("no_such_key: 1");
+    assert!(all.len() > 5, "{all:?}");
+    for key in all {
+        assert!(text.contains(&format!("\n{key}:")), "{key} is not in the example");
+        for inner in keys(&format!("{key}: {{no_such_key: 1}}")) {
+            let named = [format!("\n  {inner}:"), format!("\n  - {{ {inner}:"), format!(" {inner}:")];
+            assert!(named.iter().any(|named| text.contains(named)), "{key}.{inner} is not in the example");
+        }
+    }
+}
+
+/// The example has the values of the defaults.
 #[test]
 fn the_example_is_the_default() {
     let example = settings(include_str!("../../docs/config.example.yml")).unwrap();

@@ -32,7 +32,9 @@ pub fn fuzz(data: &[u8]) {
             assert!(plan.probes.len() <= layout.functions.len());
             let points =
                 plan.probes.iter().flat_map(|probe| probe.entry.iter().chain(probe.exit.as_ref().map(CallExit::point)));
-            let offsets: Vec<u64> = points.flat_map(|point| point.offsets.iter().copied()).collect();
+            let points: Vec<_> = points.collect();
+            assert!(points.iter().all(|point| stack.programs().contains(&point.program)), "only what it says it needs");
+            let offsets: Vec<u64> = points.iter().flat_map(|point| point.offsets.iter().copied()).collect();
             let print = fingerprint(&data, &offsets);
             assert!(print.is_ok_and(|print| fingerprint(&data, &offsets).is_ok_and(|again| again == print)));
         }
