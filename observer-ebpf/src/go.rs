@@ -160,7 +160,7 @@ fn enter(ctx: &ProbeContext, dir: u8) -> u32 {
 /// distance from the end.
 #[inline(always)]
 fn settled(buf: u64, sp: u64, end: u64) -> u64 {
-    if buf >= sp && buf < end { end - buf | ON_STACK } else { buf }
+    if buf >= sp && buf < end { (end - buf) | ON_STACK } else { buf }
 }
 
 static NO_CALL: KeptGoroutineCall = KeptGoroutineCall {

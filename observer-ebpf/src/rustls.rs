@@ -261,12 +261,18 @@ unsafe fn next_slice(keys: *mut RecordKeys, wanted: u64, fate: &mut Fate) -> boo
 /// the stack, which has no room.
 #[inline(always)]
 fn anew<T>(address: *mut T) -> *mut T {
-    let same: *mut T;
+    let given = address as u64;
+    let same: u64;
     // SAFETY: one move between registers.
     unsafe {
-        core::arch::asm!("{same} = {address}", same = out(reg) same, address = in(reg) address, options(nomem, nostack, preserves_flags));
+        core::arch::asm!(
+            "{same} = {given}",
+            same = out(reg) same,
+            given = in(reg) given,
+            options(nomem, nostack, preserves_flags)
+        );
     }
-    same
+    same as *mut T
 }
 
 /// Entry of `decrypt`: whose it is, and where its bytes are.

@@ -172,7 +172,8 @@ fn what_the_kernel_refuses_names_the_capability() {
     let page = assert_told(&daemon, &[("sockets", "degraded")]);
     assert!(page.contains("CAP_NET_ADMIN is missing"), "{page}");
     let rows = daemon.probes().unwrap();
-    let refused: Vec<_> = rows.iter().filter(|row| row.state == "unsupported").collect();
+    // Files that are not looked into are another matter.
+    let refused: Vec<_> = rows.iter().filter(|row| row.state == "unsupported" && row.probe != "file").collect();
     assert!(refused.len() == 5 && refused.iter().all(|row| row.reason.contains("CAP_NET_ADMIN")), "{refused:?}");
 }
 
@@ -198,7 +199,11 @@ fn descriptors_that_run_short_are_told_also_later() {
     let daemon = start(&words("prlimit --nofile=64:4000"));
     assert_told(&daemon, &[]);
     assert!(daemon.metrics().unwrap().lines().any(|line| line == "process_max_fds 4000"));
-    Command::new("prlimit").args(["--nofile=64:64", "--pid", &daemon.pid().to_string()]).status().unwrap();
+    // What it holds now leaves it some for those that ask it.
+    let held = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    let limit = held + held / 16 + 8;
+    let limit = format!("--nofile={limit}:{limit}");
+    Command::new("prlimit").args([&limit, "--pid", &daemon.pid().to_string()]).status().unwrap();
     // It looks every half minute.
     wait_for("the limit to be noticed", Duration::from_secs(45), || {
         daemon.get("/readyz").is_ok_and(|(_, page)| page.contains("descriptors")).then_some(())
@@ -359,7 +364,7 @@ fn a_memory_limit_that_is_too_low_is_told_with_what_is_needed() {
     // The lowest would be killed on the way; the next ones would get everything but the ring, or
     // start and be killed then.
     for mib in [30, 64, 80] {
-        let allows = format!("allows {mib} MiB, at least 86 MiB are needed");
+        let allows = format!("allows {mib} MiB, at least 91 MiB are needed");
         assert_refused(
             &group.limit(mib),
             &[&allows, "resources.limits.memory", "kernel.ring_bytes"],

@@ -59,7 +59,7 @@ impl MapMemory {
         self.limits.iter().find(|limit| near(limit.used, limit.bytes))
     }
 
-    /// `the kernel's maps take 54 MiB; memory.max of / allows 64 MiB, at least 86 MiB are needed`.
+    /// `the kernel's maps take 59 MiB; memory.max of / allows 64 MiB, at least 91 MiB are needed`.
     #[must_use]
     pub fn told(&self) -> String {
         let mut text = format!("the kernel's maps take {}", mib(self.maps));
