@@ -172,7 +172,6 @@ fn what_the_kernel_refuses_names_the_capability() {
     let page = assert_told(&daemon, &[("sockets", "degraded")]);
     assert!(page.contains("CAP_NET_ADMIN is missing"), "{page}");
     let rows = daemon.probes().unwrap();
-    // Files that are not looked into are another matter.
     let refused: Vec<_> = rows.iter().filter(|row| row.state == "unsupported" && row.probe != "file").collect();
     assert!(refused.len() == 5 && refused.iter().all(|row| row.reason.contains("CAP_NET_ADMIN")), "{refused:?}");
 }
@@ -195,17 +194,13 @@ fn descriptors_that_run_short_are_told_also_later() {
     if skipped() {
         return;
     }
-    // The soft limit is raised to the hard one.
-    let daemon = start(&words("prlimit --nofile=64:4000"));
+    let daemon = start(&words("prlimit --nofile=64:4000")); // the soft limit is raised to the hard one
     assert_told(&daemon, &[]);
     assert!(daemon.metrics().unwrap().lines().any(|line| line == "process_max_fds 4000"));
-    // What it holds now leaves it some for those that ask it.
-    let held = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
-    let limit = held + held / 16 + 8;
-    let limit = format!("--nofile={limit}:{limit}");
-    Command::new("prlimit").args([&limit, "--pid", &daemon.pid().to_string()]).status().unwrap();
-    // It looks every half minute.
-    wait_for("the limit to be noticed", Duration::from_secs(45), || {
+    let held = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count() * 17 / 16;
+    let few = format!("--nofile={0}:{0}", held + 8); // some for those that ask it
+    Command::new("prlimit").args([&few, "--pid", &daemon.pid().to_string()]).status().unwrap();
+    wait_for("the limit to be noticed, within half a minute", Duration::from_secs(45), || {
         daemon.get("/readyz").is_ok_and(|(_, page)| page.contains("descriptors")).then_some(())
     })
     .unwrap();
