@@ -13,7 +13,8 @@ use crate::units::Ns;
 /// come up by then, the write's thread being off its CPU for some time slices included.
 const JUDGED_AFTER_NS: u64 = 2_000_000_000;
 
-/// Sockets kept, of either kind: as many as the join knows. Of one more nothing is said.
+/// Sockets kept, of either kind: as many as the join knows. Of one more that is answered at the same time
+/// nothing is said; one more that was judged cannot be taken back.
 const MAX_SOCKETS: usize = 65_536;
 
 /// The sockets of the host that no write fits, or may not.
@@ -59,12 +60,14 @@ impl UnmatchedSockets {
         let mut changes: Vec<_> = self.cleared.drain(..).map(MatchChange::Matched).collect();
         while let Some(request) = self.answered.front().copied().filter(|one| now - one.at >= JUDGED_AFTER_NS) {
             self.answered.pop_front();
-            if !is_matched(request.cookie)
-                && self.unmatched.len() < MAX_SOCKETS
-                && self.unmatched.insert(request.cookie, request.tgid).is_none()
-            {
-                changes.push(MatchChange::Unmatched(request.tgid));
+            if is_matched(request.cookie) || self.unmatched.contains_key(&request.cookie) {
+                continue;
             }
+            // One that finds no place is told as well, or one process could take the places of all others.
+            if self.unmatched.len() < MAX_SOCKETS {
+                self.unmatched.insert(request.cookie, request.tgid);
+            }
+            changes.push(MatchChange::Unmatched(request.tgid));
         }
         changes
     }
@@ -103,6 +106,18 @@ mod tests {
         sockets.matched(1);
         sockets.matched(1);
         assert_eq!(sockets.judge(Ns(3_000 * MS), |_| false), [MatchChange::Matched(7)]);
+    }
+
+    #[test]
+    fn one_process_does_not_take_the_places_of_all_others() {
+        let mut sockets = UnmatchedSockets::default();
+        for cookie in 0..MAX_SOCKETS as u64 {
+            sockets.answered(cookie, 7, Ns(0));
+        }
+        assert_eq!(sockets.judge(Ns(3_000 * MS), |_| false).len(), MAX_SOCKETS);
+        sockets.answered(u64::MAX, 8, Ns(3_000 * MS));
+        assert_eq!(sockets.judge(Ns(6_000 * MS), |_| false), [MatchChange::Unmatched(8)]);
+        assert!(sockets.unmatched.len() <= MAX_SOCKETS);
     }
 
     #[test]
