@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
+use super::super::forwards::{CallTarget, target};
 use super::super::prologue::first_cheap;
 use super::super::{LocatedFunction, PlacementStrategy, ProbePlacement, StackLayout};
 use super::functions::{FUNCTIONS, FunctionRole, LengthIn, TlsFunction};
@@ -271,37 +272,10 @@ impl InstructionWalk<'_> {
             (false, true) => LengthIn::R8,
             _ => return,
         };
-        if let Some(target) = self.target(instruction) {
-            self.found.push((target, length));
+        // Calls into other files lead nowhere we can follow.
+        if let Some(CallTarget::Address(address)) = target(self.image, instruction) {
+            self.found.push((address, length));
         }
-    }
-
-    /// Where a direct call or jump leads, through this file's own PLT if need be. Calls into other
-    /// files lead nowhere we can follow.
-    fn target(&self, instruction: &Instruction) -> Option<u64> {
-        if instruction.op0_kind() == OpKind::Memory {
-            return self.image.plt_target(instruction.ip_rel_memory_address()).map(|s| s.address);
-        }
-        if instruction.op0_kind() != OpKind::NearBranch64 {
-            return None;
-        }
-        let target = instruction.near_branch_target();
-        match self.plt_slot(target) {
-            Some(got) => self.image.plt_target(got).map(|s| s.address),
-            None => Some(target),
-        }
-    }
-
-    /// The GOT address if the code at `address` is a PLT stub: `[endbr64] [bnd] jmp [rip+x]`.
-    fn plt_slot(&self, address: u64) -> Option<u64> {
-        let code = self.image.code(address);
-        let mut decoder = decoder(&code, address);
-        let mut instruction = decoder.decode();
-        if instruction.mnemonic() == Mnemonic::Endbr64 {
-            instruction = decoder.decode();
-        }
-        let stub = instruction.mnemonic() == Mnemonic::Jmp && instruction.is_ip_rel_memory_operand();
-        stub.then(|| instruction.ip_rel_memory_address())
     }
 }
 
