@@ -35,6 +35,7 @@ pub(crate) static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(limits::
 /// nothing tells when a box is freed, and losing one costs a search.
 #[map]
 pub(crate) static KEYS: LruHashMap<ConnId, RecordKeys> = LruHashMap::with_max_entries(limits::MAX_KEYS, 0);
+
 /// Calls of goroutines that were entered and have not returned. Written at entry, removed at return;
 /// the daemon sweeps what ended processes left. A goroutine that was thrown out of a call leaves its
 /// entry to the next call at the same place.
