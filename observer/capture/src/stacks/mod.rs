@@ -196,7 +196,7 @@ pub type RecognisedStacks = Vec<(&'static dyn TlsStack, StackLayout)>;
 /// # Errors
 /// It carries one that cannot be told for sure, and no other.
 pub fn named(image: &ElfImage) -> Result<RecognisedStacks, AmbiguousStack> {
-    of_each(STACKS, |stack| stack.recognise(image))
+    settled(of_each(STACKS, |stack| stack.recognise(image)))
 }
 
 /// Is it worth to look through the whole file for what no symbol names?
@@ -213,14 +213,13 @@ pub fn hidden(image: &ElfImage, budget: &ElfBudget) -> Result<RecognisedStacks, 
     hidden_among(STACKS, image, budget)
 }
 
-/// Does it carry a stack that is told without looking through the whole file?
-#[must_use]
-pub fn carries_one_alone(image: &ElfImage, budget: &ElfBudget) -> bool {
-    let Ok(Some(mut survey)) = image.survey(budget) else { return false };
-    STACKS
-        .iter()
-        .filter(|stack| stack.is_alone())
-        .any(|stack| matches!(stack.survey(&mut survey), Ok(Some(_)) | Err(_)))
+/// Those of them that are told without looking through the whole file.
+///
+/// # Errors
+/// As those of `hidden`.
+pub fn alone(image: &ElfImage, budget: &ElfBudget) -> Result<RecognisedStacks, AmbiguousStack> {
+    let Some(mut survey) = image.survey(budget)? else { return Ok(Vec::new()) };
+    settled(of_each(STACKS, |stack| if stack.is_alone() { stack.survey(&mut survey) } else { Ok(None) }))
 }
 
 fn hidden_among(
@@ -233,27 +232,24 @@ fn hidden_among(
         return Err(ElfRefusal::too_large(survey.mapped(), SURVEYED_TO).into());
     }
     let (alone, others): (Vec<_>, Vec<_>) = stacks.iter().copied().partition(|stack| stack.is_alone());
-    let sole = of_each(&alone, |stack| stack.survey(&mut survey))?;
+    let sole = settled(of_each(&alone, |stack| stack.survey(&mut survey)))?;
     if !sole.is_empty() {
         return Ok(sole);
     }
-    let found = of_each(&others, |stack| stack.survey(&mut survey));
-    match (found, anchored(&others, &mut survey)) {
-        (Ok(mut found), Ok(anchored)) => {
-            found.extend(anchored);
-            Ok(found)
-        }
-        (Ok(found), Err(doubt)) | (Err(doubt), Ok(found)) if found.is_empty() => Err(doubt),
-        (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
-        (Err(doubt), Err(_)) => Err(doubt),
-    }
+    let (mut found, doubt) = of_each(&others, |stack| stack.survey(&mut survey));
+    let (anchored, other) = anchored(&others, &mut survey).unwrap_or_else(|doubt| (Vec::new(), Some(doubt)));
+    found.extend(anchored);
+    settled((found, doubt.or(other)))
 }
 
-/// Asks each stack for its layout. A doubt is told if there is no other.
+/// What some stacks said of a file, and a doubt that one of them had.
+type Answers = (RecognisedStacks, Option<AmbiguousStack>);
+
+/// Asks each stack for its layout.
 fn of_each(
     stacks: &[&'static dyn TlsStack],
     mut ask: impl FnMut(&dyn TlsStack) -> Result<Option<StackLayout>, AmbiguousStack>,
-) -> Result<RecognisedStacks, AmbiguousStack> {
+) -> Answers {
     let (mut found, mut doubt) = (Vec::new(), None);
     for stack in stacks {
         match ask(*stack) {
@@ -261,6 +257,11 @@ fn of_each(
             Err(reason) => doubt = Some(reason),
         }
     }
+    (found, doubt)
+}
+
+/// A doubt is told if nothing else was found.
+fn settled((found, doubt): Answers) -> Result<RecognisedStacks, AmbiguousStack> {
     match doubt {
         Some(doubt) if found.is_empty() => Err(doubt),
         _ => Ok(found),
@@ -268,13 +269,13 @@ fn of_each(
 }
 
 /// By the texts that their functions refer to.
-fn anchored(stacks: &[&'static dyn TlsStack], survey: &mut FileSurvey<'_>) -> Result<RecognisedStacks, AmbiguousStack> {
+fn anchored(stacks: &[&'static dyn TlsStack], survey: &mut FileSurvey<'_>) -> Result<Answers, AmbiguousStack> {
     let texts: Vec<AnchorText> = stacks.iter().flat_map(|stack| stack.texts()).copied().collect();
     if texts.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Answers::default());
     }
-    let Some(mut anchors) = Anchors::look(survey, &texts)? else { return Ok(Vec::new()) };
-    of_each(stacks, |stack| stack.anchored(&mut anchors))
+    let Some(mut anchors) = Anchors::look(survey, &texts)? else { return Ok(Answers::default()) };
+    Ok(of_each(stacks, |stack| stack.anchored(&mut anchors)))
 }
 
 /// Bytes that a file has mapped to be worth looking through: a TLS stack with all that it needs

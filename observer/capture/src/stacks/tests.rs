@@ -55,7 +55,7 @@ const BOTH: &[&dyn TlsStack] = &[&openssl::OpenSsl, &Stub];
 fn a_file_may_carry_several_stacks_and_each_has_its_plan() {
     let write = FunctionSymbol { address: ADDRESS, size: 3 };
     let image = ElfImage::of_code(&[(ADDRESS, vec![0x55, 0xc3, 0xc3])], &[("SSL_write", write)], &[]);
-    let recognised = of_each(BOTH, |stack| stack.recognise(&image)).expect("no doubt");
+    let recognised = settled(of_each(BOTH, |stack| stack.recognise(&image))).expect("no doubt");
     let names: Vec<_> = recognised.iter().map(|(stack, layout)| (stack.name(), layout.certainty)).collect();
     assert_eq!(names, [("openssl", LayoutCertainty::Named), ("stub", LayoutCertainty::Anchored("begins with a push"))]);
     let plan = Stub.plan(&image, &recognised[1].1, PlacementStrategy::Auto);
@@ -67,7 +67,7 @@ fn a_file_may_carry_several_stacks_and_each_has_its_plan() {
 #[test]
 fn a_doubt_is_told_unless_another_stack_is_there() {
     let code = [(ADDRESS, vec![0x90, 0xc3])];
-    let recognise = |image: &ElfImage| of_each(BOTH, |stack| stack.recognise(image));
+    let recognise = |image: &ElfImage| settled(of_each(BOTH, |stack| stack.recognise(image)));
     let doubt = recognise(&ElfImage::of_code(&code, &[], &[])).expect_err("a doubt");
     assert_eq!(
         (doubt.reason.name(), doubt.detail.as_str()),

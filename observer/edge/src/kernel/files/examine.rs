@@ -6,7 +6,7 @@ use super::super::procmaps;
 use super::super::targets::ProbeTarget;
 use super::super::watch::NewMapping;
 use super::case::{FileSystemKind, LocatedFile};
-use super::found::{TlsFile, file_budget, in_user_space, out_of_sight, read_image};
+use super::found::{FileContents, TlsFile, in_user_space, out_of_sight, read_image};
 use super::inode::InodeFacts;
 use super::layer::{self, UnderlyingFile};
 use super::open::{OpenRefusal, PathHandle};
@@ -128,17 +128,23 @@ impl SharedFiles {
             && stacks::may_hide(&image)
             && !case.desk.surveys()
             && self.kept(case, real.as_ref()).is_none()
-            && !(image.marks.go && stacks::carries_one_alone(&image, &file_budget()))
+            && !image.marks.go
         {
-            self.state().queue.add(FileJob::Survey(case.mapping.clone()));
-            return self.work.notify_all();
+            return self.leave_to_surveys(FileJob::Survey(case.mapping.clone()));
         }
         let marks = image.marks;
         match self.found(case, image, file, real) {
-            Ok(Some(found)) => self.probe(case, found),
-            Ok(None) => self.plain(case, marks),
+            Ok(FileContents::Tls(found)) => self.probe(case, *found),
+            Ok(FileContents::Plain) => self.plain(case, marks),
+            Ok(FileContents::Hidden) => self.leave_to_surveys(FileJob::Survey(case.mapping.clone())),
             Err(why) => self.refuse(case, why),
         }
+    }
+
+    /// For the thread that looks through whole files.
+    pub(super) fn leave_to_surveys(&self, job: FileJob) {
+        self.state().queue.add_slow(job);
+        self.work.notify_all();
     }
 
     /// The probed file that this is, if its probes still fit.

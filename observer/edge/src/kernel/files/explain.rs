@@ -17,8 +17,7 @@ impl SharedFiles {
         let executable = self.executable(pid, &mapped, desk);
         if executable.is_none() && !desk.surveys() {
             // It may be one that is still to be looked through.
-            self.state().queue.add_slow(FileJob::Explain(pid));
-            return self.work.notify_all();
+            return self.leave_to_surveys(FileJob::Explain(pid));
         }
         let executable = match executable {
             Some(FileVerdict::Plain(marks)) => ExecutableKind::Plain(marks),

@@ -5,9 +5,10 @@ use super::super::targets::ProbeTarget;
 use super::super::watch::NewMapping;
 use super::SharedFiles;
 use super::case::{FileSystemKind, LocatedFile};
-use super::found::read_image;
+use super::found::{FileContents, read_image};
 use super::layer;
 use super::open::PathHandle;
+use super::queue::FileJob;
 use super::registry::{FileVerdict, TargetId};
 use super::threads::WorkerState;
 use crate::clock;
@@ -35,7 +36,11 @@ impl SharedFiles {
         let seat = layer::seat(&opened, mapping);
         let overlay = FileSystemKind::of(&opened, seat.as_ref()) == FileSystemKind::Overlay;
         let case = LocatedFile { mapping, opened, seat, overlay, desk };
-        let Ok(Some(found)) = self.found(&case, image, file, case.below()) else { return };
+        let found = match self.found(&case, image, file, case.below()) {
+            Ok(FileContents::Tls(found)) => found,
+            Ok(FileContents::Hidden) => return self.leave_to_surveys(FileJob::FallBack(mapping.pid)),
+            Ok(FileContents::Plain) | Err(_) => return,
+        };
         let is_it = self.state().registry.targets.get(&id).is_some_and(|entry| entry.inode.is(&found.inode));
         let Some(path) = case.path(found.real.as_ref()).filter(|_| is_it) else { return };
         tracing::warn!(library = mapping.path, "captured lengths cannot be right; falling back to the public symbols");

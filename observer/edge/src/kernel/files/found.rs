@@ -24,19 +24,30 @@ pub(crate) struct TlsFile {
     pub(super) real: Option<UnderlyingFile>,
 }
 
+/// What looking at a file came to.
+pub(super) enum FileContents {
+    Tls(Box<TlsFile>),
+    /// Nothing that is probed.
+    Plain,
+    /// That takes looking through all of it, which another thread has the time for.
+    Hidden,
+}
+
 impl SharedFiles {
-    /// What is to be probed; `None`: nothing.
+    /// What is to be probed.
     pub(super) fn found(
         &self,
         case: &LocatedFile<'_>,
         image: ElfImage,
         file: File,
         real: Option<UnderlyingFile>,
-    ) -> Result<Option<TlsFile>, FileRefusal> {
+    ) -> Result<FileContents, FileRefusal> {
         let named = stacks::named(&image).map_err(|doubt| doubtful(doubt, &image))?;
         match (named.is_empty(), stacks::may_hide(&image)) {
-            (false, _) => self.found_by_name(case, image, named, file, real).map(Some),
-            (true, false) => Ok(None),
+            (false, _) => {
+                self.found_by_name(case, image, named, file, real).map(|found| FileContents::Tls(Box::new(found)))
+            }
+            (true, false) => Ok(FileContents::Plain),
             (true, true) => self.found_within(case, image, file, real),
         }
     }
@@ -84,7 +95,7 @@ impl SharedFiles {
         image: ElfImage,
         file: File,
         real: Option<UnderlyingFile>,
-    ) -> Result<Option<TlsFile>, FileRefusal> {
+    ) -> Result<FileContents, FileRefusal> {
         let real = real.filter(|below| below.file.version == case.opened.version);
         let below = real.as_ref().and_then(|below| below.file.read().ok());
         let (real, image, file) = match below.map(|file| (read_image(&file, case.desk), file)) {
@@ -97,17 +108,19 @@ impl SharedFiles {
         let inode = case.inode(real.as_ref(), None);
         let key = inode.own.map(|own| (own, inode.version));
         let kept = key.and_then(|key| self.state().layouts.of(key));
+        let surveys = case.desk.surveys();
+        let look = if surveys { stacks::hidden } else { stacks::alone };
         let recognised = match kept {
             Some(kept) => kept,
-            None => stacks::hidden(&image, &file_budget()).map_err(|doubt| doubtful(doubt, &image))?,
+            None => look(&image, &file_budget()).map_err(|doubt| doubtful(doubt, &image))?,
         };
         if recognised.is_empty() {
-            return Ok(None);
+            return Ok(if surveys { FileContents::Plain } else { FileContents::Hidden });
         }
         if let Some(key) = key {
             self.state().layouts.keep(key, recognised.clone());
         }
-        Ok(Some(TlsFile { image, recognised, file, inode, real }))
+        Ok(FileContents::Tls(Box::new(TlsFile { image, recognised, file, inode, real })))
     }
 
     /// What is known of a file that was looked through before.
@@ -134,7 +147,7 @@ pub(super) fn out_of_sight() -> FileRefusal {
 }
 
 /// What looking at one file may cost.
-pub(super) fn file_budget() -> ElfBudget {
+fn file_budget() -> ElfBudget {
     ElfBudget::new(clock::thread_cpu)
 }
 
