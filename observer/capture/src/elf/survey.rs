@@ -67,6 +67,14 @@ impl<'a> FileSurvey<'a> {
         })
     }
 
+    /// Where its constants are. Old linkers put them beside the code, and make no part of their own.
+    #[must_use]
+    pub fn constants(&self) -> Vec<SurveyRange> {
+        let parts: Vec<SurveyRange> = self.segments().filter(|part| !part.writable).collect();
+        let own: Vec<SurveyRange> = parts.iter().filter(|part| !part.executable).copied().collect();
+        if own.is_empty() { parts } else { own }
+    }
+
     /// Bytes of the file that are mapped: a claim.
     #[must_use]
     pub fn mapped(&self) -> u64 {

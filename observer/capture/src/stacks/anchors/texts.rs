@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use memchr::memmem::Finder;
 
 use super::super::AmbiguousStack;
-use crate::elf::{FileSurvey, SurveyRange};
+use crate::elf::FileSurvey;
 
 /// A text that code of a stack refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl FoundTexts {
         }
         let needles: Vec<Vec<u8>> = found.found.iter().map(|(text, _)| text.needle()).collect();
         let finders: Vec<Finder<'_>> = needles.iter().map(Finder::new).collect();
-        for part in read_only(survey) {
+        for part in survey.constants() {
             survey.windows(part.address, part.len, PATH + FOLLOWS, |address, window| {
                 for (finder, (text, places)) in finders.iter().zip(&mut found.found) {
                     in_window(finder, text, address, window, places);
@@ -106,13 +106,6 @@ impl FoundTexts {
     fn of(&self, text: &AnchorText) -> Option<&BTreeMap<u64, Vec<u8>>> {
         self.found.iter().find(|(known, _)| known == text).map(|(_, places)| places)
     }
-}
-
-/// Where a linker puts texts. Older ones put them beside the code, and make no part of their own.
-fn read_only(survey: &FileSurvey<'_>) -> Vec<SurveyRange> {
-    let parts: Vec<SurveyRange> = survey.segments().filter(|part| !part.writable).collect();
-    let own: Vec<SurveyRange> = parts.iter().filter(|part| !part.executable).copied().collect();
-    if own.is_empty() { parts } else { own }
 }
 
 fn in_window(finder: &Finder<'_>, text: &AnchorText, address: u64, window: &[u8], places: &mut BTreeMap<u64, Vec<u8>>) {

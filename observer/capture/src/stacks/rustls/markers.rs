@@ -50,12 +50,9 @@ const VERSIONS: usize = 8;
 /// # Errors
 /// Over the budget.
 pub(super) fn find(survey: &mut FileSurvey<'_>) -> Result<Markers, AmbiguousStack> {
-    let constant: Vec<_> = survey.segments().filter(|segment| !segment.writable).collect();
-    // Old linkers put strings and code into one segment.
-    let apart = constant.iter().any(|segment| !segment.executable);
     let (name, crypto) = (memmem::Finder::new(NAME), memmem::Finder::new(CRYPTO));
     let mut markers = Markers::default();
-    for segment in constant.into_iter().filter(|segment| !(apart && segment.executable)) {
+    for segment in survey.constants() {
         survey.windows(segment.address, segment.len, NAME.len() + LONGEST, |_, window| {
             markers.look(window, &name, &crypto);
             Ok(())
