@@ -3,27 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
 
+use crate::ledger::Probe;
 use crate::rig::Rig;
 use crate::wait_for;
 
 /// How long a file may wait to be looked through on a busy host.
 const LOOKED_THROUGH: Duration = Duration::from_secs(30);
-
-/// A row of `inspect probes`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Probe {
-    pub probe: String,
-    pub target: String,
-    pub placement: String,
-    pub reason: String,
-    pub state: String,
-    /// Names under which the file is mapped.
-    pub places: Vec<String>,
-    pub processes: Option<u32>,
-}
 
 /// Starts a client that waits for its go, and is let go when its file has this probe. The rows of that file.
 ///
@@ -34,7 +20,7 @@ pub fn probed(rig: &Rig, client: &str, probe: &str) -> Result<Vec<Probe>> {
     let pid = client.until(|said| said.ready)?.pid.context("it does not say who it is")?;
     let mapped = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let rows = wait_for("the client's probes", LOOKED_THROUGH, || {
-        let rows: Vec<Probe> = rig.daemon.inspect_json(&["probes"]).ok()?;
+        let rows = rig.daemon.probes().ok()?;
         let rows: Vec<Probe> =
             rows.into_iter().filter(|row| mapped.lines().any(|line| line.ends_with(&row.target))).collect();
         rows.iter().any(|row| row.probe == probe && row.processes.is_some_and(|count| count > 0)).then_some(rows)

@@ -162,4 +162,5 @@ pub struct Probe {
     pub reason: String,
     pub stack: Option<String>,
     pub anchor: Option<String>,
+    pub processes: Option<u32>,
 }

@@ -23,10 +23,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 fn client() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
-        let cache =
-            std::env::var_os("LLM_OBSERVER_CACHE").map_or_else(|| home.join(".cache/llm-observer"), PathBuf::from);
-        let target = cache.join("rustls-client");
+        let target = places::cache().join("rustls-client");
         let source = places::programs().join("rustls");
         let status = Command::new("cargo")
             .args(["build", "--quiet", "--release", "--locked", "--target", TARGET])
