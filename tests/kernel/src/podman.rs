@@ -1,6 +1,7 @@
 //! A real container engine, with all of its state in a folder of its own.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -16,6 +17,9 @@ pub struct Podman {
     /// Where its libraries are, if it was unpacked and not installed.
     unpacked: Option<PathBuf>,
 }
+
+/// What an unpacked engine takes for its monitor, in its folder.
+const MONITOR: &str = "conmon";
 
 /// Its image.
 pub const IMAGE: &str = "localhost/llmo/curl";
@@ -35,6 +39,7 @@ impl Podman {
         };
         let root = places::roots().into_iter().next().context("no root of a suite to make an image of")?;
         let podman = Self { state: tempfile::Builder::new().prefix("llmo-podman-").tempdir()?, program, unpacked };
+        podman.write_monitor()?;
         let policy = podman.state.path().join(".config/containers");
         fs::create_dir_all(&policy)?;
         fs::write(policy.join("policy.json"), r#"{"default": [{"type": "insecureAcceptAnything"}]}"#)?;
@@ -43,6 +48,25 @@ impl Podman {
         ensure!(tar.context("cannot start tar")?.success(), "{} cannot be packed", root.display());
         podman.run(&["import", "-q", &image.to_string_lossy(), IMAGE])?;
         Ok(podman)
+    }
+
+    /// Stands between an unpacked engine and its monitor, which starts the engine once more when a container has
+    /// ended and is given little of the environment: without its libraries and its programs that engine does not start, and the
+    /// first one waits 20 s for it.
+    fn write_monitor(&self) -> Result<()> {
+        let Some(root) = &self.unpacked else { return Ok(()) };
+        let path = self.state.path().join(MONITOR);
+        let monitor = root.join("usr/bin/conmon");
+        let (libraries, programs) = (libraries(root), root.join("usr/bin"));
+        let script = format!(
+            "#!/bin/sh\nexport LD_LIBRARY_PATH='{}' PATH='{}':\"$PATH\"\nexec '{}' \"$@\"\n",
+            libraries.display(),
+            programs.display(),
+            monitor.display()
+        );
+        fs::write(&path, script)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+        Ok(())
     }
 
     /// A command of the engine's, its arguments to follow.
@@ -56,8 +80,8 @@ impl Podman {
         match &self.unpacked {
             Some(root) => {
                 command.arg("--runtime").arg(root.join("usr/sbin/runc"));
-                command.arg("--conmon").arg(root.join("usr/bin/conmon"));
-                command.env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu"));
+                command.arg("--conmon").arg(state(MONITOR));
+                command.env("LD_LIBRARY_PATH", libraries(root));
             }
             None => {
                 command.args(["--runtime", "runc"]);
@@ -86,6 +110,10 @@ impl Podman {
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
         done(self.command().args(arguments))
     }
+}
+
+fn libraries(root: &Path) -> PathBuf {
+    root.join("usr/lib/x86_64-linux-gnu")
 }
 
 /// Runs a command to its end; what it printed.

@@ -119,14 +119,7 @@ impl Siege {
         }
         match &seen {
             Ok(seen) => {
-                println!(
-                    "{name}: {} scrapes, the slowest {:?}; memory {idle} KiB, at most {}; CPU {:?} in {:?}",
-                    seen.scrapes.len(),
-                    seen.slowest(),
-                    seen.peak_kib,
-                    seen.cpu,
-                    seen.over
-                );
+                println!("{name}: {idle} KiB before; {}", seen.summary());
                 wrong.extend(judged(seen, idle));
             }
             Err(error) => wrong.push(format!("{error:#}")),

@@ -36,6 +36,17 @@ impl Seen {
     pub fn slowest(&self) -> Duration {
         self.scrapes.iter().copied().max().unwrap_or_default()
     }
+
+    /// A line for whoever reads the test's output; how fast a scrape must be is asked by the benchmarks.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let Self { scrapes, peak_kib, cpu, over, .. } = self;
+        format!(
+            "{} scrapes, the slowest {:?}; memory at most {peak_kib} KiB; CPU {cpu:?} in {over:?}",
+            scrapes.len(),
+            self.slowest()
+        )
+    }
 }
 
 /// Scrapes a daemon and measures it until it is told to stop.

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kernel_tests::exact::assert_exact;
 use kernel_tests::kmsg::Kmsg;
@@ -13,10 +13,6 @@ use kernel_tests::rig::Rig;
 use kernel_tests::skipped;
 use kernel_tests::watch::Watch;
 use provider::script::{Reply, Scenario, answer, deltas};
-
-/// What a scrape may take at worst while containers come and go: a build without optimisation on a
-/// host that is busy starting them.
-const SCRAPE: Duration = Duration::from_secs(1);
 
 fn engine() -> Option<(Rig, Podman)> {
     if skipped() {
@@ -118,7 +114,7 @@ fn fifty_containers_that_come_and_go_are_all_seen() {
     println!("50 containers in {:?}", began.elapsed());
     host.finish().unwrap();
     let seen = watch.end().unwrap();
-    println!("scrapes {:?}; CPU {:?} in {:?}", seen.scrapes, seen.cpu, seen.over);
+    println!("{}", seen.summary());
     assert_exact(&rig, &asked);
-    assert!(seen.failed.is_empty() && seen.slowest() <= SCRAPE, "{seen:?}");
+    assert!(seen.failed.is_empty(), "{:?}", seen.failed);
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kernel_tests::exact::assert_exact;
 use kernel_tests::kmsg::Kmsg;
@@ -12,10 +12,6 @@ use kernel_tests::rig::Rig;
 use kernel_tests::skipped;
 use kernel_tests::watch::Watch;
 use provider::script::{Reply, Scenario, answer, deltas};
-
-/// What a scrape may take at worst while pods come and go: a build without optimisation on a host
-/// that is busy starting them.
-const SCRAPE: Duration = Duration::from_secs(1);
 
 /// So many pods come and go.
 const CHURNED: usize = 25;
@@ -82,11 +78,11 @@ fn pods_of_one_image_are_exact_started_again_and_churned() {
     assert_eq!(exits, vec![0; CHURNED]);
     client.finish().unwrap();
     let seen = watch.end().unwrap();
-    println!("scrapes {:?}; CPU {:?} in {:?}", seen.scrapes, seen.cpu, seen.over);
+    println!("{}", seen.summary());
     asked.extend(vec![churned; CHURNED]);
     asked.push(host);
     assert_exact(&rig, &asked);
-    assert!(seen.failed.is_empty() && seen.slowest() <= SCRAPE, "{seen:?}");
+    assert!(seen.failed.is_empty(), "{:?}", seen.failed);
     drop(pods);
     let said = kernel.about(&["overlayfs", "Busy inodes", "VFS:"]).unwrap();
     assert!(said.is_empty(), "the kernel said {said:#?}");
