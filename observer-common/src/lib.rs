@@ -6,6 +6,7 @@
 //! Every type here is `repr(C)`, has fixed-width fields and no padding; the layout is asserted where it is declared.
 #![no_std]
 
+pub mod crowd;
 pub mod limits;
 pub mod programs;
 pub mod record;

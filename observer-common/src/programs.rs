@@ -22,6 +22,8 @@ pub const MAP_MID_MARKS: &str = "MID_MARKS";
 pub const MAP_SOCK_VERDICTS: &str = "SOCK_VERDICTS";
 /// Processes that own TLS objects: whose exit is worth a record.
 pub const MAP_OWNERS: &str = "OWNERS";
+/// Marks of those who have most of a table: see `crowd`.
+pub const MAP_CROWDED: &str = "CROWDED";
 /// `counter::*` → u64.
 pub const MAP_COUNTERS: &str = "COUNTERS";
 

@@ -5,7 +5,7 @@ use observer_common::record::{ConnId, ConnState, FLAG_BORN, Kind, Verdict, Way, 
 
 use crate::lifecycle::announce;
 use crate::maps::{BORN, CONNS, OWNERS, VERDICTS};
-use crate::task;
+use crate::{crowd, task};
 
 /// What the daemon decided about a connection whose application has written up to `written`, or `Unknown`.
 #[inline(always)]
@@ -72,7 +72,7 @@ pub(crate) fn is_born(id: &ConnId, birth: u64) -> bool {
 #[inline(always)]
 pub(crate) fn create(id: &ConnId, start_ns: u64, born: u32, birth: u64) {
     // Inserted from read-only memory and filled in place: a value on the stack would break the stack rule.
-    if CONNS.insert(id, &FRESH, 0).is_err() {
+    if crowd::is_refused() || CONNS.insert(id, &FRESH, 0).is_err() {
         return;
     }
     let Some(state) = CONNS.get_ptr_mut(id) else { return };

@@ -23,7 +23,7 @@ use observer_common::record::{
 use crate::lifecycle::announce;
 use crate::maps::{BORN, CONNS, GO_CALLS, count};
 use crate::tls::{begin, note_end, read_end, say_noted_end, send_call};
-use crate::{conn, task};
+use crate::{conn, crowd, task};
 
 /// Entry of `func (c *Conn) clientHandshake(ctx context.Context) error`, and of `serverHandshake`.
 #[uprobe]
@@ -135,10 +135,11 @@ fn enter(ctx: &ProbeContext, dir: u8) -> u32 {
     let kept = match GO_CALLS.get_ptr_mut(key) {
         Some(kept) => Some(kept),
         // Inserted from read-only memory and filled in place: a value on the stack would break the stack rule.
+        None if crowd::is_refused() => None,
         None => GO_CALLS.insert(key, &NO_CALL, 0).ok().and_then(|()| GO_CALLS.get_ptr_mut(key)),
     };
     let Some(kept) = kept else {
-        count(counter::LOST_CALLS + counter::TABLE_FULL, 1);
+        count(counter::LOST_CALLS + crowd::cause(), 1);
         return 0;
     };
     // SAFETY: the context of a uprobe is a pt_regs; a map value under a key of this goroutine alone.

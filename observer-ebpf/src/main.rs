@@ -13,6 +13,7 @@
 mod calls;
 mod conn;
 mod connect;
+mod crowd;
 mod emit;
 mod gnutls;
 mod go;

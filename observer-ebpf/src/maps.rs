@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
-use observer_common::limits;
+use observer_common::{crowd, limits};
 use observer_common::record::{Call, ConnId, ConnState, GoroutineCall, KeptGoroutineCall, RecordKeys, Seat, counter};
 use observer_common::sock::SockState;
 
@@ -72,6 +72,10 @@ pub(crate) static SOCK_VERDICTS: Array<u64> = Array::with_max_entries(limits::SO
 /// record, and the daemon notices exits by itself.
 #[map]
 pub(crate) static OWNERS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(limits::MAX_OWNERS, 0);
+
+/// Who gets no more room in `CONNS` and `GO_CALLS`, written by the daemon: see `crowd`.
+#[map]
+pub(crate) static CROWDED: Array<u64> = Array::with_max_entries(crowd::WORDS, 0);
 
 /// Counters, added to atomically: a per-CPU array would lose counts when a program is preempted.
 #[map]

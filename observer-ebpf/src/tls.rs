@@ -12,7 +12,7 @@ use observer_common::record::{
 use crate::calls;
 use crate::emit::{self, Fate, Piece};
 use crate::maps::{CONNS, count};
-use crate::{conn, task};
+use crate::{conn, crowd, task};
 
 /// A call returned `ret`: what it moved goes up.
 #[inline(always)]
@@ -117,8 +117,9 @@ pub(crate) fn begin(call: *const Call, moved: u64, dir: u8) -> Option<(u64, *mut
     // SAFETY: a map value; the key is passed from there to spare the stack.
     let id = unsafe { &(*call).id };
     let Some(state) = conn::find_or_adopt(id) else {
-        count(counter::LOST_CALLS + counter::TABLE_FULL, 1);
-        count(counter::LOST_BYTES + counter::TABLE_FULL, moved);
+        let cause = crowd::cause();
+        count(counter::LOST_CALLS + cause, 1);
+        count(counter::LOST_BYTES + cause, moved);
         return None;
     };
     let verdict = verdict(state);

@@ -13,6 +13,8 @@ its input ends. Tricks:
   copies FOLDER LIBRARY N   N copies, each mapped once and deleted
   hello FOLDER N            N programs with a huge string table that have each sent a ClientHello
   chroot FOLDER PATH        short-lived programs that map PATH in a root of their own, where it is another file
+  crowd FOLDER N            N TLS objects that are born and do nothing
+  go FOLDER PROGRAM N       the same of the Go client, each with a read that waits
   fuse FOLDER LIBRARY       root's own: a file system in user space that answers the program that maps, and nobody else
 """
 
@@ -421,6 +423,19 @@ def fuse(folder, library):
     LIBC.umount2(at.encode(), 2)
 
 
+def crowd(folder, count):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    held = [context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost") for _ in range(int(count))]
+    ready(objects=len(held))
+    until_told(lambda: None, 1)
+
+
+def go(folder, program, count):
+    own = copy(program, f"{folder}/program")
+    os.chmod(own, 0o755)
+    os.execve(own, [own], {"CLIENT_CROWD": count})
+
+
 TRICKS = {
     "overlay": overlay,
     "lease": lease,
@@ -433,6 +448,8 @@ TRICKS = {
     "copies": copies,
     "hello": hello,
     "chroot": chroot,
+    "crowd": crowd,
+    "go": go,
     "fuse": fuse,
 }
 

@@ -58,6 +58,8 @@ pub enum LossCause {
     LateAttach,
     /// The kernel's table of connections or calls was full.
     TableFull,
+    /// The kernel's table was nearly full, and whoever made the call had most of it.
+    OverShare,
     /// A cap of the pipeline was reached (see `limits`).
     Cap,
     /// The two directions of a connection could not be told to be one.
@@ -66,8 +68,16 @@ pub enum LossCause {
 
 impl LossCause {
     /// Every cause, in the order of the wire names.
-    pub const ALL: [LossCause; 7] =
-        [Self::RingFull, Self::Truncated, Self::Fault, Self::LateAttach, Self::TableFull, Self::Cap, Self::Unpaired];
+    pub const ALL: [LossCause; 8] = [
+        Self::RingFull,
+        Self::Truncated,
+        Self::Fault,
+        Self::LateAttach,
+        Self::TableFull,
+        Self::OverShare,
+        Self::Cap,
+        Self::Unpaired,
+    ];
 
     /// The value of the `cause` label.
     #[must_use]
@@ -78,6 +88,7 @@ impl LossCause {
             Self::Fault => "fault",
             Self::LateAttach => "late_attach",
             Self::TableFull => "table_full",
+            Self::OverShare => "over_share",
             Self::Cap => "cap",
             Self::Unpaired => "unpaired",
         }

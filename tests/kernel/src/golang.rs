@@ -32,7 +32,7 @@ pub fn compiler() -> Option<PathBuf> {
 /// What a built client depends on: its source, and the compiler.
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut hasher = DefaultHasher::new();
-    for name in ["main.go", "go.mod"] {
+    for name in ["main.go", "crowd.go", "go.mod"] {
         std::fs::read(source().join(name)).unwrap_or_default().hash(&mut hasher);
     }
     let version = compiler().and_then(|go| command(go).arg("version").output().ok());

@@ -3,6 +3,7 @@
 // Environment and output as in ../common.py: BASE_URL, SSL_CERT_FILE (which Go reads itself), CLIENT_API (`chat`, `responses`
 // or `messages`), CLIENT_STREAM, CLIENT_PARALLEL, CLIENT_CANCEL, CLIENT_GO, CLIENT_PROMPT, CLIENT_SECRET. CLIENT_HTTP: `2`
 // (what Go takes by itself) or `1.1`. CLIENT_NEW: `1` makes a connection for each call. CLIENT_WARM: as there.
+// CLIENT_CROWD: no calls, but so many connections that wait (crowd.go).
 package main
 
 import (
@@ -140,6 +141,10 @@ func client() *http.Client {
 }
 
 func main() {
+	if count := number("CLIENT_CROWD", 0); count > 0 {
+		crowd(count)
+		return
+	}
 	if os.Getenv("CLIENT_GO") == "1" {
 		say(map[string]any{"ready": true, "pid": os.Getpid()})
 		bufio.NewReader(os.Stdin).ReadString('\n')

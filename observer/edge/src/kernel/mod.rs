@@ -3,13 +3,15 @@
 //! `load` brings the programs in, `watch` tells of new mappings, `targets` probes what carries TLS
 //! (where: `crate::stacks`), `ring` decodes records, `follow` and `socks` know what is followed,
 //! `mids` what was open before (`sock_diag`), `join` pairs sockets with TLS objects (`unmatched`:
-//! those that fit none), and `session` is all of it running.
+//! those that fit none), `crowd` keeps the
+//! tables free for all, and `session` is all of it running.
 #![expect(unsafe_code, reason = "system calls and ring memory; every block states why it is sound")]
 
 mod audit;
 mod btf;
 mod caps;
 mod cgroup;
+mod crowd;
 mod discovery;
 mod family;
 mod files;

@@ -115,6 +115,7 @@ fn maps_and_globals_are_there() {
         names::MAP_MID_MARKS,
         names::MAP_SOCK_VERDICTS,
         names::MAP_OWNERS,
+        names::MAP_CROWDED,
         names::MAP_COUNTERS,
         names::GLOBAL_GROUP_LEADER,
         names::GLOBAL_START_BOOTTIME,

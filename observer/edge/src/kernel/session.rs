@@ -3,10 +3,11 @@
 use std::os::fd::{AsRawFd, RawFd};
 
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, MapError, RingBuf};
-use observer_common::programs as names;
 use observer_common::record::{ConnId, ConnState, Verdict, counter, verdict_of, verdict_slot, verdict_word};
+use observer_common::{limits, programs as names};
 
 use super::audit::MappingAudit;
+use super::crowd::{SharedTable, TableGuard};
 use super::discovery::ProcessDiscovery;
 use super::files::{self, MappedFiles};
 use super::follow::EdgeState;
@@ -48,6 +49,7 @@ pub struct EdgeSession {
     host_probes: Vec<ProbeRow>,
     sweeper: sweep::StaleCallSweeper,
     audit: MappingAudit,
+    guard: TableGuard,
 }
 
 /// `ConnId` and `ConnState` as map key and value.
@@ -90,6 +92,7 @@ impl EdgeSession {
         let mids = PreexistingSockets::new(take(ebpf, names::MAP_SOCKS)?, take(ebpf, names::MAP_MID_MARKS)?);
         let conns = take(ebpf, names::MAP_CONNS)?;
         let counters = take(ebpf, names::MAP_COUNTERS)?;
+        let crowded = take(ebpf, names::MAP_CROWDED)?;
         let sweeper = sweep::StaleCallSweeper::new(take(ebpf, names::MAP_CALLS)?, take(ebpf, names::MAP_GO_CALLS)?);
         drop(loaded);
         let files = MappedFiles::start(watch, uprobes, settings.strategy).map_err(LoadError::Watch)?;
@@ -102,6 +105,7 @@ impl EdgeSession {
             counters,
             sweeper,
             audit: MappingAudit::default(),
+            guard: TableGuard::new(crowded),
             discovery: ProcessDiscovery::default(),
             follow: EdgeState::new(files),
             host_probes,
@@ -155,6 +159,33 @@ impl EdgeSession {
         });
         let sockets = self.follow.socks.followed().flat_map(|sock| self.mids.look_up(sock, at));
         objects.chain(sockets).collect()
+    }
+
+    /// Sees to it that nobody has the tables for himself.
+    fn keep_room(&mut self, now: Ns) {
+        self.guard.tick(now);
+        if !self.guard.due(self.count(counter::LOST_CALLS + counter::TABLE_FULL), now) {
+            return;
+        }
+        let conns = &mut SharedTable {
+            name: "connections",
+            map: &mut self.conns,
+            capacity: limits::MAX_CONNS as usize,
+            tgid: |id: &WireConnId| id.0.tgid,
+        };
+        let taken = self.guard.look(conns, now);
+        let calls = &mut SharedTable {
+            name: "calls in progress",
+            map: self.sweeper.of_goroutines(),
+            capacity: limits::MAX_GO_CALLS as usize,
+            tgid: |call: &sweep::WireGoroutineCall| call.0.tgid,
+        };
+        self.guard.look(calls, now);
+        if taken {
+            // The pipeline learns which connections are followed no more.
+            let found = self.look_up(now);
+            self.audit.found(found);
+        }
     }
 
     fn wire_works(&self) -> bool {
@@ -238,6 +269,7 @@ impl CaptureEdge for EdgeSession {
         self.follow.calls.retain(|file, _| self.follow.files.has(*file));
         self.follow.settle();
         self.sweeper.sweep(now);
+        self.keep_room(now);
         self.mids.sweep(now);
         if self.audit.due(self.count(counter::LOST_CALLS + counter::RING_FULL) + self.count(counter::LOST_EVENTS), now)
         {
@@ -265,6 +297,7 @@ impl CaptureEdge for EdgeSession {
                 LossCause::Fault,
                 LossCause::TableFull,
                 LossCause::Unpaired,
+                LossCause::OverShare,
             ];
             causes.into_iter().zip(base..).map(|(cause, index)| (cause, self.count(index))).collect()
         };
@@ -288,6 +321,7 @@ impl CaptureEdge for EdgeSession {
         let loaded = format!("loaded; probes go through {}", self.follow.files.uprobes().way());
         let mut sights = vec![HealthCheck::ok("programs", loaded)];
         sights.extend(self.follow.files.checks());
+        sights.push(self.guard.check(self.follow.newest));
         sights.push(preflight::sockets(&self.host_probes));
         sights.extend(preflight::open_connections(&self.host_probes));
         sights

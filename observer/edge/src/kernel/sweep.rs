@@ -24,7 +24,7 @@ unsafe impl aya::Pod for WireCall {}
 
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-pub(super) struct WireGoroutineCall(GoroutineCall);
+pub(super) struct WireGoroutineCall(pub(super) GoroutineCall);
 // SAFETY: as above.
 unsafe impl aya::Pod for WireGoroutineCall {}
 
@@ -44,6 +44,11 @@ impl StaleCallSweeper {
         of_goroutines: BpfHashMap<MapData, WireGoroutineCall, WireKeptCall>,
     ) -> Self {
         Self { calls, of_goroutines, next: Ns(0) }
+    }
+
+    /// The table of goroutines' calls.
+    pub(super) fn of_goroutines(&mut self) -> &mut BpfHashMap<MapData, WireGoroutineCall, WireKeptCall> {
+        &mut self.of_goroutines
     }
 
     /// Removes the entries of threads and processes that no longer exist.
