@@ -48,7 +48,9 @@ impl Clients {
         (can, absent)
     }
 
-    fn obstacle(&self, kind: Kind) -> Option<String> {
+    /// Why this machine cannot run a client; `None`: it can.
+    #[must_use]
+    pub fn obstacle(&self, kind: Kind) -> Option<String> {
         match kind.program {
             Program::Node(_) if !self.sdks.join("node/node_modules").is_dir() => Some("no Node SDKs".to_owned()),
             // Compiled wheels fit one minor version, so the venv's packages serve only the same one.
@@ -58,7 +60,9 @@ impl Clients {
             Program::Inside(how) if !places::inside().join(how).is_file() => {
                 Some("its OpenSSL is not there: `cargo xtask setup` says why".to_owned())
             }
-            Program::Go(way) if !golang::place(way).is_file() => Some("it is not built".to_owned()),
+            Program::Go(way) if !golang::place(way).is_file() => {
+                Some("it is not built: `cargo xtask test` builds it, in a minute".to_owned())
+            }
             _ => None,
         }
     }

@@ -51,8 +51,8 @@ impl Podman {
     }
 
     /// Stands between an unpacked engine and its monitor, which starts the engine once more when a container has
-    /// ended and is given little of the environment: without its libraries and its programs that engine does not start, and the
-    /// first one waits 20 s for it.
+    /// ended and is given little of the environment: without its libraries and its programs that engine does not
+    /// start, and the first one waits 20 s for it.
     fn write_monitor(&self) -> Result<()> {
         let Some(root) = &self.unpacked else { return Ok(()) };
         let path = self.state.path().join(MONITOR);

@@ -9,19 +9,27 @@ use anyhow::{Result, bail};
 use kernel_tests::clients::{Client, Clients, Kind};
 use kernel_tests::compare::{Quantiles, Report};
 use kernel_tests::daemon::Daemon;
+use kernel_tests::inside;
 use kernel_tests::ledger::Ledger;
 use kernel_tests::truth::{self, Exchange};
 use kernel_tests::wait_for;
 use provider::{Options, Provider};
 
-/// Who calls, and what for, one call after the other: some ten seconds each.
-const CALLS: [(&str, [&str; 3]); 5] = [
-    ("openai-sync-chat", ["demo", "tools", "gzip"]),
-    ("anthropic-async", ["reasoning", "demo", "429-then-ok"]),
-    ("openai-node-responses", ["demo", "pings", "text"]),
-    ("anthropic-sync", ["refusal", "demo", "padding"]),
-    ("curl-chat", ["demo", "reset", "reasoning"]),
+/// Who calls, over which TLS, and what for, one call after the other: some ten seconds each.
+const CALLS: [(&str, &str, [&str; 3]); 9] = [
+    ("openai-sync-chat", "OpenSSL", ["demo", "tools", "gzip"]),
+    ("anthropic-async", "OpenSSL", ["reasoning", "demo", "429-then-ok"]),
+    ("openai-node-responses", "OpenSSL in Node's own file", ["demo", "pings", "text"]),
+    ("anthropic-sync", "OpenSSL", ["refusal", "demo", "padding"]),
+    ("chrome-curl-http2-chat", "BoringSSL without symbols", ["demo", "text", "tools"]),
+    ("inside-trixie", "OpenSSL in a program without symbols", ["text", "demo", "reasoning"]),
+    ("go-stripped-http2", "Go, without symbols", ["demo", "reasoning", "tools"]),
+    ("wget-chat", "GnuTLS", ["text", "demo", "reasoning"]),
+    ("curl-chat", "OpenSSL", ["demo", "reset", "reasoning"]),
 ];
+
+/// Clients whose file takes longer to be looked through than they would take to call: they wait for their probes.
+const LET_GO: [&str; 3] = ["chrome-curl-http2-chat", "inside-trixie", "go-stripped-http2"];
 
 /// How often the live table is shown: redrawn on a terminal, printed anew elsewhere.
 const REDRAW: Duration = Duration::from_millis(500);
@@ -71,23 +79,24 @@ fn say(text: &str) {
 }
 
 fn start(clients: &Clients, provider: &Provider, daemon: &Daemon) -> Result<(Vec<String>, Vec<Client>)> {
-    let (available, absent) = clients.available();
-    for reason in absent {
-        println!("not shown: {reason}");
-    }
     let mut models = Vec::new();
     let mut running = Vec::new();
-    for (name, scenarios) in CALLS {
+    for (name, tls, scenarios) in CALLS {
         let kind = Kind::named(name)?;
-        if !available.contains(&kind) {
+        if let Some(reason) = clients.obstacle(kind) {
+            println!("   not shown: {name}: {reason}");
             continue;
         }
         let asked: Vec<String> = scenarios.iter().map(|scenario| kind.model(scenario)).collect();
         if name.starts_with("curl") {
             until_known(daemon, "libssl");
         }
-        let client = clients.run(kind, provider).start(&asked)?;
-        println!("   {name} is process {}", client.pid());
+        let client = if LET_GO.contains(&name) {
+            inside::start_probed(daemon, clients.run(kind, provider), &asked)?
+        } else {
+            clients.run(kind, provider).start(&asked)?
+        };
+        println!("   {name} ({tls}) is process {}", client.pid());
         running.push(client);
         models.extend(asked);
     }
