@@ -11,6 +11,7 @@ use kernel_tests::compare::{Quantiles, Report};
 use kernel_tests::daemon::Daemon;
 use kernel_tests::inside;
 use kernel_tests::ledger::Ledger;
+use kernel_tests::overlay::{Overlay, Way};
 use kernel_tests::truth::{self, Exchange};
 use kernel_tests::wait_for;
 use provider::{Options, Provider};
@@ -30,6 +31,10 @@ const CALLS: [(&str, &str, [&str; 3]); 9] = [
 
 /// Clients whose file takes longer to be looked through than they would take to call: they wait for their probes.
 const LET_GO: [&str; 3] = ["chrome-curl-http2-chat", "inside-trixie", "go-stripped-http2"];
+
+/// Who calls in two containers of one image, whose only layer is this host's root, and what for.
+const IN_CONTAINERS: (&str, [&str; 3]) = ("curl-chat", ["text", "demo", "tools"]);
+const CONTAINERS: usize = 2;
 
 /// How often the live table is shown: redrawn on a terminal, printed anew elsewhere.
 const REDRAW: Duration = Duration::from_millis(500);
@@ -60,8 +65,16 @@ fn main() -> Result<()> {
     let provider = Provider::start(&Options::in_memory(dir.path().to_owned()))?;
     let clients = Clients::set_up()?;
     let daemon = Daemon::start()?;
-    let (models, running) = start(&clients, &provider, &daemon)?;
+    let (mut models, mut running) = start(&clients, &provider, &daemon)?;
+    let mut containers = Vec::new();
+    for number in 1..=CONTAINERS {
+        let Some(inside) = start_in_container(&clients, &provider, number)? else { break };
+        models.extend(inside.models);
+        running.push(inside.client);
+        containers.push(inside.container);
+    }
     watch(&daemon, running)?;
+    drop(containers);
 
     let exchanges: Vec<(String, Vec<Exchange>)> =
         models.into_iter().map(|model| (model.clone(), truth::exchanges(&provider.lines(), &model))).collect();
@@ -104,6 +117,33 @@ fn start(clients: &Clients, provider: &Provider, daemon: &Daemon) -> Result<(Vec
         bail!("fewer than three client programs can run here");
     }
     Ok((models, running))
+}
+
+/// The same client in containers of one image: each has mounts of its own over the same files, which are probed once.
+/// `None`: this machine cannot mount them, for the reason that is printed.
+fn start_in_container(clients: &Clients, provider: &Provider, number: usize) -> Result<Option<InContainer>> {
+    let (name, scenarios) = IN_CONTAINERS;
+    let kind = Kind::named(name)?;
+    let container = match Overlay::of_the_host() {
+        Ok(container) => container,
+        Err(reason) => {
+            println!("   not shown: container {number}: {reason:#}");
+            return Ok(None);
+        }
+    };
+    let models: Vec<String> =
+        scenarios.iter().map(|scenario| format!("{}-in-{number}", kind.model(scenario))).collect();
+    let run = clients.run(kind, provider).within(container.command(Way::Namespaces)?);
+    let client = run.start(&models)?;
+    println!("   {name} in container {number} is process {}", client.pid());
+    Ok(Some(InContainer { container, client, models }))
+}
+
+/// A client in a container, which lives as long as its mounts.
+struct InContainer {
+    container: Overlay,
+    client: Client,
+    models: Vec<String>,
 }
 
 /// A library that no process has used yet is covered within 100 ms of being mapped. curl, which makes its call sooner
