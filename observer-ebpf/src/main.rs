@@ -19,6 +19,7 @@ mod gnutls;
 mod go;
 mod lifecycle;
 mod maps;
+mod mbedtls;
 mod openssl;
 mod packet;
 mod rustls;

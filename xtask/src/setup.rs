@@ -32,6 +32,9 @@ const TEST_TOOLS: [(&str, &str); 2] = [("openssl", "openssl"), ("curl", "curl")]
 /// The compiler of the Go clients, which only tests run.
 const GO: [(&str, &str); 1] = [("go", "golang-go")];
 
+/// TLS libraries that a client of a test loads by their names for developers, which are the same in every release.
+const LIBRARIES: [&str; 2] = ["libwolfssl-dev", "libmbedtls-dev"];
+
 /// Sets up what `scope` needs, and says what it took.
 pub(crate) fn run(scope: Scope) -> Result<()> {
     let toolchain = compiler()?;
@@ -42,6 +45,7 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     }
     if matches!(scope, Scope::Tests | Scope::Everything) {
         tools("the Go clients of a test", &GO)?;
+        libraries();
         deny::install();
         debs::prometheus()?;
         debs::libssl_builds();
@@ -59,6 +63,13 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
 fn tools(why: &str, tools: &[(&str, &str)]) -> Result<()> {
     let missing = tools.iter().filter(|(program, _)| !apt::on_path(program));
     apt::install(why, &missing.map(|(_, package)| *package).collect::<Vec<_>>())
+}
+
+/// Installs the libraries whose clients are tested. Those tests say why they are left out where that fails.
+fn libraries() {
+    if let Err(reason) = apt::install("a client of a test", &LIBRARIES) {
+        eprintln!("set-up: without {}: {reason:#}", LIBRARIES.join(", "));
+    }
 }
 
 /// A compiler and linker for the kernel side; returns the line that names them.

@@ -147,6 +147,16 @@ pub const GNUTLS: [Kind; 6] = [
     kind("gnutls-corked", Program::Python("gnutls_corked.py"), "chat"),
 ];
 
+/// Clients of libraries whose functions look like OpenSSL's.
+pub const EXPORTED: [Kind; 4] = [
+    kind("wolfssl-chat", Program::Python("exported.py"), "chat").with(&[("CLIENT_TLS", "wolfssl")]),
+    kind("wolfssl-messages", Program::Python("exported.py"), "messages")
+        .with(&[("CLIENT_TLS", "wolfssl"), ("CLIENT_KEEP", "1")]),
+    kind("mbedtls-chat", Program::Python("exported.py"), "chat").with(&[("CLIENT_TLS", "mbedtls")]),
+    kind("mbedtls-responses", Program::Python("exported.py"), "responses")
+        .with(&[("CLIENT_TLS", "mbedtls"), ("CLIENT_KEEP", "1")]),
+];
+
 const HTTP1: &[(&str, &str)] = &[("CLIENT_HTTP", "1.1")];
 
 /// Go's own library, in every way in which Go programs come, over both of its protocols.
@@ -178,6 +188,7 @@ impl Kind {
             .chain(BORINGSSL)
             .chain(INSIDE)
             .chain(GNUTLS)
+            .chain(EXPORTED)
             .chain(OTHERS)
             .chain(GO)
             .find(|kind| kind.name == name)

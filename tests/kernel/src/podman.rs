@@ -16,20 +16,40 @@ pub struct Podman {
     program: PathBuf,
     /// Where its libraries are, if it was unpacked and not installed.
     unpacked: Option<PathBuf>,
+    /// Whose it is: root's, or a user's own.
+    user: u32,
 }
 
 /// What an unpacked engine takes for its monitor, in its folder.
 const MONITOR: &str = "conmon";
 
+/// Where a user finds an unpacked engine, in his folder.
+const ENGINE: &str = "engine";
+
+/// Who has no rights at all: `nobody`.
+const NOBODY: u32 = 65534;
+
 /// Its image.
 pub const IMAGE: &str = "localhost/llmo/curl";
 
 impl Podman {
-    /// Sets one up, with the image made of the root of a suite.
+    /// Sets one up for root, with the image made of the root of a suite.
     ///
     /// # Errors
     /// Why it cannot be used on this machine.
     pub fn set_up() -> Result<Self> {
+        Self::set_up_for(0)
+    }
+
+    /// The same for a user without rights, whose containers run in a user namespace of his own.
+    ///
+    /// # Errors
+    /// Why it cannot be used on this machine.
+    pub fn rootless() -> Result<Self> {
+        Self::set_up_for(NOBODY)
+    }
+
+    fn set_up_for(user: u32) -> Result<Self> {
         let own = places::cache().join("roots/engine");
         let installed = places::tool("podman").zip(places::tool("runc").or_else(|| sbin("runc")));
         let (program, unpacked) = match installed {
@@ -38,16 +58,60 @@ impl Podman {
             None => bail!("no podman with runc: `cargo xtask setup` unpacks them"),
         };
         let root = places::roots().into_iter().next().context("no root of a suite to make an image of")?;
-        let podman = Self { state: tempfile::Builder::new().prefix("llmo-podman-").tempdir()?, program, unpacked };
+        let state = tempfile::Builder::new().prefix("llmo-podman-").tempdir()?;
+        let mut podman = Self { state, program, unpacked, user };
+        podman.make_reachable()?;
         podman.write_monitor()?;
         let policy = podman.state.path().join(".config/containers");
         fs::create_dir_all(&policy)?;
+        fs::create_dir(podman.state.path().join("xdg"))?;
         fs::write(policy.join("policy.json"), r#"{"default": [{"type": "insecureAcceptAnything"}]}"#)?;
         let image = podman.state.path().join("image.tar");
         let tar = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&image).arg(".").status();
         ensure!(tar.context("cannot start tar")?.success(), "{} cannot be packed", root.display());
+        podman.give_away()?;
         podman.run(&["import", "-q", &image.to_string_lossy(), IMAGE])?;
         Ok(podman)
+    }
+
+    /// An unpacked engine lies where its user may not look; he finds it in his folder.
+    fn make_reachable(&mut self) -> Result<()> {
+        if self.user == 0 {
+            return Ok(());
+        }
+        let Some(root) = &self.unpacked else { return Ok(()) };
+        let at = self.state.path().join(ENGINE);
+        fs::create_dir(&at)?;
+        rustix::mount::mount_bind(root, &at).with_context(|| format!("cannot bind {}", root.display()))?;
+        self.program = at.join("usr/bin/podman");
+        self.unpacked = Some(at);
+        Ok(())
+    }
+
+    /// What is in the folder by now is the user's, but for the engine.
+    fn give_away(&self) -> Result<()> {
+        if self.user == 0 {
+            return Ok(());
+        }
+        let script =
+            r#"chown "$1:$1" "$0" && find "$0" -mindepth 1 -path "$0/engine" -prune -o -exec chown "$1:$1" {} +"#;
+        let status =
+            Command::new("sh").args(["-ec", script]).arg(self.state.path()).arg(self.user.to_string()).status()?;
+        ensure!(status.success(), "{} cannot be given away", self.state.path().display());
+        Ok(())
+    }
+
+    /// A copy of a file that its user may read.
+    ///
+    /// # Errors
+    /// If it cannot be copied.
+    pub fn readable(&self, file: &Path) -> Result<PathBuf> {
+        let copy = self.state.path().join(file.file_name().context("no name")?);
+        if !copy.exists() {
+            fs::copy(file, &copy)?;
+            fs::set_permissions(&copy, Permissions::from_mode(0o644))?;
+        }
+        Ok(copy)
     }
 
     /// Stands between an unpacked engine and its monitor, which starts the engine once more when a container has
@@ -72,11 +136,15 @@ impl Podman {
     /// A command of the engine's, its arguments to follow.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
         let state = |name: &str| self.state.path().join(name);
+        let mut command = self.as_user();
         command.env("HOME", self.state.path());
         command.arg("--root").arg(state("root")).arg("--runroot").arg(state("run")).arg("--tmpdir").arg(state("tmp"));
         command.args(["--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
+        if self.user != 0 {
+            // One id is all that he has: files of others become his.
+            command.args(["--storage-opt", "overlay.ignore_chown_errors=true"]);
+        }
         match &self.unpacked {
             Some(root) => {
                 command.arg("--runtime").arg(root.join("usr/sbin/runc"));
@@ -87,6 +155,18 @@ impl Podman {
                 command.args(["--runtime", "runc"]);
             }
         }
+        command
+    }
+
+    /// The engine, by its user.
+    fn as_user(&self) -> Command {
+        if self.user == 0 {
+            return Command::new(&self.program);
+        }
+        let mut command = Command::new("setpriv");
+        let user = self.user.to_string();
+        command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]).arg(&self.program);
+        command.env("XDG_RUNTIME_DIR", self.state.path().join("xdg")).current_dir("/");
         command
     }
 
@@ -131,7 +211,13 @@ impl Drop for Podman {
         // Containers, their mounts and cgroups; the folder goes after them.
         let _ = self.run(&["rm", "--all", "--force", "--time", "0"]);
         let _ = self.run(&["rmi", "--all", "--force"]);
-        let _ = rustix::mount::unmount(self.state.path().join("root/overlay"), rustix::mount::UnmountFlags::DETACH);
+        if self.user != 0 {
+            // The process that holds its user namespace.
+            let _ = self.run(&["system", "migrate"]);
+        }
+        for mounted in ["root/overlay", ENGINE] {
+            let _ = rustix::mount::unmount(self.state.path().join(mounted), rustix::mount::UnmountFlags::DETACH);
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -15,10 +14,14 @@ use kernel_tests::watch::Watch;
 use provider::script::{Reply, Scenario, answer, deltas};
 
 fn engine() -> Option<(Rig, Podman)> {
+    of(Podman::set_up)
+}
+
+fn of(set_up: fn() -> anyhow::Result<Podman>) -> Option<(Rig, Podman)> {
     if skipped() {
         return None;
     }
-    match Podman::set_up() {
+    match set_up() {
         Ok(podman) => {
             let rig = Rig::new().unwrap();
             rig.provider.register("quick", Scenario::always(Reply::of(answer(vec![deltas(5, 12, 20_000)], "stop"))));
@@ -34,11 +37,11 @@ fn engine() -> Option<(Rig, Podman)> {
 
 /// The command of a container that makes one call.
 fn caller(rig: &Rig, podman: &Podman, verb: &str, name: &str, model: &str) -> Command {
-    let ca = rig.provider.ca().unwrap();
+    let ca = podman.readable(rig.provider.ca().unwrap()).unwrap();
     let body = format!(
         r#"{{"model": "{model}", "stream": true, "stream_options": {{"include_usage": true}}, "messages": []}}"#
     );
-    let mut command = podman.create(verb, &[Path::new(ca)]);
+    let mut command = podman.create(verb, &[&ca]);
     command.args(["--name", name, IMAGE, "/usr/bin/curl", "-sSN", "--http1.1", "--cacert"]).arg(ca);
     // The image has no name service.
     let resolve = format!("localhost:{0}:127.0.0.1", rig.provider.address().port());
@@ -85,6 +88,26 @@ fn two_containers_of_one_image_and_one_started_again_are_exact() {
     // While the daemon runs, all of it can be removed.
     podman.run(&["rm", "--all"]).unwrap();
     podman.run(&["rmi", IMAGE]).unwrap();
+}
+
+/// Its layers lie in the user's own folder, and are mounted where only his processes see them.
+#[test]
+fn containers_of_a_user_without_rights_are_exact() {
+    let Some((rig, podman)) = of(Podman::rootless) else { return };
+    let model = |name: &str| format!("scenario:quick#rootless-{name}");
+    done(&mut caller(&rig, &podman, "run", "warm", &model("warm"))).unwrap();
+    let running = "scenario:steady#rootless-running".to_owned();
+    let first = caller(&rig, &podman, "run", "first", &running).spawn().unwrap();
+    rig.stream_when(&running, "its first chunks", |ledger| ledger.chunks >= 5).unwrap();
+    let mut asked = vec![running];
+    for name in ["second", "third"] {
+        done(&mut caller(&rig, &podman, "run", name, &model(name))).unwrap();
+        asked.push(model(name));
+    }
+    ended(first);
+    podman.run(&["start", "--attach", "second"]).unwrap();
+    asked.push(model("second"));
+    assert_exact(&rig, &asked);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod anchors;
 pub mod boringssl;
+pub mod exported;
 mod forwards;
 mod fuzz;
 pub mod gnutls;
@@ -31,8 +32,15 @@ use crate::elf::{ElfBudget, ElfImage, ElfRefusal, FileSurvey, SymbolNames};
 
 /// Every stack that is probed. A file may carry several of them. Those come first that are told
 /// from others without looking through a whole file.
-pub const STACKS: &[&dyn TlsStack] =
-    &[&openssl::OpenSsl, &gnutls::GnuTls, &go::GoTls, &boringssl::BoringSsl, &rustls::Rustls];
+pub const STACKS: &[&dyn TlsStack] = &[
+    &openssl::OpenSsl,
+    &gnutls::GnuTls,
+    &exported::WOLFSSL,
+    &exported::MBEDTLS,
+    &go::GoTls,
+    &boringssl::BoringSsl,
+    &rustls::Rustls,
+];
 
 /// A TLS stack.
 pub trait TlsStack: fmt::Debug + Sync {
