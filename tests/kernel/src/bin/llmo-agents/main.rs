@@ -39,11 +39,8 @@ fn main() -> Result<ExitCode> {
         "CLIENT", "VERSION", "STACK", "CALLS", "EVENTS", "CHARS"
     );
     for client in CLIENTS.iter().filter(chosen) {
-        let row = match run(client, &cache, &daemon) {
-            Ok(row) => row,
-            Err(error) => Row { verdict: format!("not run: {error:#}"), ..Row::default() },
-        };
-        failed |= row.verdict != "exact";
+        let row = first_or_second(client, &cache, &daemon);
+        failed |= !row.verdict.starts_with(EXACT);
         let [calls, events, chars] =
             [row.calls, row.events, row.chars].map(|(seen, logged)| format!("{seen}/{logged}"));
         let RealClient { name, version, stack, .. } = client;
@@ -61,9 +58,27 @@ struct Row {
     verdict: String,
 }
 
-fn run(client: &RealClient, cache: &Path, daemon: &Daemon) -> Result<Row> {
+/// What was seen of a run, and of another one where nothing was: the first call of a file that nobody used before may
+/// come before it was looked through.
+fn first_or_second(client: &RealClient, cache: &Path, daemon: &Daemon) -> Row {
+    let once = |times| {
+        let not_run = |error| Row { verdict: format!("not run: {error:#}"), ..Row::default() };
+        run(client, cache, daemon, times).unwrap_or_else(not_run)
+    };
+    let first = once(1);
+    if first.calls.0 > 0 || first.calls.1 == 0 {
+        return first;
+    }
+    let second = once(2);
+    Row { verdict: format!("{} from the second run on", second.verdict), ..second }
+}
+
+/// The verdict on a run of which all was seen.
+const EXACT: &str = "exact";
+
+fn run(client: &RealClient, cache: &Path, daemon: &Daemon, times: u32) -> Result<Row> {
     let dir = tempfile::tempdir()?;
-    let model = format!("{}text#{}", provider::PREFIX, client.name);
+    let model = format!("{}text#{}-{times}", provider::PREFIX, client.name);
     let output = within(client, cache, &dir, &model)?;
     let log = std::fs::read_to_string(dir.path().join("log.json")).context("the provider wrote no log")?;
     let lines: Vec<Line> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -79,7 +94,7 @@ fn run(client: &RealClient, cache: &Path, daemon: &Daemon) -> Result<Row> {
     for model in &models {
         report.add(model, &ledgers, &truth::exchanges(&lines, model));
     }
-    let verdict = report.mismatches.first().map_or_else(|| "exact".to_owned(), Clone::clone);
+    let verdict = report.mismatches.first().map_or_else(|| EXACT.to_owned(), Clone::clone);
     let sum = |of: fn(&Ledger) -> u64| ledgers.iter().map(of).sum();
     Ok(Row {
         calls: (ledgers.len() as u64, truths.len() as u64),
