@@ -59,8 +59,8 @@ impl DaemonSinks {
     }
 
     /// Brings what is computed at a scrape up to date.
-    pub fn publish(&mut self, book: &CallTable, links: &ModelConnections, sockets: &SocketTable, now: Ns) {
-        self.metrics.publish(book, links, sockets, now);
+    pub fn publish(&mut self, call_table: &CallTable, connections: &ModelConnections, sockets: &SocketTable, now: Ns) {
+        self.metrics.publish(call_table, connections, sockets, now);
         self.detectors.publish(now, &mut self.metrics.store);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::activity::ProcessActivity;
 use super::common::quiet_ns;
 use super::config::{ConfigSection, any, thresholds, within};
-use super::out::CallKey;
+use super::output::CallKey;
 use super::{Detector, DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
 use capture::limits;
 use capture::units::Ns;

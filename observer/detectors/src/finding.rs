@@ -3,7 +3,7 @@
 use ledger::CallLabels;
 use std::collections::VecDeque;
 
-use super::out::{CallKey, DetectorNow};
+use super::output::{CallKey, DetectorNow};
 use super::recent::RecentMap;
 use capture::hash::short_name;
 use capture::limits;

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::config::{ConfigSection, any, thresholds, within};
-use super::out::CallKey;
+use super::output::CallKey;
 use super::{Detector, DetectorNow, DetectorOutput, FindingReport, FindingSeverity, QuantileSketch, RecentMap, number};
 use capture::limits;
 use capture::units::Ns;

@@ -24,7 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod activity;
-mod chunks;
+mod chunk_regression;
 mod claims;
 mod clocks;
 mod common;
@@ -33,7 +33,7 @@ mod failover;
 mod finding;
 mod first_token;
 pub mod metrics;
-mod out;
+mod output;
 mod pressure;
 mod quota;
 mod reasoning;
@@ -41,13 +41,13 @@ mod recent;
 mod retry;
 mod runner;
 mod sketch;
-mod stale;
+mod stale_results;
 mod table;
 mod tool_rot;
 mod voice;
 
 pub use finding::{EvidenceFact, Finding, FindingReport, FindingSeverity, FindingTable, number};
-pub use out::{DetectorNow, DetectorOutput};
+pub use output::{DetectorNow, DetectorOutput};
 pub use quota::QuotaRow;
 pub use recent::RecentMap;
 pub use runner::{DetectorFeed, DetectorSet, SavedBaselines};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::median;
 use super::config::{ConfigSection, thresholds, within};
-use super::out::CallKey;
+use super::output::CallKey;
 use super::{Detector, DetectorNow, DetectorOutput, FindingReport, FindingSeverity, QuantileSketch, RecentMap, number};
 use capture::limits;
 use capture::units::Ns;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::{FindingSeverity, FindingTable};
 use super::metrics;
-use super::out::{DetectorNow, DetectorOutput};
+use super::output::{DetectorNow, DetectorOutput};
 use super::table::{DETECTORS, DetectorRow, DetectorSettings};
 use super::{Detector, Finding};
 use capture::units::Ns;

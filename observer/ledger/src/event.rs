@@ -77,7 +77,7 @@ pub enum HostEvent<'a> {
     /// Bytes were lost on a connection that carries LLM traffic or is not decided yet. `None`: an unknown number.
     Lost { bytes: Option<u64>, cause: LossCause },
     /// Something became known of a connection that carries model calls.
-    Link { link: &'a ModelConnection, news: ConnectionEvent },
+    Connection { connection: &'a ModelConnection, news: ConnectionEvent },
     /// A process did something besides its model calls, which may be what an answer claims was
     /// done: it connected to `peer`, or a program was started in the tree below it. No process:
     /// some of that was not seen.
@@ -103,9 +103,10 @@ impl HostEvent<'_> {
             | HostEvent::Exported { at, .. }
             | HostEvent::Unexported { at, .. }
             | HostEvent::SentOn { at, .. } => Some(*at),
-            HostEvent::Lost { .. } | HostEvent::Link { .. } | HostEvent::ParserNote(_) | HostEvent::CpuUsed { .. } => {
-                None
-            }
+            HostEvent::Lost { .. }
+            | HostEvent::Connection { .. }
+            | HostEvent::ParserNote(_)
+            | HostEvent::CpuUsed { .. } => None,
         }
     }
 }
@@ -125,7 +126,7 @@ pub enum EventKind {
     Record,
     Closed,
     Lost,
-    Link,
+    Connection,
     Acted,
     Exported,
     Unexported,
@@ -160,7 +161,7 @@ impl HostEvent<'_> {
     pub fn kind(&self) -> EventKind {
         match self {
             HostEvent::Lost { .. } => EventKind::Lost,
-            HostEvent::Link { .. } => EventKind::Link,
+            HostEvent::Connection { .. } => EventKind::Connection,
             HostEvent::Acted { .. } => EventKind::Acted,
             HostEvent::Exported { .. } => EventKind::Exported,
             HostEvent::Unexported { .. } => EventKind::Unexported,

@@ -32,8 +32,8 @@ macro_rules! labels {
 
             /// Whose words its values are.
             #[must_use]
-            pub const fn values(self) -> LabelOrigin {
-                match self { $(CallLabel::$label => LabelOrigin::$values),* }
+            pub const fn values(self) -> LabelVocabulary {
+                match self { $(CallLabel::$label => LabelVocabulary::$values),* }
             }
         }
 
@@ -62,24 +62,24 @@ macro_rules! labels {
 
 /// Whose words the values of a label are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LabelOrigin {
+pub enum LabelVocabulary {
     /// A handful of our own.
-    Ours,
+    Closed,
     /// A client's, a provider's or the host's, so the store caps them.
-    Strangers,
+    Open,
 }
 
 labels! {
     /// `gen_ai.provider.name`.
-    provider: Provider = "gen_ai_provider_name", Ours;
+    provider: Provider = "gen_ai_provider_name", Closed;
     /// The model asked for, in its own word; empty until the request was seen.
-    model: Model = "gen_ai_request_model", Strangers;
+    model: Model = "gen_ai_request_model", Open;
     /// The host that the request named, without its port.
-    server: Server = "server_address", Strangers;
+    server: Server = "server_address", Open;
     /// The calling program.
-    service: Service = "service", Strangers;
-    namespace: Namespace = "k8s_namespace_name", Strangers;
-    workload: Workload = "k8s_workload_name", Strangers;
+    service: Service = "service", Open;
+    namespace: Namespace = "k8s_namespace_name", Open;
+    workload: Workload = "k8s_workload_name", Open;
 }
 
 impl CallLabels {
@@ -102,7 +102,7 @@ impl CallLabels {
 }
 
 /// What is measured of calls takes these fields.
-pub const STREAM: &[MetricColumn] = &[
+pub const CALL_LABELS: &[MetricColumn] = &[
     Common(CallLabel::Provider),
     Common(CallLabel::Model),
     Common(CallLabel::Server),
@@ -138,4 +138,4 @@ pub const OPERATION: &[MetricColumn] = &[
 ];
 
 /// What is about no call.
-pub const NONE: &[MetricColumn] = &[];
+pub const NO_LABELS: &[MetricColumn] = &[];

@@ -19,29 +19,29 @@
 #![deny(clippy::disallowed_methods, reason = "pure stage: time is an argument, no files")]
 #![forbid(unsafe_code)]
 
-mod book;
 mod callers;
+mod calls;
+mod connections;
 mod conversation;
 mod entry;
 mod event;
 mod gaps;
 pub mod labels;
-mod links;
 pub mod metric;
+mod open_call;
 pub mod pipeline;
 mod sentence;
 mod stalls;
-mod stream;
 mod timeline;
 mod varint;
 
-pub use book::{CallLimits, CallOpening, CallTable, StreamNo};
+pub use calls::{CallLimits, CallNo, CallOpening, CallTable};
+pub use connections::{ConnectionBirth, ConnectionEnd, ConnectionEvent, ModelConnection, ModelConnections};
 pub use entry::{ByteLoss, Entry, ProviderStatement, WireCounts};
 pub use event::{CallEvent, CallEventKind, EventKind, EventKinds, EventSink, HostEvent, MessageTap, UnprintedText};
 pub use gaps::{GapStats, StreamGaps};
 pub use labels::CallLabels;
-pub use links::{ConnectionBirth, ConnectionEvent, LinkEnd, ModelConnection, ModelConnections};
-pub use stream::OpenCall;
+pub use open_call::OpenCall;
 pub use timeline::TimelinePoint;
 
 use capture::units::Ns;

@@ -9,7 +9,7 @@
 
 use std::marker::PhantomData;
 
-use super::labels::{CallLabel, CallLabels, LabelOrigin};
+use super::labels::{CallLabel, CallLabels, LabelVocabulary};
 
 /// What kind of series; for histograms the upper bounds of the buckets (without +Inf).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,19 +37,19 @@ pub enum MetricColumn {
     /// A field of the call's labels.
     Common(CallLabel),
     /// A label of the metric's own: given with each sample.
-    Own { name: &'static str, values: LabelOrigin },
+    Own { name: &'static str, values: LabelVocabulary },
 }
 
 /// An own label that takes words of clients, providers or the host.
 #[must_use]
 pub const fn open(name: &'static str) -> MetricColumn {
-    MetricColumn::Own { name, values: LabelOrigin::Strangers }
+    MetricColumn::Own { name, values: LabelVocabulary::Open }
 }
 
 /// An own label that takes a handful of our own words.
 #[must_use]
 pub const fn closed(name: &'static str) -> MetricColumn {
-    MetricColumn::Own { name, values: LabelOrigin::Ours }
+    MetricColumn::Own { name, values: LabelVocabulary::Closed }
 }
 
 impl MetricColumn {
@@ -66,8 +66,8 @@ impl MetricColumn {
     #[must_use]
     pub const fn open(&self) -> bool {
         match self {
-            MetricColumn::Common(label) => matches!(label.values(), LabelOrigin::Strangers),
-            MetricColumn::Own { values, .. } => matches!(values, LabelOrigin::Strangers),
+            MetricColumn::Common(label) => matches!(label.values(), LabelVocabulary::Open),
+            MetricColumn::Own { values, .. } => matches!(values, LabelVocabulary::Open),
         }
     }
 }
@@ -214,12 +214,12 @@ pub trait SampleSink {
 /// A table of metrics: a constant a row, typed by the row's labels, and `TABLE` with all of them.
 ///
 /// ```
-/// use ledger::labels::{CallLabels, NONE, STREAM};
+/// use ledger::labels::{CallLabels, NO_LABELS, CALL_LABELS};
 /// use ledger::metric::{MetricId, MetricKind::Counter, Metric, MetricRow, closed, own_columns};
 ///
 /// ledger::metric_table! { 0:
-///     CALLS = "calls_total", Counter, STREAM, &[closed("outcome")], "Calls that ended.";
-///     LOSSES = "losses_total", Counter, NONE, &[closed("cause")], "Losses.";
+///     CALLS = "calls_total", Counter, CALL_LABELS, &[closed("outcome")], "Calls that ended.";
+///     LOSSES = "losses_total", Counter, NO_LABELS, &[closed("cause")], "Losses.";
 /// }
 /// let labels = CallLabels { model: "m".into(), ..CallLabels::default() };
 /// let values: Vec<&str> = CALLS.of(&labels, &["complete"]).values(&TABLE[0]).collect();
@@ -230,20 +230,20 @@ pub trait SampleSink {
 /// A label too few does not compile, nor do labels of a call where the metric has none:
 ///
 /// ```compile_fail,E0308
-/// # use ledger::labels::{CallLabels, STREAM};
+/// # use ledger::labels::{CallLabels, CALL_LABELS};
 /// # use ledger::metric::{MetricId, MetricKind::Counter, Metric, MetricRow, closed, own_columns};
-/// # ledger::metric_table! { 0: CALLS = "c_total", Counter, STREAM, &[closed("outcome")], "OpenCalls."; }
+/// # ledger::metric_table! { 0: CALLS = "c_total", Counter, CALL_LABELS, &[closed("outcome")], "OpenCalls."; }
 /// CALLS.of(&CallLabels::default(), &[]);
 /// ```
 /// ```compile_fail,E0599
-/// # use ledger::labels::{CallLabels, NONE};
+/// # use ledger::labels::{CallLabels, NO_LABELS};
 /// # use ledger::metric::{MetricId, MetricKind::Counter, Metric, MetricRow, closed, own_columns};
-/// # ledger::metric_table! { 0: LOSSES = "l_total", Counter, NONE, &[closed("cause")], "Losses."; }
+/// # ledger::metric_table! { 0: LOSSES = "l_total", Counter, NO_LABELS, &[closed("cause")], "Losses."; }
 /// LOSSES.of(&CallLabels::default(), &["ring_full"]);
 /// ```
 #[macro_export]
 macro_rules! metric_table {
-    (@labels NONE) => { () };
+    (@labels NO_LABELS) => { () };
     (@labels $common:ident) => { CallLabels };
     ($table:literal: $($id:ident = $name:literal, $kind:expr, $common:ident, $own:expr, $help:literal;)*) => {
         #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "they number the constants of these names")]

@@ -29,15 +29,17 @@ impl ServiceCpu {
     /// since the last look. A group counts from its second look on.
     pub(super) fn used<'a>(
         &mut self,
-        book: &CallTable,
-        links: impl Iterator<Item = &'a ModelConnection>,
+        call_table: &CallTable,
+        connections: impl Iterator<Item = &'a ModelConnection>,
         now: Ns,
     ) -> HashMap<String, f64> {
         self.read_at = now;
         let (mut used, mut groups) = (HashMap::<String, f64>::new(), HashMap::new());
         // A process may have thousands of streams, and files are read in the daemon's only thread.
         let mut known = HashSet::new();
-        for identity in links.map(|link| &link.identity).chain(book.open().map(|entry| &entry.identity)) {
+        for identity in
+            connections.map(|connection| &connection.identity).chain(call_table.open().map(|entry| &entry.identity))
+        {
             if !known.insert(identity.pid) {
                 continue;
             }

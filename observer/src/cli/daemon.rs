@@ -151,8 +151,8 @@ impl Daemon {
     fn sample(&mut self, now: Ns) {
         let cpu = &mut self.cpu;
         let Some(seconds) = cpu.due(now) else { return };
-        self.pipeline.show(|book, links, _, sinks| {
-            for (service, used) in cpu.used(book, links.iter(), now) {
+        self.pipeline.show(|call_table, connections, _, sinks| {
+            for (service, used) in cpu.used(call_table, connections.iter(), now) {
                 sinks.on_host_event(&HostEvent::CpuUsed { service: &service, used, seconds });
             }
         });
@@ -181,8 +181,9 @@ impl Daemon {
         // What waits in the ring happened before the scrape.
         self.drain();
         let now = clock::now();
-        let (counters, overflow) = (self.pipeline.counters(), self.pipeline.book().overflow());
-        self.pipeline.show(|book, links, sockets, sinks| sinks.publish(book, links, sockets, now));
+        let (counters, overflow) = (self.pipeline.counters(), self.pipeline.call_table().overflow());
+        self.pipeline
+            .show(|call_table, connections, sockets, sinks| sinks.publish(call_table, connections, sockets, now));
         let store = &mut self.pipeline.sink_mut().metrics.store;
         own::pipeline(store, &counters, overflow);
         own::edge(store, self.edge.as_ref());
@@ -195,16 +196,18 @@ impl Daemon {
     fn inspect(&mut self, question: &InspectQuestion) -> AnswerRows {
         self.drain();
         let now = clock::now();
-        let (book, detectors) = (self.pipeline.book(), &self.pipeline.sink().detectors);
+        let (call_table, detectors) = (self.pipeline.call_table(), &self.pipeline.sink().detectors);
         let rows = match question {
             InspectQuestion::Streams { since_seconds, also, .. } => {
                 let found = detectors.findings();
-                let streams = queries::StreamsSnapshot::new(book, found, *since_seconds, also, now, &self.wall);
+                let streams = queries::StreamsSnapshot::new(call_table, found, *since_seconds, also, now, &self.wall);
                 return Ok(InspectRows::Streams(streams));
             }
-            InspectQuestion::Stream { id } => vec![queries::stream(book, detectors.findings(), id, now, &self.wall)?],
+            InspectQuestion::Stream { id } => {
+                vec![queries::stream(call_table, detectors.findings(), id, now, &self.wall)?]
+            }
             InspectQuestion::Connections => {
-                queries::connections(self.pipeline.links(), self.pipeline.sockets(), now, &self.wall)
+                queries::connections(self.pipeline.connections(), self.pipeline.sockets(), now, &self.wall)
             }
             InspectQuestion::Processes => {
                 self.edge.processes().iter().map(|row| AnswerRow::Process(ProcessView::new(row))).collect()

@@ -61,8 +61,10 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
             pipeline = Pipeline::new(pipeline_settings.clone(), sinks);
         }
         let wall = feed(file, &mut pipeline)?;
-        let (book, detectors, now) = (pipeline.book(), &pipeline.sink().detectors, pipeline.now());
-        rows.extend(queries::StreamsSnapshot::new(book, detectors.findings(), f64::INFINITY, &[], now, &wall).rows());
+        let (call_table, detectors, now) = (pipeline.call_table(), &pipeline.sink().detectors, pipeline.now());
+        rows.extend(
+            queries::StreamsSnapshot::new(call_table, detectors.findings(), f64::INFINITY, &[], now, &wall).rows(),
+        );
         let findings = queries::findings(detectors, f64::INFINITY, None, now, &wall);
         found.extend(findings.map_err(anyhow::Error::msg)?);
     }
@@ -94,8 +96,8 @@ fn feed(path: &Path, pipeline: &mut Pipeline<DaemonSinks>) -> anyhow::Result<Wal
 
 fn metrics(pipeline: &mut Pipeline<DaemonSinks>) -> String {
     let now = pipeline.now();
-    let (counters, overflow) = (pipeline.counters(), pipeline.book().overflow());
-    pipeline.show(|book, links, sockets, sinks| sinks.publish(book, links, sockets, now));
+    let (counters, overflow) = (pipeline.counters(), pipeline.call_table().overflow());
+    pipeline.show(|call_table, connections, sockets, sinks| sinks.publish(call_table, connections, sockets, now));
     let store = &mut pipeline.sink_mut().metrics.store;
     own::pipeline(store, &counters, overflow);
     text::encode(&store.snapshot())

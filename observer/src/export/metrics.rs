@@ -73,11 +73,11 @@ impl MetricsSink {
     }
 
     /// What is to be known of open streams and connections at a scrape.
-    pub fn publish(&mut self, book: &CallTable, links: &ModelConnections, sockets: &SocketTable, now: Ns) {
-        self.gauges.publish(&StreamGroups::of(book.open(), now), now, &mut self.store);
-        self.connections.publish(&pressure::ConnectionGroups::of(links.iter()), now, &mut self.store);
+    pub fn publish(&mut self, call_table: &CallTable, connections: &ModelConnections, sockets: &SocketTable, now: Ns) {
+        self.gauges.publish(&StreamGroups::of(call_table.open(), now), now, &mut self.store);
+        self.connections.publish(&pressure::ConnectionGroups::of(connections.iter()), now, &mut self.store);
         pressure::sockets(sockets, &mut self.store);
-        for entry in book.open() {
+        for entry in call_table.open() {
             self.held(entry, entry.duration_seconds(now));
         }
     }
@@ -243,7 +243,7 @@ impl EventSink for MetricsSink {
                 self.store.add_to(own::EVENTS_LOST.with(&[cause.name()]), 1.0);
                 self.store.add_to(own::LOST_BYTES.with(&[cause.name()]), bytes.unwrap_or(0) as f64);
             }
-            HostEvent::Link { link, news } => pressure::count(link, *news, &mut self.store),
+            HostEvent::Connection { connection, news } => pressure::count(connection, *news, &mut self.store),
             HostEvent::ParserNote(note) => {
                 self.store.add_to(own::PARSE_ERRORS.with(&[note.protocol, note.reason]), 1.0);
             }
@@ -320,7 +320,7 @@ mod tests {
             }
         }
         pipeline.tick(Ns(3_600_000_000_000));
-        assert_eq!(pipeline.book().open().count(), 0);
+        assert_eq!(pipeline.call_table().open().count(), 0);
         assert!(pipeline.sink().streams.is_empty(), "{}", pipeline.sink().streams.len());
     }
 }

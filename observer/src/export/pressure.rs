@@ -8,7 +8,7 @@ use crate::export::shown::{LabelSet, ShownLabelSets};
 use crate::export::store::SeriesStore;
 use capture::conn::SocketTable;
 use capture::units::Ns;
-use ledger::{ConnectionEvent, LinkEnd, ModelConnection};
+use ledger::{ConnectionEnd, ConnectionEvent, ModelConnection};
 
 /// Counts what is told of a connection.
 pub fn count(link: &ModelConnection, news: ConnectionEvent, store: &mut SeriesStore) {
@@ -16,7 +16,7 @@ pub fn count(link: &ModelConnection, news: ConnectionEvent, store: &mut SeriesSt
     match news {
         ConnectionEvent::Opened => {
             store.add_to(calls::CONNECTION_OPENS.of(labels, &[]), 1.0);
-            for how in LinkEnd::ALL {
+            for how in ConnectionEnd::ALL {
                 store.series(calls::CONNECTION_END.of(labels, &[how.name()]));
             }
             store.series(calls::STALE_CONNECTION.of(labels, &[]));

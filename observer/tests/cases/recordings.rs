@@ -234,9 +234,9 @@ fn entries(recording: &[u8]) -> Vec<Entry> {
 }
 
 fn entries_of(pipeline: &Pipeline<Ear>) -> Vec<Entry> {
-    let mut all: Vec<Entry> = pipeline.book().ended().cloned().collect();
+    let mut all: Vec<Entry> = pipeline.call_table().ended().cloned().collect();
     all.reverse();
-    let mut open: Vec<Entry> = pipeline.book().open().cloned().collect();
+    let mut open: Vec<Entry> = pipeline.call_table().open().cloned().collect();
     open.sort_by_key(|entry| entry.started);
     all.extend(open);
     all

@@ -40,7 +40,7 @@ fn entries(folder: &Path) -> Vec<Entry> {
     }
     let mut pipeline = Pipeline::new(PipelineSettings::default(), ());
     script.records().iter().for_each(|record| pipeline.record(&record.get()));
-    let mut ended: Vec<Entry> = pipeline.book().ended().cloned().collect();
+    let mut ended: Vec<Entry> = pipeline.call_table().ended().cloned().collect();
     ended.reverse();
     ended
 }

@@ -236,9 +236,10 @@ fn starts(count: usize) {
     println!("idle {idle:?}\nafter {} starts {settled:?}\nafter {count} {end:?}", 2 * IMAGES);
     // The daemon keeps its last 4,096 calls; the newest of a long run are enough.
     assert_exact(&rig, &asked.split_off(asked.len().saturating_sub(500)));
-    // Some descriptors belong to this moment's connections and looks into /proc.
-    assert!(end.descriptors <= settled.descriptors + 8, "descriptors: {settled:?}, then {end:?}");
-    assert!(end.probe_rows <= settled.probe_rows, "probe rows: {settled:?}, then {end:?}");
+    // Some descriptors belong to this moment's connections and looks into /proc, and another program of this host may
+    // have brought a library or two of its own meanwhile, of eight rows each. 2,000 starts would leave 16,000.
+    assert!(end.descriptors <= settled.descriptors + 24, "descriptors: {settled:?}, then {end:?}");
+    assert!(end.probe_rows <= settled.probe_rows + 16, "probe rows: {settled:?}, then {end:?}");
     assert!(end.series <= settled.series + 4, "series: {settled:?}, then {end:?}");
     assert!(end.resident_kib <= settled.resident_kib * 5 / 4, "memory: {settled:?}, then {end:?}");
     drop(base);

@@ -77,7 +77,7 @@ fn main() -> Result<()> {
 fn check(case: &Case) -> Result<()> {
     let mut pipeline = Pipeline::new(PipelineSettings::default(), ());
     play(&mut pipeline, &case.records);
-    let entries: Vec<_> = pipeline.book().ended().chain(pipeline.book().open()).collect();
+    let entries: Vec<_> = pipeline.call_table().ended().chain(pipeline.call_table().open()).collect();
     let [entry] = entries.as_slice() else { anyhow::bail!("{}: {} calls, not one", case.name, entries.len()) };
     let found = (entry.api, entry.events >= case.events as u64, entry.visible_chars > 0, entry.lost.is_empty());
     anyhow::ensure!(found == (case.api, true, case.visible, true), "{}: {found:?} of {entry:?}", case.name);
@@ -110,7 +110,7 @@ fn allocations(case: &Case) -> f64 {
     let half = case.records.len() / 2;
     let (first, second) = case.records.split_at(half);
     play(&mut pipeline, first);
-    let events = |pipeline: &Pipeline<()>| pipeline.book().open().map(|entry| entry.events).sum::<u64>();
+    let events = |pipeline: &Pipeline<()>| pipeline.call_table().open().map(|entry| entry.events).sum::<u64>();
     let before = events(&pipeline);
     // The last records end the call; what that costs is not an event's.
     let body = second.get(..second.len().saturating_sub(12)).unwrap_or_default();
@@ -134,7 +134,7 @@ fn inspect(table: &mut Table) {
     while begun.elapsed() < TIME {
         let start = Instant::now();
         let found = pipeline.sink().detectors.findings();
-        let streams = queries::StreamsSnapshot::new(pipeline.book(), found, f64::INFINITY, &[], now, &wall);
+        let streams = queries::StreamsSnapshot::new(pipeline.call_table(), found, f64::INFINITY, &[], now, &wall);
         asked = asked.min(start.elapsed());
         let start = Instant::now();
         assert_eq!(black_box(streams.rows()).len(), ENDED_STREAMS, "every call has ended and is kept");

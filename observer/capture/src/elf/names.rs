@@ -109,7 +109,8 @@ mod tests {
         for SymbolNames { prefix, names } in wanted() {
             for name in names {
                 assert!(name.as_bytes().starts_with(prefix) && name.len() + 1 < LONGEST);
-                assert_eq!(found(format!("\0{name}\0").as_bytes()), [(1, name)]);
+                // A name may end in another one, whose symbol the linker lets begin there: `wolfSSL_new`.
+                assert!(found(format!("\0{name}\0").as_bytes()).contains(&(1, name)), "{name}");
             }
         }
     }

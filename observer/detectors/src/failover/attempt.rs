@@ -1,7 +1,7 @@
 //! One attempt at a turn, and whether it failed.
 
 use super::{Config, after};
-use crate::out::CallKey;
+use crate::output::CallKey;
 use capture::units::Ns;
 use dialects::finish::{self, FinishClass};
 use dialects::prompt::Prompt;

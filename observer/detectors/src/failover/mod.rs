@@ -25,7 +25,7 @@ use dialects::ProviderMark;
 use dialects::prompt::Prompt;
 use ledger::{CallEvent, CallEventKind, CallMilestone, CallOutcome, Entry};
 
-use super::out::CallKey;
+use super::output::CallKey;
 
 thresholds! {
     /// Thresholds of failover.

@@ -6,7 +6,7 @@ use super::attempt::failure;
 use super::{Config, after};
 use crate::common::{self, quiet_ns};
 use crate::metrics;
-use crate::out::CallKey;
+use crate::output::CallKey;
 use crate::{DetectorOutput, EvidenceFact, FindingReport, FindingSeverity, RecentMap, number};
 use capture::limits;
 use capture::units::Ns;

@@ -13,7 +13,7 @@ use self::service::RetryService;
 use self::tasks::AgentTasks;
 use super::common::program;
 use super::config::{ConfigSection, thresholds, within};
-use super::out::CallKey;
+use super::output::CallKey;
 use super::{Detector, DetectorNow, DetectorOutput, RecentMap};
 use crate::metrics;
 use capture::limits;

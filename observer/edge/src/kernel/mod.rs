@@ -2,7 +2,7 @@
 //!
 //! `load` brings the programs in, `watch` tells of new mappings, `targets` probes what carries TLS
 //! (where: `crate::stacks`), `ring` decodes records, `follow` and `socks` know what is followed,
-//! `mids` what was open before (`sock_diag`), `join` pairs sockets with TLS objects (`unmatched`:
+//! `preexisting` what was open before (`sock_diag`), `join` pairs sockets with TLS objects (`unmatched`:
 //! those that fit none), `crowd` keeps the
 //! tables free for all, and `session` is all of it running.
 #![expect(unsafe_code, reason = "system calls and ring memory; every block states why it is sound")]
@@ -21,8 +21,8 @@ mod host;
 mod join;
 mod load;
 mod memory;
-mod mids;
 mod multi;
+mod preexisting;
 mod preflight;
 pub mod probes;
 mod procmaps;

@@ -12,7 +12,7 @@ use super::discovery::ProcessDiscovery;
 use super::files::{self, MappedFiles};
 use super::follow::EdgeState;
 use super::load::{self, LoadError};
-use super::mids::PreexistingSockets;
+use super::preexisting::PreexistingSockets;
 use super::watch::MappingWatch;
 use super::{preflight, probes, ring, sweep};
 use crate::coverage::{CaptureEdge, HealthCheck, KernelCounters, ProbeRow, ProbeState, ProcessRow};
@@ -41,7 +41,7 @@ pub struct EdgeSession {
     ring: RingBuf<MapData>,
     verdicts: Array<MapData, u64>,
     sock_verdicts: Array<MapData, u64>,
-    mids: PreexistingSockets,
+    preexisting: PreexistingSockets,
     conns: BpfHashMap<MapData, WireConnId, WireConnState>,
     counters: Array<MapData, u64>,
     discovery: ProcessDiscovery,
@@ -89,7 +89,7 @@ impl EdgeSession {
         let ring = take(ebpf, names::MAP_RING)?;
         let verdicts = take(ebpf, names::MAP_VERDICTS)?;
         let sock_verdicts = take(ebpf, names::MAP_SOCK_VERDICTS)?;
-        let mids = PreexistingSockets::new(take(ebpf, names::MAP_SOCKS)?, take(ebpf, names::MAP_MID_MARKS)?);
+        let preexisting = PreexistingSockets::new(take(ebpf, names::MAP_SOCKS)?, take(ebpf, names::MAP_MID_MARKS)?);
         let conns = take(ebpf, names::MAP_CONNS)?;
         let counters = take(ebpf, names::MAP_COUNTERS)?;
         let crowded = take(ebpf, names::MAP_CROWDED)?;
@@ -100,7 +100,7 @@ impl EdgeSession {
             ring,
             verdicts,
             sock_verdicts,
-            mids,
+            preexisting,
             conns,
             counters,
             sweeper,
@@ -112,7 +112,7 @@ impl EdgeSession {
         };
         session.follow.files.take_stock();
         if session.wire_works() {
-            let row = session.mids.pick_up();
+            let row = session.preexisting.pick_up();
             session.host_probes.push(row);
         }
         Ok(session)
@@ -157,7 +157,7 @@ impl EdgeSession {
             let whole = verdict == Verdict::Track as u32 || verdict == Verdict::Unknown as u32;
             whole.then_some(Record::Audited { conn: *conn, at, moved: Some([read, written]) })
         });
-        let sockets = self.follow.socks.followed().flat_map(|sock| self.mids.look_up(sock, at));
+        let sockets = self.follow.socks.followed().flat_map(|sock| self.preexisting.look_up(sock, at));
         objects.chain(sockets).collect()
     }
 
@@ -270,7 +270,7 @@ impl CaptureEdge for EdgeSession {
         self.follow.settle();
         self.sweeper.sweep(now);
         self.keep_room(now);
-        self.mids.sweep(now);
+        self.preexisting.sweep(now);
         if self.audit.due(self.count(counter::LOST_CALLS + counter::RING_FULL) + self.count(counter::LOST_EVENTS), now)
         {
             let found = self.look_up(now);

@@ -3,7 +3,7 @@
 use super::exports::SpanExports;
 use super::media::MediaSockets;
 use super::turns::WebSocketCalls;
-use crate::StreamNo;
+use crate::CallNo;
 use capture::proto::{ExchangeId, Message, RequestHead, ResponseHead};
 use capture::units::Moment;
 use dialects::look::{self, AnswerEvidence, BodyProbe};
@@ -25,7 +25,7 @@ pub(super) struct OpenCalls {
 /// An exchange that a dialect claimed.
 pub(super) struct InFlightCall {
     pub(super) exchange: ExchangeId,
-    pub(super) stream: StreamNo,
+    pub(super) stream: CallNo,
     pub(super) dialect: Box<dyn Dialect>,
     /// Until the request is complete. Boxed: the answer takes far longer.
     pub(super) prompt: Option<Box<PromptScan>>,

@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use super::Pipeline;
 use super::context::{SessionContext, SharedContext};
 use super::session::ConnSession;
-use crate::{EventSink, LinkEnd, MessageTap};
+use crate::{ConnectionEnd, EventSink, MessageTap};
 use capture::conn::{
     Chunk, ConnAdmission, ConnTable, NetworkPath, SocketTable, TlsFromWire, TlsReassembler, TrackedConn, TrackedSocket,
 };
@@ -133,8 +133,10 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
 
     /// The pipeline taken apart: a session works on what is shared while its connection is held.
     fn parts(&mut self) -> PipelineParts<'_> {
-        let Pipeline { settings, conns, sockets, links, book, sink, tap, verdicts, counters, waiting, .. } = self;
-        let shared = SharedContext { settings, book, events: sink, tap, verdicts, counters, links };
+        let Pipeline {
+            settings, conns, sockets, connections, call_table, sink, tap, verdicts, counters, waiting, ..
+        } = self;
+        let shared = SharedContext { settings, call_table, events: sink, tap, verdicts, counters, connections };
         PipelineParts { conns, sockets, waiting, shared }
     }
 
@@ -154,8 +156,8 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
         }
         conn.state.end(how, at, &mut env);
         if over {
-            let SessionContext { links, key, path, events, .. } = env;
-            links.gone(&key, link_end, at, path, events);
+            let SessionContext { connections, key, path, events, .. } = env;
+            connections.gone(&key, link_end, at, path, events);
         }
     }
 }
@@ -195,13 +197,13 @@ impl ConnRef<'_> {
     }
 }
 
-fn link_end(how: ConnClosing) -> LinkEnd {
+fn link_end(how: ConnClosing) -> ConnectionEnd {
     match how {
-        ConnClosing::Peer => LinkEnd::PeerFin,
-        ConnClosing::Reset => LinkEnd::PeerRst,
-        ConnClosing::Local => LinkEnd::LocalFin,
-        ConnClosing::ProcessExit => LinkEnd::Exit,
-        ConnClosing::Abandoned => LinkEnd::Lost,
+        ConnClosing::Peer => ConnectionEnd::PeerFin,
+        ConnClosing::Reset => ConnectionEnd::PeerRst,
+        ConnClosing::Local => ConnectionEnd::LocalFin,
+        ConnClosing::ProcessExit => ConnectionEnd::Exit,
+        ConnClosing::Abandoned => ConnectionEnd::Lost,
     }
 }
 

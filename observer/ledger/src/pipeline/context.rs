@@ -42,7 +42,7 @@ pub(super) struct SessionContext<'a> {
     pub(super) key: ConnKey,
     pub(super) identity: &'a Arc<ProcessIdentity>,
     pub(super) settings: &'a PipelineSettings,
-    pub(super) book: &'a mut CallTable,
+    pub(super) call_table: &'a mut CallTable,
     pub(super) events: &'a mut dyn EventSink,
     /// Who is shown the messages of claimed calls.
     pub(super) tap: &'a mut dyn MessageTap,
@@ -54,19 +54,19 @@ pub(super) struct SessionContext<'a> {
     pub(super) remote: Option<SocketAddr>,
     /// Where and when the connection began.
     pub(super) birth: ConnectionBirth,
-    pub(super) links: &'a mut ModelConnections,
+    pub(super) connections: &'a mut ModelConnections,
 }
 
 /// The part of it that is the same for all sessions.
 pub(super) struct SharedContext<'a> {
     pub(super) settings: &'a PipelineSettings,
-    pub(super) book: &'a mut CallTable,
+    pub(super) call_table: &'a mut CallTable,
     pub(super) events: &'a mut dyn EventSink,
     /// Who is shown the messages of claimed calls.
     pub(super) tap: &'a mut dyn MessageTap,
     pub(super) verdicts: &'a mut Vec<(ConnKey, Verdict)>,
     pub(super) counters: &'a mut PipelineCounters,
-    pub(super) links: &'a mut ModelConnections,
+    pub(super) connections: &'a mut ModelConnections,
 }
 
 impl<'a> SharedContext<'a> {
@@ -78,7 +78,7 @@ impl<'a> SharedContext<'a> {
         sock: Option<SocketCookie>,
         socket: Option<(&SockOpen, &'a NetworkPath)>,
     ) -> SessionContext<'a> {
-        let SharedContext { settings, book, events, tap, verdicts, counters, links } = self;
+        let SharedContext { settings, call_table, events, tap, verdicts, counters, connections } = self;
         let birth = match socket {
             Some((open, _)) => {
                 ConnectionBirth { sock: Some(open.sock), at: open.at, older: open.attach == SocketOrigin::Mid }
@@ -89,7 +89,7 @@ impl<'a> SharedContext<'a> {
             key: conn.key,
             identity,
             settings,
-            book,
+            call_table,
             events,
             tap,
             verdicts,
@@ -97,7 +97,7 @@ impl<'a> SharedContext<'a> {
             path: socket.map(|(_, path)| path),
             remote: None,
             birth,
-            links,
+            connections,
         }
     }
 }

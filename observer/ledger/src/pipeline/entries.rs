@@ -2,7 +2,7 @@
 
 use super::context::SessionContext;
 use super::wire::BEHIND_PROXY;
-use crate::{CallOpening, EventSink, MessageTap, OpenCall, StreamNo};
+use crate::{CallNo, CallOpening, EventSink, MessageTap, OpenCall};
 use capture::conn::NetworkPath;
 use capture::proto::{ExchangeEnd, Message, RequestHead};
 use capture::units::{Moment, Ns};
@@ -15,7 +15,7 @@ pub(super) fn begin(
     head: &RequestHead,
     at: Moment,
     env: &mut SessionContext<'_>,
-) -> Option<StreamNo> {
+) -> Option<CallNo> {
     let opening = CallOpening {
         conn: env.key,
         exchange,
@@ -27,12 +27,12 @@ pub(super) fn begin(
         salt: &env.settings.salt,
         shape: false,
     };
-    let stream = env.book.begin(&opening, env.events)?;
-    if let Some(stream) = env.book.stream(stream) {
+    let stream = env.call_table.begin(&opening, env.events)?;
+    if let Some(stream) = env.call_table.open_call(stream) {
         if env.path.is_some_and(|path| path.proxied) {
             stream.add_note(BEHIND_PROXY);
         }
-        env.links.began(stream.entry(), env.birth, env.path, env.events);
+        env.connections.began(stream.entry(), env.birth, env.path, env.events);
         env.tap.on_message(stream.entry(), at, &Message::Request(head));
     }
     Some(stream)
@@ -40,22 +40,22 @@ pub(super) fn begin(
 
 /// Ends a call.
 pub(super) fn end(
-    stream: StreamNo,
+    stream: CallNo,
     dialect: &mut dyn Dialect,
     how: ExchangeEnd,
     at: Moment,
     env: &mut SessionContext<'_>,
 ) {
-    if let Some(stream) = env.book.stream(stream) {
+    if let Some(stream) = env.call_table.open_call(stream) {
         dialect.end(how, &mut |utterance: Utterance<'_>| stream.on_utterance(&utterance, at, env.events));
         env.tap.on_message(stream.entry(), at, &Message::End(how));
     }
-    env.book.end(stream, how, at.at, env.events);
+    env.call_table.end(stream, how, at.at, env.events);
     released(at.at, env);
 }
 
 pub(super) fn released(at: Ns, env: &mut SessionContext<'_>) {
-    env.links.released(&env.key, at, env.path, env.events);
+    env.connections.released(&env.key, at, env.path, env.events);
 }
 
 /// One message of a claimed exchange.

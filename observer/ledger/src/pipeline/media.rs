@@ -16,7 +16,7 @@ impl MediaSockets {
     /// Takes on the upgrade to such a socket. False: it is none, or its process has had no speech made yet.
     pub(super) fn take(&mut self, exchange: ExchangeId, head: &RequestHead, env: &SessionContext<'_>) -> bool {
         let room = self.open.len() < limits::UNCLAIMED_ASKED;
-        let taken = room && ws::asked(head) && env.book.has_speech_made(env.key.tgid);
+        let taken = room && ws::asked(head) && env.call_table.has_speech_made(env.key.tgid);
         if taken {
             self.open.push(exchange);
         }

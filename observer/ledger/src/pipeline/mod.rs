@@ -53,8 +53,8 @@ pub struct Pipeline<S, T = ()> {
     /// Sockets on which segments wait for their predecessors.
     unsettled: HashSet<SocketCookie, RandomState>,
     /// Connections that carry model calls.
-    links: ModelConnections,
-    book: CallTable,
+    connections: ModelConnections,
+    call_table: CallTable,
     sink: S,
     tap: T,
     verdicts: Vec<(ConnKey, Verdict)>,
@@ -82,8 +82,8 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
             sockets: SocketTable::new(limits::SOCKETS),
             shapes: HashMap::default(),
             unsettled: HashSet::default(),
-            links: ModelConnections::default(),
-            book: CallTable::new(settings.ledger),
+            connections: ModelConnections::default(),
+            call_table: CallTable::new(settings.ledger),
             settings,
             sink,
             tap,
@@ -164,7 +164,7 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
                     self.end(conn, ConnClosing::ProcessExit, *at, [None; 2]);
                 }
                 self.shapes_exit(*tgid, *at);
-                self.links.exit(*tgid, *at, &mut self.sink);
+                self.connections.exit(*tgid, *at, &mut self.sink);
             }
         }
     }
@@ -183,7 +183,7 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
         }
         self.settle_sockets(now);
         self.settle_shapes(now);
-        self.book.tick(now, &mut self.sink);
+        self.call_table.tick(now, &mut self.sink);
         self.sink.on_tick(now);
     }
 
@@ -194,8 +194,8 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
 
     /// Connections that carry model calls.
     #[must_use]
-    pub fn links(&self) -> &ModelConnections {
-        &self.links
+    pub fn connections(&self) -> &ModelConnections {
+        &self.connections
     }
 
     /// Followed sockets.
@@ -206,8 +206,8 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
 
     /// The ledger.
     #[must_use]
-    pub fn book(&self) -> &CallTable {
-        &self.book
+    pub fn call_table(&self) -> &CallTable {
+        &self.call_table
     }
 
     /// Who is told what happens.
@@ -240,7 +240,7 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
 
     /// Lets the sink look at all there is.
     pub fn show<R>(&mut self, look: impl FnOnce(&CallTable, &ModelConnections, &SocketTable, &mut S) -> R) -> R {
-        look(&self.book, &self.links, &self.sockets, &mut self.sink)
+        look(&self.call_table, &self.connections, &self.sockets, &mut self.sink)
     }
 
     /// What went through.
@@ -257,7 +257,7 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
 
     /// Connections in the table, those not tracked included.
     #[must_use]
-    pub fn connections(&self) -> usize {
+    pub fn connection_count(&self) -> usize {
         self.conns.len()
     }
 

@@ -107,7 +107,7 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
         let OpenCalls { open, sockets, exports, .. } = std::mem::take(self.calls);
         exports.abandon(at, self.env);
         for call in open {
-            self.env.book.end(call.stream, ExchangeEnd::Lost, at, self.env.events);
+            self.env.call_table.end(call.stream, ExchangeEnd::Lost, at, self.env.events);
             released(at, self.env);
         }
         for mut socket in sockets {
@@ -119,7 +119,7 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
         if let Some(row) = self.mid_stream_row.take() {
             self.outcome.claimed = true;
             self.begin(exchange, row, head, (row.make)(head), at);
-            if let Some(stream) = self.calls.open.last().and_then(|call| self.env.book.stream(call.stream)) {
+            if let Some(stream) = self.calls.open.last().and_then(|call| self.env.call_table.open_call(call.stream)) {
                 stream.mark_mid_stream();
             }
         } else if let Some(row) = dialects::find(head, &self.env.settings.extras) {
@@ -153,13 +153,13 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
 
     fn tell(&mut self, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
         if let Some(call) = self.calls.open.iter_mut().find(|call| call.exchange == exchange) {
-            let Some(stream) = self.env.book.stream(call.stream) else { return };
+            let Some(stream) = self.env.call_table.open_call(call.stream) else { return };
             tell(call.dialect.as_mut(), stream, message, at, self.env.path, self.env.events, self.env.tap);
             if matches!(message, Message::RequestEnd { .. }) && call.dialect.streams_json() {
                 self.json_streams.push(exchange);
             }
             if let Some(prompt) = call.prompt(message) {
-                self.env.book.prompt(call.stream, &prompt, self.env.events);
+                self.env.call_table.prompt(call.stream, &prompt, self.env.events);
             }
         } else if let Some(index) = self.calls.sockets.iter().position(|socket| socket.exchange == exchange) {
             self.tell_socket(index, exchange, at, message);
@@ -173,7 +173,7 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
             self.env.events.on_host_event(&HostEvent::ParserNote(*note));
             if exchange == ExchangeId::CONNECTION && self.calls.mark(note.reason) {
                 for call in &self.calls.open {
-                    if let Some(stream) = self.env.book.stream(call.stream) {
+                    if let Some(stream) = self.env.call_table.open_call(call.stream) {
                         stream.add_note(note.reason);
                     }
                 }
@@ -214,7 +214,7 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
         if let Some(stream) = begin(self.base.wrapping_add(exchange.0), row, head, at, self.env) {
             let known = row.api != unknown::API;
             let prompt = known.then(|| Box::new(PromptScan::new(row.api, &self.env.settings.salt)));
-            if let Some(stream) = self.env.book.stream(stream) {
+            if let Some(stream) = self.env.call_table.open_call(stream) {
                 self.calls.marks().iter().for_each(|mark| stream.add_note(mark));
             }
             self.calls.open.push(InFlightCall { exchange, stream, dialect, prompt });

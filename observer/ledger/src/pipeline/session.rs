@@ -216,7 +216,7 @@ impl ConnSession {
     /// The peer's address became known.
     pub(super) fn remote(&mut self, peer: SocketAddr, env: &mut SessionContext<'_>) {
         self.remote = Some(peer);
-        env.book.remote(&env.key, peer);
+        env.call_table.remote(&env.key, peer);
     }
 
     /// The socket below became known.

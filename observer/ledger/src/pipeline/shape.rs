@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use super::Pipeline;
 use super::wire::BEHIND_PROXY;
-use crate::{CallOpening, ConnectionBirth, EventSink, LinkEnd, MessageTap, StreamNo};
+use crate::{CallNo, CallOpening, ConnectionBirth, ConnectionEnd, EventSink, MessageTap};
 use capture::conn::tls::{ShapeEnd, ShapeSeen, TlsHandshakeFacts};
 use capture::conn::{NetworkPath, TrackedSocket};
 use capture::limits;
@@ -29,7 +29,7 @@ pub(super) type ShapedCalls = VecDeque<ShapedCall>;
 pub(super) struct ShapedCall {
     began: Ns,
     /// Its entry, once it is shown.
-    stream: Option<StreamNo>,
+    stream: Option<CallNo>,
     /// What came before it was: bytes, moment, and whether it may be the first byte.
     answer: Vec<(u32, Ns, bool)>,
     ended: Option<(ExchangeEnd, Ns)>,
@@ -70,13 +70,13 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
     }
 
     /// The socket ends, or its process does.
-    pub(super) fn shape_closes(&mut self, sock: SocketCookie, how: LinkEnd, at: Ns) {
+    pub(super) fn shape_closes(&mut self, sock: SocketCookie, how: ConnectionEnd, at: Ns) {
         let how = match how {
-            LinkEnd::PeerRst => ExchangeEnd::Reset,
-            LinkEnd::LocalRst => ExchangeEnd::LocalClosed,
-            LinkEnd::Exit => ExchangeEnd::ProcessExit,
+            ConnectionEnd::PeerRst => ExchangeEnd::Reset,
+            ConnectionEnd::LocalRst => ExchangeEnd::LocalClosed,
+            ConnectionEnd::Exit => ExchangeEnd::ProcessExit,
             // Whether the answer was whole, nobody can tell.
-            LinkEnd::PeerFin | LinkEnd::LocalFin | LinkEnd::Lost => ExchangeEnd::Lost,
+            ConnectionEnd::PeerFin | ConnectionEnd::LocalFin | ConnectionEnd::Lost => ExchangeEnd::Lost,
         };
         self.shape_ends(sock, how, at);
     }
@@ -85,14 +85,14 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
     pub(super) fn shapes_exit(&mut self, tgid: u32, at: Ns) {
         let of = |sock: &&SocketCookie| self.sockets.get(**sock).is_some_and(|socket| socket.open.tgid == tgid);
         let socks: Vec<SocketCookie> = self.shapes.keys().filter(of).copied().collect();
-        socks.into_iter().for_each(|sock| self.shape_closes(sock, LinkEnd::Exit, at));
+        socks.into_iter().for_each(|sock| self.shape_closes(sock, ConnectionEnd::Exit, at));
     }
 
     /// The plaintext of this socket is seen after all.
     pub(super) fn shape_forget(&mut self, sock: SocketCookie, at: Ns) {
         for exchange in self.shapes.remove(&sock).unwrap_or_default() {
             if let Some(stream) = exchange.stream {
-                self.book.end(stream, ExchangeEnd::Lost, at, &mut self.sink);
+                self.call_table.end(stream, ExchangeEnd::Lost, at, &mut self.sink);
             }
         }
     }
@@ -133,8 +133,8 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
             }
             let ended = exchange.ended.or(last.then_some((ExchangeEnd::Lost, now)));
             if let (Some(stream), Some((how, at))) = (exchange.stream, ended) {
-                self.book.end(stream, how, at, &mut self.sink);
-                self.links.released(&open.conn(), at, Some(path), &mut self.sink);
+                self.call_table.end(stream, how, at, &mut self.sink);
+                self.connections.released(&open.conn(), at, Some(path), &mut self.sink);
             }
         }
         // What was to be shown and was not, never will be.
@@ -169,11 +169,11 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
             salt: &self.settings.salt,
             shape: true,
         };
-        let Some(no) = self.book.begin(&opening, &mut self.sink) else { return };
+        let Some(no) = self.call_table.begin(&opening, &mut self.sink) else { return };
         exchange.stream = Some(no);
-        let Some(stream) = self.book.stream(no) else { return };
+        let Some(stream) = self.call_table.open_call(no) else { return };
         let birth = ConnectionBirth { sock: Some(open.sock), at: open.at, older: open.attach == SocketOrigin::Mid };
-        self.links.began(stream.entry(), birth, Some(path), &mut self.sink);
+        self.connections.began(stream.entry(), birth, Some(path), &mut self.sink);
         if path.proxied {
             stream.add_note(BEHIND_PROXY);
         }
@@ -190,7 +190,7 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
         if exchange.ended.is_some() {
             return;
         }
-        match exchange.stream.and_then(|no| self.book.stream(no)) {
+        match exchange.stream.and_then(|no| self.call_table.open_call(no)) {
             Some(stream) => {
                 stream.record(bytes, wire(at), first, Some(path), &mut self.sink);
                 if exchange.several {

@@ -79,7 +79,7 @@ impl EventSink for Ear {
             HostEvent::SentOn { bytes, at, .. } => self.said.push(format!("sent on {bytes} {}", at.0 / 1_000_000)),
             HostEvent::Unexported { why, .. } => self.said.push(why.into()),
             HostEvent::Lost { bytes, cause } => self.lost.push((bytes, cause)),
-            HostEvent::Link { news, .. } => self.news.push(news),
+            HostEvent::Connection { news, .. } => self.news.push(news),
             HostEvent::ParserNote(note) => self.said.push(format!("odd {} {}", note.protocol, note.reason)),
         }
     }
@@ -118,13 +118,12 @@ impl Run {
     }
 
     fn outcomes(&self) -> Vec<&'static str> {
-        let mut ended: Vec<&Entry> = self.pipeline.book().ended().collect();
-        ended.reverse();
-        ended.iter().map(|entry| entry.outcome.unwrap().name()).collect()
+        let ended: Vec<&Entry> = self.pipeline.call_table().ended().collect();
+        ended.iter().rev().map(|entry| entry.outcome.unwrap().name()).collect()
     }
 
     fn only(&self) -> &Entry {
-        let all: Vec<&Entry> = self.pipeline.book().open().chain(self.pipeline.book().ended()).collect();
+        let all: Vec<&Entry> = self.pipeline.call_table().open().chain(self.pipeline.call_table().ended()).collect();
         assert_eq!(all.len(), 1, "{all:?}");
         all[0]
     }
@@ -211,7 +210,7 @@ fn a_chat_stream_from_first_byte_to_end() {
     assert_eq!(run.ear().gaps[0], None);
     assert_eq!(run.ear().said, ["opened", "requested", "byte", "event", "emitted", "visible", "sentence", "complete"]);
     assert_eq!(run.verdicts, [Verdict::Track]);
-    assert_eq!(run.pipeline.connections(), 0);
+    assert_eq!(run.pipeline.connection_count(), 0);
     assert!(entry.firsts.get(CallMilestone::Tool).is_none());
 }
 
@@ -333,9 +332,10 @@ fn several_calls_on_one_connection() {
     script.close();
     let run = run(script.records());
     assert_eq!(run.outcomes(), ["complete"; 3]);
-    let ids: HashSet<String> = run.pipeline.book().ended().map(|entry| entry.id.clone()).collect();
+    let ids: HashSet<String> = run.pipeline.call_table().ended().map(|entry| entry.id.clone()).collect();
     assert_eq!(ids.len(), 3);
-    assert!(run.pipeline.book().ended().all(|entry| run.pipeline.book().find(&entry.id).unwrap().1.len() == 2));
+    let points = |entry: &Entry| run.pipeline.call_table().find(&entry.id).unwrap().1.len();
+    assert!(run.pipeline.call_table().ended().all(|entry| points(entry) == 2));
 }
 
 #[test]
@@ -394,14 +394,14 @@ fn secrets_and_words_stay_inside() {
         run.play(std::slice::from_ref(record));
         seen += &run
             .pipeline
-            .book()
+            .call_table()
             .open()
-            .chain(run.pipeline.book().ended())
+            .chain(run.pipeline.call_table().ended())
             .map(|e| format!("{e:?}"))
             .collect::<String>();
     }
     let id = run.only().id.clone();
-    seen += &format!("{:?}{:?}{:?}", run.pipeline.book().find(&id), run.debug(), run.pipeline.counters());
+    seen += &format!("{:?}{:?}{:?}", run.pipeline.call_table().find(&id), run.debug(), run.pipeline.counters());
     for planted in PLANTED {
         assert!(!seen.contains(planted), "{planted} got out");
     }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::context::SessionContext;
 use super::entries::{begin, tell};
-use crate::{HostEvent, StreamNo};
+use crate::{CallNo, HostEvent};
 use capture::limits::SOCKET_TURNS;
 use capture::proto::{BodyEvent, ExchangeEnd, ExchangeId, Message, RequestHead, ResponseHead};
 use capture::units::{LossCause, Moment};
@@ -39,7 +39,7 @@ pub(super) struct WebSocketCalls {
 
 /// An open call.
 struct OpenTurn {
-    stream: StreamNo,
+    stream: CallNo,
     dialect: Box<dyn Dialect>,
     /// See `SocketDialect::name`.
     name: u64,
@@ -164,7 +164,7 @@ impl WebSocketCalls {
             place = self.whose();
             if turn != SocketTurn::Begins {
                 let open = place.and_then(|place| self.turns.get(place));
-                if let Some(stream) = open.and_then(|open| env.book.stream(open.stream)) {
+                if let Some(stream) = open.and_then(|open| env.call_table.open_call(open.stream)) {
                     stream.mark_live_input();
                 }
             }
@@ -236,7 +236,7 @@ impl WebSocketCalls {
 
 impl OpenTurn {
     fn tell(&mut self, at: Moment, message: &Message<'_>, env: &mut SessionContext<'_>) {
-        if let Some(stream) = env.book.stream(self.stream) {
+        if let Some(stream) = env.call_table.open_call(self.stream) {
             tell(self.dialect.as_mut(), stream, message, at, env.path, env.events, env.tap);
         }
     }
@@ -252,13 +252,13 @@ impl OpenTurn {
     ) {
         self.asked = true;
         self.dialect.request_body(message.data);
-        if let Some(open) = env.book.stream(self.stream) {
+        if let Some(open) = env.call_table.open_call(self.stream) {
             env.tap.on_message(open.entry(), at, &Message::Sent { message: *message, began });
         }
         self.asked_for(message.truncated, at, env);
         let mut scan = PromptScan::new(row.api, &env.settings.salt);
         scan.push(message.data);
-        env.book.prompt(self.stream, &scan.end(message.truncated), env.events);
+        env.call_table.prompt(self.stream, &scan.end(message.truncated), env.events);
     }
 
     /// What it was asked with is complete, unless `lost`.

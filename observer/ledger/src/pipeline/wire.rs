@@ -3,7 +3,7 @@
 use super::Pipeline;
 use super::context::SessionContext;
 use super::session::ConnSession;
-use crate::{EventSink, HostEvent, LinkEnd, MessageTap};
+use crate::{ConnectionEnd, EventSink, HostEvent, MessageTap};
 use capture::conn::{Chunk, NetworkPath, SocketContent, TrackedConn, TrackedSocket, tunnel};
 use capture::limits;
 use capture::proto::{ConnClosing, SniffVerdict, recognise};
@@ -45,10 +45,10 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
         if socket.direction_mut(direction).unsettled() {
             self.unsettled.insert(segment.sock);
         }
-        self.link(&socket, segment);
+        self.connection(&socket, segment);
         if let Some((how, end)) = ending(&socket, segment, seen.reset) {
             self.closing(&socket.open.conn(), how, segment.at);
-            self.links.ends(&socket.conn(), end, segment.at, &mut self.sink);
+            self.connections.ends(&socket.conn(), end, segment.at, &mut self.sink);
             self.shape_closes(segment.sock, end, segment.at);
         }
         self.sockets.return_lent(socket);
@@ -94,7 +94,7 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
         if let Some(outside) = &socket.tls {
             self.settle_shape(&socket.open, &socket.path, outside.tls.facts(), at, true);
         }
-        self.links.gone(&socket.conn(), LinkEnd::Lost, at, Some(&socket.path), &mut self.sink);
+        self.connections.gone(&socket.conn(), ConnectionEnd::Lost, at, Some(&socket.path), &mut self.sink);
     }
 
     /// What TCP knows of a socket.
@@ -103,16 +103,16 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
         let before = socket.path.sent_again();
         socket.update_tcp_info(info);
         if socket.path.sent_again() > before {
-            self.links.sent_again(&socket.conn(), &socket.path, &mut self.sink);
+            self.connections.sent_again(&socket.conn(), &socket.path, &mut self.sink);
         }
     }
 
     /// What a segment says of its connection's health.
-    fn link(&mut self, socket: &TrackedSocket, segment: &TcpSegment<'_>) {
+    fn connection(&mut self, socket: &TrackedSocket, segment: &TcpSegment<'_>) {
         match segment.direction {
-            Direction::Read if segment.len > 1 => self.links.answered(&socket.conn()),
+            Direction::Read if segment.len > 1 => self.connections.answered(&socket.conn()),
             Direction::Write if segment.len > 0 => {
-                self.links.sent_again(&socket.conn(), &socket.path, &mut self.sink);
+                self.connections.sent_again(&socket.conn(), &socket.path, &mut self.sink);
             }
             _ => {}
         }
@@ -127,9 +127,9 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
         self.with(&paired.conn, |conn, env| conn.state.on_paired(paired, env));
         // Only now is its birth that of the socket, and its path known.
         self.with(&paired.conn, |_, env| {
-            env.links.on_paired(&env.key, env.birth, paired.peer);
+            env.connections.on_paired(&env.key, env.birth, paired.peer);
             if env.path.is_some_and(|path| path.proxied) {
-                env.book.note(&env.key, BEHIND_PROXY);
+                env.call_table.note(&env.key, BEHIND_PROXY);
             }
         });
     }
@@ -246,15 +246,15 @@ fn tls_head(bytes: &[u8]) -> bool {
 }
 
 /// Who ends the connection by this segment.
-fn ending(socket: &TrackedSocket, segment: &TcpSegment<'_>, reset: bool) -> Option<(ConnClosing, LinkEnd)> {
+fn ending(socket: &TrackedSocket, segment: &TcpSegment<'_>, reset: bool) -> Option<(ConnClosing, ConnectionEnd)> {
     match segment.direction {
-        Direction::Read if segment.rst => reset.then_some((ConnClosing::Reset, LinkEnd::PeerRst)),
-        Direction::Write if segment.rst => Some((ConnClosing::Local, LinkEnd::LocalRst)),
+        Direction::Read if segment.rst => reset.then_some((ConnClosing::Reset, ConnectionEnd::PeerRst)),
+        Direction::Write if segment.rst => Some((ConnClosing::Local, ConnectionEnd::LocalRst)),
         // An end may come before the bytes that it follows.
         Direction::Read => {
             let ended = socket.read.ended().filter(|_| segment.fin || segment.len > 0);
-            ended.map(|_| (ConnClosing::Peer, LinkEnd::PeerFin))
+            ended.map(|_| (ConnClosing::Peer, ConnectionEnd::PeerFin))
         }
-        Direction::Write => segment.fin.then_some((ConnClosing::Local, LinkEnd::LocalFin)),
+        Direction::Write => segment.fin.then_some((ConnClosing::Local, ConnectionEnd::LocalFin)),
     }
 }

@@ -246,7 +246,7 @@ fn used(tokens: &TokensView) -> TableCell {
 
 fn facts(stream: &StreamView, style: TableStyle) -> String {
     let columns = vec![
-        TableColumn { head: "STREAM", right: false, least: None, usual: 0 },
+        TableColumn { head: "CALL_LABELS", right: false, least: None, usual: 0 },
         TableColumn { head: "", right: false, least: None, usual: 0 },
     ];
     let row = |name: &str, cell: TableCell| vec![name.into(), cell];

@@ -25,7 +25,7 @@ impl StreamsSnapshot {
     /// Open streams, those that ended within `since_seconds` and those named in `also`.
     #[must_use]
     pub fn new(
-        book: &CallTable,
+        call_table: &CallTable,
         findings: &FindingTable,
         since_seconds: f64,
         also: &[String],
@@ -35,8 +35,8 @@ impl StreamsSnapshot {
         let recent = |entry: &Entry| {
             entry.ended.is_none_or(|ended| now.seconds_since(ended) <= since_seconds) || also.contains(&entry.id)
         };
-        let ended = book.ended_shared().filter(|entry| recent(entry)).map(Arc::clone);
-        let open = book.open().map(|entry| Arc::new(entry.clone()));
+        let ended = call_table.ended_shared().filter(|entry| recent(entry)).map(Arc::clone);
+        let open = call_table.open().map(|entry| Arc::new(entry.clone()));
         let hop = |entry: Arc<Entry>| {
             let of = hop_of(&entry, findings).map(Box::from);
             (entry, of)
@@ -60,14 +60,18 @@ impl StreamsSnapshot {
 /// # Errors
 /// `prefix` names none, or more than one.
 pub fn stream(
-    book: &CallTable,
+    call_table: &CallTable,
     findings: &FindingTable,
     prefix: &str,
     now: Ns,
     wall: &WallClock,
 ) -> Result<AnswerRow, String> {
-    let mut ids: Vec<&str> =
-        book.open().chain(book.ended()).map(|e| e.id.as_str()).filter(|id| id.starts_with(prefix)).collect();
+    let mut ids: Vec<&str> = call_table
+        .open()
+        .chain(call_table.ended())
+        .map(|e| e.id.as_str())
+        .filter(|id| id.starts_with(prefix))
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     match ids.as_slice() {
@@ -75,7 +79,7 @@ pub fn stream(
             Err(format!("no stream with an id that begins with {prefix:?}: `llm-observer inspect streams` lists them"))
         }
         [id] => {
-            let (entry, points, before) = book.find(id).ok_or("the stream has just been forgotten")?;
+            let (entry, points, before) = call_table.find(id).ok_or("the stream has just been forgotten")?;
             let stream = StreamView::new(entry, hop_of(entry, findings), now, wall);
             Ok(AnswerRow::Detail(Box::new(StreamDetailView::new(stream, entry, &points, before, wall))))
         }

@@ -65,10 +65,10 @@ fn recorded(script: &FakeTlsConn, payload: PayloadMode) -> (Vec<u8>, String) {
     let bytes = recorder.finish().unwrap();
     let mut pipeline = ledger::pipeline::Pipeline::new(ledger::pipeline::PipelineSettings::default(), ());
     replay(&mut RecordingReader::new(&bytes[..]).unwrap(), &mut pipeline).unwrap();
-    let book = pipeline.book();
-    let found: Vec<String> = book
+    let call_table = pipeline.call_table();
+    let found: Vec<String> = call_table
         .ended()
-        .chain(book.open())
+        .chain(call_table.open())
         .map(|e| {
             format!(
                 "{:?} {} {:?} {:?} {:?} {:?} events {} chunks {} chars {} keepalives {} reads {} {:?} {:?} {:?} {:?} {:?} lost {:?}",

@@ -13,7 +13,7 @@ pub(super) const CASES: &[Case] = &[
             let finding = ran.finding();
             assert_eq!(&*finding.subject.service, "shop");
             assert!(finding.verdict.starts_with("chunks became smaller: 16"), "{}", finding.verdict);
-            assert!(ran.pipeline.book().find(&finding.streams[0]).is_some(), "the streams can be looked at");
+            assert!(ran.pipeline.call_table().find(&finding.streams[0]).is_some(), "the streams can be looked at");
             // Detection delay: the first deviant stream to the finding.
             assert!(finding.seen > finding.since && finding.ended.is_none());
             assert_eq!(ran.number("llm_chunk_regression_active", &[("kind", "smaller")]), 1.0);

@@ -63,7 +63,7 @@ pub(super) const CASES: &[Case] = &[
             let finding = ran.finding();
             assert!(finding.verdict.contains("was set +3.000 s"), "{}", finding.verdict);
             // Durations do not bend: every call took what it took.
-            for entry in ran.pipeline.book().ended() {
+            for entry in ran.pipeline.call_table().ended() {
                 let seconds = entry.duration_seconds(entry.last_activity);
                 assert!((seconds - 0.36).abs() < 0.01, "{seconds}");
             }

@@ -22,7 +22,7 @@ pub(super) const CASES: &[Case] = &[
             assert!((1.34..1.37).contains(&gap), "{gap}");
             let streams = &ran.finding().streams;
             let (first, second) = (streams[0].clone(), streams[1].clone());
-            let (entry, ..) = ran.pipeline.book().find(&second).unwrap();
+            let (entry, ..) = ran.pipeline.call_table().find(&second).unwrap();
             let call = (entry.conn, entry.exchange);
             assert_eq!(ran.pipeline.sink().detectors.findings().hop_of(&call), Some(first.as_str()));
         },

@@ -111,7 +111,7 @@ struct Sizes {
 
 fn published(pipeline: &mut Pipeline<DaemonSinks>) -> MetricsSnapshot {
     let now = pipeline.now();
-    pipeline.show(|book, links, sockets, sinks| sinks.publish(book, links, sockets, now));
+    pipeline.show(|call_table, links, sockets, sinks| sinks.publish(call_table, links, sockets, now));
     pipeline.sink_mut().metrics.store.snapshot()
 }
 

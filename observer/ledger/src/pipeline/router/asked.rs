@@ -40,7 +40,7 @@ impl MessageRouter<'_, '_> {
         let Some(call) = self.calls.open.iter_mut().find(|call| call.exchange == exchange) else { return };
         let Some((facts, at)) = asks else {
             call.prompt = Some(Box::new(prompt));
-            if let Some(stream) = self.env.book.stream(call.stream) {
+            if let Some(stream) = self.env.call_table.open_call(call.stream) {
                 asked.notes.iter().for_each(|note| stream.add_note(note));
             }
             return;
@@ -48,7 +48,7 @@ impl MessageRouter<'_, '_> {
         call.prompt = None;
         let (stream, prompt) = (call.stream, prompt.end(facts.truncated));
         self.requested(exchange, Some((facts, at)), &asked.notes);
-        self.env.book.prompt(stream, &prompt, self.env.events);
+        self.env.call_table.prompt(stream, &prompt, self.env.events);
         if let Some((head, at)) = &answer {
             self.tell(exchange, *at, &Message::Response(head));
         }
@@ -130,7 +130,7 @@ impl MessageRouter<'_, '_> {
     /// What was asked for before it was known to be a call.
     fn requested(&mut self, exchange: ExchangeId, facts: Option<(RequestFacts, Moment)>, notes: &[&'static str]) {
         let call = self.calls.open.iter().find(|call| call.exchange == exchange);
-        let Some(stream) = call.and_then(|call| self.env.book.stream(call.stream)) else { return };
+        let Some(stream) = call.and_then(|call| self.env.call_table.open_call(call.stream)) else { return };
         notes.iter().for_each(|note| stream.add_note(note));
         if let Some((facts, at)) = facts {
             stream.on_request_sent(facts, at, self.env.events);

@@ -34,7 +34,7 @@ fn sound_is_timed_from_its_first_byte_and_counted() {
     let audio = entry.firsts.audio.unwrap();
     assert!((audio - 20.0 * MS).abs() < MS && entry.firsts.byte.unwrap() < audio, "{:?}", entry.firsts);
     assert_eq!((entry.firsts.visible, entry.events, entry.chunks, entry.notes.len()), (None, 0, 0, 0));
-    let (_, points, _) = run.pipeline.book().find(&entry.id).unwrap();
+    let (_, points, _) = run.pipeline.call_table().find(&entry.id).unwrap();
     let points: Vec<_> = points.iter().map(|point| (point.kind, point.bytes)).collect();
     assert_eq!(points, [("audio", 400), ("audio", 400)]);
 }

@@ -11,8 +11,8 @@ fn the_longest_idle_connection_goes_when_the_table_is_full() {
         script.wait_ms(u64::from(tgid) * 5_000).write(chat());
         script.records().iter().for_each(|record| pipeline.record(&record.get()));
     }
-    assert_eq!((pipeline.counters().evicted, pipeline.connections()), (1, 2));
-    let gone: Vec<_> = pipeline.book().ended().map(|e| (e.identity.pid, e.outcome)).collect();
+    assert_eq!((pipeline.counters().evicted, pipeline.connection_count()), (1, 2));
+    let gone: Vec<_> = pipeline.call_table().ended().map(|e| (e.identity.pid, e.outcome)).collect();
     assert_eq!(gone, [(1, Some(CallOutcome::Lost))]);
 }
 
@@ -28,10 +28,10 @@ fn a_long_stream_does_not_grow() {
         script.records()[from..].iter().for_each(|record| pipeline.record(&record.get()));
         held.push(pipeline.held());
     }
-    assert_eq!(pipeline.book().open().next().unwrap().chunks, 6001);
+    assert_eq!(pipeline.call_table().open().next().unwrap().chunks, 6001);
     assert!(held.windows(2).all(|w| w[0] == w[1]), "{held:?}");
-    let id = pipeline.book().open().next().unwrap().id.clone();
-    let (entry, points, before) = pipeline.book().find(&id).unwrap();
+    let id = pipeline.call_table().open().next().unwrap().id.clone();
+    let (entry, points, before) = pipeline.call_table().find(&id).unwrap();
     assert_eq!((points.len(), before), (limits::TIMELINE, entry.events - limits::TIMELINE as u64));
 }
 
@@ -44,7 +44,7 @@ fn the_ended_ring_is_bounded() {
         script.wait_ms(50).write(chat()).read([HEAD, &delta("Hello"), DONE, LAST].concat());
     }
     script.records().iter().for_each(|record| pipeline.record(&record.get()));
-    let started: Vec<Ns> = pipeline.book().ended().map(|entry| entry.started).collect();
+    let started: Vec<Ns> = pipeline.call_table().ended().map(|entry| entry.started).collect();
     assert_eq!(started.len(), 5);
     assert!(started.windows(2).all(|w| w[0] > w[1]), "newest first");
 }

@@ -68,7 +68,11 @@ fn an_application_with_the_same_path_is_none_of_ours() {
             script.write(ask(path, body)).wait_ms(5).read(TEXT).read(line("a", true)).read(LAST);
         }
         let run = run(script.records());
-        assert_eq!(run.pipeline.book().open().chain(run.pipeline.book().ended()).count(), 0, "{path} {body}");
+        assert_eq!(
+            run.pipeline.call_table().open().chain(run.pipeline.call_table().ended()).count(),
+            0,
+            "{path} {body}"
+        );
         assert_eq!(run.verdicts.last(), Some(&Verdict::Ignore), "{path} {body}: {:?}", run.verdicts);
         assert!(!run.verdicts.contains(&Verdict::Track) && run.pipeline.held() == 0, "{path} {body}");
     }
@@ -179,9 +183,9 @@ fn an_application_with_a_model_and_plain_messages_is_told_by_its_answer() {
         }
         script.close();
         let run = run(script.records());
-        let book = run.pipeline.book();
+        let call_table = run.pipeline.call_table();
         assert!(!run.debug().contains("planted"));
-        book.ended().map(|entry| (entry.api, entry.outcome.unwrap(), entry.visible_chars)).collect::<Vec<_>>()
+        call_table.ended().map(|entry| (entry.api, entry.outcome.unwrap(), entry.visible_chars)).collect::<Vec<_>>()
     };
     // Its streams are timed like those of any other path, and its documents are nobody's.
     let sse = HEAD.to_owned() + &event("{}") + LAST;
@@ -215,6 +219,6 @@ fn what_is_asked_of_ollama_beyond_doubt_is_open_before_the_answer() {
         let mut script = FakeTlsConn::new(10, 1);
         script.write(request).wait_ms(500);
         let run = run(script.records());
-        assert_eq!(run.pipeline.book().open().count(), open);
+        assert_eq!(run.pipeline.call_table().open().count(), open);
     }
 }

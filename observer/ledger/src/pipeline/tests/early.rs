@@ -22,7 +22,7 @@ fn the_head_of_an_answer_over_http1() {
         });
         script.wait_ms(10).read([&delta(" there"), DONE, LAST].concat()).wait_ms(5).close();
         let run = run(script.records());
-        let last = run.pipeline.book().ended().next().unwrap();
+        let last = run.pipeline.call_table().ended().next().unwrap();
         assert_eq!(run.outcomes().len(), 1 + usize::from(asked_before));
         assert_eq!((last.outcome, last.chunks, last.visible_chars), (Some(CallOutcome::Complete), 2, 11));
         assert_eq!(last.request.as_ref().unwrap().model.as_deref(), Some("gpt-x"));

@@ -48,6 +48,6 @@ fn a_connection_whose_end_was_lost_ends_with_its_successor() {
     let mut run = run(old.records());
     run.play(&new.records()[1..]);
     // The open record of the successor carries its own birth, later than anything of the old one.
-    assert_eq!(run.pipeline.book().open().count(), 1);
+    assert_eq!(run.pipeline.call_table().open().count(), 1);
     assert_eq!(run.outcomes(), ["lost"]);
 }

@@ -85,7 +85,7 @@ fn calls_interleave_on_one_connection() {
     peers.done(1).script.close();
     let run = peers.run();
     assert_eq!(run.outcomes(), ["complete", "client_cancel", "complete"]);
-    let mut calls: Vec<_> = run.pipeline.book().ended().map(|e| (e.chunks, e.protocol, e.notes.len())).collect();
+    let mut calls: Vec<_> = run.pipeline.call_table().ended().map(|e| (e.chunks, e.protocol, e.notes.len())).collect();
     calls.sort_unstable();
     assert_eq!(calls, [(1, "h2", 0), (1, "h2", 0), (3, "h2", 0)]);
     assert_eq!((run.verdicts.as_slice(), run.pipeline.held()), (&[Verdict::Track][..], 0));
@@ -121,7 +121,7 @@ fn an_answer_may_be_read_before_its_request_was_written() {
             peers.done(1);
         }
         let run = peers.run();
-        let entry = run.pipeline.book().ended().find(|entry| entry.visible_chars == 11).unwrap();
+        let entry = run.pipeline.call_table().ended().find(|entry| entry.visible_chars == 11).unwrap();
         assert_eq!((entry.outcome, entry.chunks), (Some(CallOutcome::Complete), 2));
         assert_eq!(entry.request.as_ref().unwrap().model.as_deref(), Some("gpt-x"));
         close_to(entry.firsts.byte, 5.0 * MS);
@@ -159,7 +159,7 @@ fn other_requests_cost_a_connection_nothing_it_needs() {
     peers.chat(101).answer(101).say(101, "a").done(101).get(103).chat(105).answer(105).say(105, "b").done(105);
     let run = peers.run();
     assert_eq!((run.outcomes(), run.verdicts), (vec!["complete"; 2], vec![Verdict::Track]));
-    assert!(run.pipeline.book().ended().all(|entry| entry.notes.is_empty() && entry.chunks == 1));
+    assert!(run.pipeline.call_table().ended().all(|entry| entry.notes.is_empty() && entry.chunks == 1));
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn lost_bytes_mark_the_streams_they_may_concern() {
     let run = peers.run();
     assert_eq!(run.outcomes(), ["complete"; 2]);
     // The first event behind a hole is not believed: it might be the end of a longer one.
-    let mut calls: Vec<_> = run.pipeline.book().ended().map(|entry| (entry.chunks, entry.lost.len())).collect();
+    let mut calls: Vec<_> = run.pipeline.call_table().ended().map(|entry| (entry.chunks, entry.lost.len())).collect();
     calls.sort_unstable();
     assert_eq!(calls, [(1, 1), (2, 1)]);
 }
@@ -233,7 +233,7 @@ fn an_answer_that_began_before_us_is_timed_beside_a_call_that_is_seen_whole() {
     let mut peers = Peers::joined();
     peers.chat(9).say(7, "old").answer(9).say(9, "new").say(7, "older").done(9).done(7);
     let run = run(peers.script.records());
-    let mut entries: Vec<&Entry> = run.pipeline.book().ended().collect();
+    let mut entries: Vec<&Entry> = run.pipeline.call_table().ended().collect();
     entries.sort_by_key(|entry| entry.exchange);
     let [old, new] = entries[..] else { panic!("{entries:?}") };
     assert_eq!((old.api, old.status, old.events, old.outcome), ("unknown", None, 3, Some(CallOutcome::Complete)));
@@ -277,7 +277,7 @@ fn a_socket_on_a_stream_carries_turns() {
     peers.chat(3).answer(3).say(3, "there").done(3);
     let run = peers.run();
     assert_eq!(run.outcomes(), ["complete", "complete", "complete"]);
-    let turns: Vec<&Entry> = run.pipeline.book().ended().filter(|entry| entry.protocol == "websocket").collect();
+    let turns: Vec<&Entry> = run.pipeline.call_table().ended().filter(|entry| entry.protocol == "websocket").collect();
     assert_eq!(turns.len(), 2);
     assert_ne!(turns[0].id, turns[1].id);
     for entry in turns {
@@ -298,7 +298,7 @@ fn a_socket_that_is_refused_on_a_stream_is_a_failed_call() {
         let answer = peers.server.encode([(&b":status"[..], status.as_bytes())]);
         peers.script.read(frame(1, 4, 1, &answer)).read(frame(0, 1, 1, b"{}")).close();
         let run = peers.run();
-        let seen: Vec<_> = run.pipeline.book().ended().map(|entry| entry.status).collect();
+        let seen: Vec<_> = run.pipeline.call_table().ended().map(|entry| entry.status).collect();
         assert_eq!(seen, vec![Some(401); calls], "{path}");
     }
 }

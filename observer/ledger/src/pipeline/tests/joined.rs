@@ -74,7 +74,7 @@ fn the_next_request_is_a_call_of_its_own() {
     script.wait_ms(10).write(chat()).wait_ms(50).read([HEAD, &delta("Hello"), DONE, LAST].concat()).close();
     let run = run(script.records());
     assert_eq!(run.outcomes(), ["complete", "complete"]);
-    let asked = run.pipeline.book().ended().find(|entry| !entry.mid_stream).unwrap();
+    let asked = run.pipeline.call_table().ended().find(|entry| !entry.mid_stream).unwrap();
     assert_eq!((asked.chunks, asked.lost.len()), (1, 0));
     assert!((asked.firsts.visible.unwrap() - 50.0 * MS).abs() < MS);
 }
@@ -94,7 +94,7 @@ fn other_streams_and_other_protocols_are_left_alone() {
         let mut script = FakeTlsConn::mid_stream(10, 1);
         script.read_each(10, [&bytes, &bytes]);
         let run = run(script.records());
-        assert_eq!(run.pipeline.book().open().chain(run.pipeline.book().ended()).count(), 0);
+        assert_eq!(run.pipeline.call_table().open().chain(run.pipeline.call_table().ended()).count(), 0);
         assert!(run.ear().lost.contains(&(None, LossCause::LateAttach)));
     }
     // From its start: an application that reads first is no client of ours, whatever it reads.

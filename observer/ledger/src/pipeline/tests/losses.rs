@@ -15,7 +15,7 @@ fn an_answer_whose_beginning_was_lost_is_and_the_next_is_not() {
         .read([delta("a"), delta("b"), DONE.into(), LAST.into()].concat())
         .close();
     let run = run(script.records());
-    let calls: Vec<_> = run.pipeline.book().ended().map(|e| (e.started, e.outcome.unwrap(), e.chunks)).collect();
+    let calls: Vec<_> = run.pipeline.call_table().ended().map(|e| (e.started, e.outcome.unwrap(), e.chunks)).collect();
     assert_eq!(calls.len(), 2);
     let Record::Data(asked) = &script.records()[6].record else { panic!("a write") };
     assert!(calls.contains(&(asked.entered, CallOutcome::Complete, 2)), "{calls:?}");
@@ -36,8 +36,8 @@ fn lost_bytes_mark_their_stream_alone() {
         .read([DONE, LAST].concat())
         .close();
     let run = run(&FakeTlsConn::merge(&[hurt, well]));
-    let entry = run.pipeline.book().ended().find(|entry| entry.identity.pid == 10).unwrap();
-    let neighbour = run.pipeline.book().ended().find(|entry| entry.identity.pid == 11).unwrap();
+    let entry = run.pipeline.call_table().ended().find(|entry| entry.identity.pid == 10).unwrap();
+    let neighbour = run.pipeline.call_table().ended().find(|entry| entry.identity.pid == 11).unwrap();
     assert_eq!(run.ear().lost, [(Some(2 * event.len() as u64), LossCause::RingFull)]);
     assert_eq!((neighbour.lost.len(), neighbour.notes.len(), neighbour.chunks), (0, 0, 3));
     assert!(!entry.lost.is_empty() && entry.notes.contains(&"lost_bytes_may_hide_chunks"), "{entry:?}");

@@ -53,7 +53,7 @@ fn a_silent_call_of_which_nothing_is_missing_is_open() {
 #[test]
 fn an_object_that_is_gone_has_taken_its_call_along() {
     let (_, run) = audited(0, true);
-    assert_eq!((run.only().outcome, run.pipeline.connections()), (Some(CallOutcome::Lost), 0));
+    assert_eq!((run.only().outcome, run.pipeline.connection_count()), (Some(CallOutcome::Lost), 0));
 }
 
 /// A table that says what is known already, or less, changes nothing.

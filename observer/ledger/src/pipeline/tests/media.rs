@@ -33,7 +33,7 @@ fn what_a_process_that_has_speech_made_sends_on_is_timed_and_sized() {
     let mut run = after("/v1/audio/speech");
     run.play(script.records());
     assert_eq!(sent_on(&run), ["sent on 408 2100", "sent on 308 2150"]);
-    assert!(run.verdicts.is_empty() && run.pipeline.book().open().count() == 0 && run.pipeline.held() == 0);
+    assert!(run.verdicts.is_empty() && run.pipeline.call_table().open().count() == 0 && run.pipeline.held() == 0);
     assert!(!run.debug().contains("ppp"));
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::{ConnectionEvent, LinkEnd};
+use crate::{ConnectionEnd, ConnectionEvent};
 use capture::units::Direction;
 use testkit::FakeSocket;
 
@@ -19,7 +19,7 @@ fn answer(cable: &mut FakeSocket) {
     cable.wait_ms(100).read(HEAD).read(delta("Hi")).read(DONE).read(LAST);
 }
 
-fn ended(run: &Run) -> Vec<LinkEnd> {
+fn ended(run: &Run) -> Vec<ConnectionEnd> {
     let how = |news: &ConnectionEvent| if let ConnectionEvent::Ended { how, .. } = news { Some(*how) } else { None };
     run.ear().news.iter().filter_map(how).collect()
 }
@@ -36,15 +36,18 @@ fn a_connection_is_opened_used_again_and_ended_once() {
     cable.info(1_500, 0).wait_ms(4_000);
     ask(&mut cable);
     let mut run = run(cable.records());
-    let link = run.pipeline.links().iter().next().unwrap().clone();
-    assert_eq!((link.streams, link.open, link.remote, link.sock), (2, 1, Some(peer()), Some(cable.sock())));
-    assert_eq!((link.older, link.idle_seconds(cable.now())), (false, None));
+    let connection = run.pipeline.connections().iter().next().unwrap().clone();
+    assert_eq!(
+        (connection.streams, connection.open, connection.remote, connection.sock),
+        (2, 1, Some(peer()), Some(cable.sock()))
+    );
+    assert_eq!((connection.older, connection.idle_seconds(cable.now())), (false, None));
     let begun = cable.records().len();
     answer(&mut cable);
     cable.fin(Direction::Read).fin(Direction::Write).close();
     run.play(&cable.records()[begun..]);
-    assert_eq!(run.pipeline.links().iter().count(), 0);
-    assert_eq!(ended(&run), [LinkEnd::PeerFin]);
+    assert_eq!(run.pipeline.connections().iter().count(), 0);
+    assert_eq!(ended(&run), [ConnectionEnd::PeerFin]);
     let news = &run.ear().news;
     assert_eq!(news[0], ConnectionEvent::Opened);
     assert!(matches!(news[1], ConnectionEvent::Reused { idle } if (idle - 4.0).abs() < 0.01), "{news:?}");
@@ -55,12 +58,12 @@ fn a_connection_is_opened_used_again_and_ended_once() {
 #[test]
 fn every_end_has_its_name() {
     type End = fn(&mut FakeSocket);
-    let cases: [(End, LinkEnd); 5] = [
-        (|c| _ = c.fin(Direction::Read).fin(Direction::Write).close(), LinkEnd::PeerFin),
-        (|c| _ = c.rst(Direction::Read).close(), LinkEnd::PeerRst),
-        (|c| _ = c.fin(Direction::Write).rst(Direction::Read).close(), LinkEnd::LocalFin),
-        (|c| _ = c.rst(Direction::Write).close(), LinkEnd::LocalRst),
-        (|c| _ = c.and(Record::Exit { tgid: 7, at: c.now() }).rst(Direction::Write).close(), LinkEnd::Exit),
+    let cases: [(End, ConnectionEnd); 5] = [
+        (|c| _ = c.fin(Direction::Read).fin(Direction::Write).close(), ConnectionEnd::PeerFin),
+        (|c| _ = c.rst(Direction::Read).close(), ConnectionEnd::PeerRst),
+        (|c| _ = c.fin(Direction::Write).rst(Direction::Read).close(), ConnectionEnd::LocalFin),
+        (|c| _ = c.rst(Direction::Write).close(), ConnectionEnd::LocalRst),
+        (|c| _ = c.and(Record::Exit { tgid: 7, at: c.now() }).rst(Direction::Write).close(), ConnectionEnd::Exit),
     ];
     for (end, how) in cases {
         let mut cable = FakeSocket::new(7, 99, peer());
@@ -125,12 +128,12 @@ fn a_tls_object_without_a_known_socket_is_a_connection_too() {
     let mut script = FakeTlsConn::new(7, 1);
     script.write(chat()).wait_ms(10).read(HEAD).read(DONE).read(LAST).wait_ms(10).close();
     let run = run(script.records());
-    assert_eq!(ended(&run), [LinkEnd::LocalFin]);
+    assert_eq!(ended(&run), [ConnectionEnd::LocalFin]);
     let mut script = FakeTlsConn::mid_stream(7, 1);
     script.write(chat()).wait_ms(10).read(HEAD).exit();
     let run = super::run(script.records());
     assert!(matches!(
         run.ear().news[..],
-        [ConnectionEvent::Opened, ConnectionEvent::Ended { how: LinkEnd::Exit, age: None }]
+        [ConnectionEvent::Opened, ConnectionEvent::Ended { how: ConnectionEnd::Exit, age: None }]
     ));
 }

@@ -27,7 +27,7 @@ proptest! {
         }
         let run = run(script.close().records());
         prop_assert_eq!(run.outcomes(), ["complete"; 2]);
-        for entry in run.pipeline.book().ended() {
+        for entry in run.pipeline.call_table().ended() {
             prop_assert_eq!((entry.events, entry.chunks, entry.visible_chars), (5, 3, 10));
             prop_assert_eq!(entry.request.as_ref().unwrap().model.as_deref(), Some("gpt-x"));
             prop_assert!(entry.firsts.byte <= entry.firsts.visible && entry.firsts.visible <= entry.firsts.sentence);
@@ -47,7 +47,7 @@ proptest! {
         let mut well = FakeTlsConn::new(11, 1);
         well.write(chat()).read(HEAD).read_each(20, vec![delta("word"); 30]).read([DONE, LAST].concat()).close();
         let run = run(&FakeTlsConn::merge(&[hurt, well]));
-        let by = |pid| run.pipeline.book().ended().find(|entry| entry.identity.pid == pid).unwrap();
+        let by = |pid| run.pipeline.call_table().ended().find(|entry| entry.identity.pid == pid).unwrap();
         prop_assert_eq!((by(11).chunks, by(11).outcome, by(11).notes.len()), (30, Some(CallOutcome::Complete), 0));
         prop_assert!(by(10).chunks <= keep.iter().filter(|&&k| k).count() as u64);
         prop_assert!(by(10).outcome.is_some());
@@ -81,7 +81,7 @@ proptest! {
                 _ => Record::Data(data),
             });
             pipeline.tick(at);
-            prop_assert!(pipeline.connections() <= 2);
+            prop_assert!(pipeline.connection_count() <= 2);
         }
     }
 }

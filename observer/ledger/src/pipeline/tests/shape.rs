@@ -40,7 +40,7 @@ fn a_call_that_nobody_can_look_into_has_a_shape() {
     call(&mut cable, true);
     cable.fin(Direction::Write).fin(Direction::Read).close();
     let run = shapes(&cable);
-    let ended: Vec<&Entry> = run.pipeline.book().ended().collect();
+    let ended: Vec<&Entry> = run.pipeline.call_table().ended().collect();
     assert_eq!(run.outcomes(), ["complete", "complete"]);
     for entry in ended {
         assert!(entry.shape && entry.streaming);
@@ -55,8 +55,8 @@ fn a_call_that_nobody_can_look_into_has_a_shape() {
         assert_eq!(entry.notes, ["shape_only_sizes_unreliable"]);
     }
     assert!(run.verdicts.contains(&Verdict::Track));
-    let link = run.ear().news.iter().filter(|news| matches!(news, crate::ConnectionEvent::Ended { .. })).count();
-    assert_eq!((link, run.pipeline.shapes.len(), run.pipeline.links().iter().count()), (1, 0, 0));
+    let connection = run.ear().news.iter().filter(|news| matches!(news, crate::ConnectionEvent::Ended { .. })).count();
+    assert_eq!((connection, run.pipeline.shapes.len(), run.pipeline.connections().iter().count()), (1, 0, 0));
 }
 
 #[test]
@@ -70,8 +70,8 @@ fn it_is_shown_while_it_lasts_and_its_silence_is_judged() {
     let entry = run.only();
     assert_eq!((entry.outcome, entry.wire.records), (None, 21));
     assert_eq!(run.ear().causes, [Some("provider")]);
-    let link = run.pipeline.links().iter().next().unwrap();
-    assert!(link.shape && link.open == 1);
+    let connection = run.pipeline.connections().iter().next().unwrap();
+    assert!(connection.shape && connection.open == 1);
 }
 
 #[test]

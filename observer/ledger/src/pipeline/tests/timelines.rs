@@ -93,7 +93,7 @@ fn each_chunk_has_two_times() {
     assert!(matches!(births[..], [crate::ConnectionEvent::Opened, crate::ConnectionEvent::Ended { .. }]), "{births:?}");
     let entry = run.only();
     assert_eq!((entry.chunks, entry.outcome, entry.stalls.len()), (30, Some(CallOutcome::Complete), 0));
-    let (_, points, _) = run.pipeline.book().find(&entry.id).unwrap();
+    let (_, points, _) = run.pipeline.call_table().find(&entry.id).unwrap();
     let lags: Vec<u64> = points.iter().map(|point| point.t_read - point.t_arrival.expect("arrival")).collect();
     assert!(lags.len() >= 31 && lags.iter().all(|&lag| lag == 3 * MS_NS), "{lags:?}");
     close_to(Some(entry.arrival_gaps.stats().unwrap().max), 20.0 * MS);
@@ -240,7 +240,7 @@ fn joined_late_the_two_times_are_known_from_then_on() {
     let mut pair = stream(steady, |n| steady(n) + 3);
     pair.joined_at = Ns(1_410 * MS_NS);
     let run = run(&pair.records());
-    let (_, points, _) = run.pipeline.book().find(&run.only().id).unwrap();
+    let (_, points, _) = run.pipeline.call_table().find(&run.only().id).unwrap();
     let known = points.iter().filter(|point| point.t_arrival.is_some()).count();
     assert!((10..=16).contains(&known), "{known}");
     for point in points {

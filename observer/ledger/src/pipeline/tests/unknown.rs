@@ -52,7 +52,7 @@ fn other_answers_are_left_alone_once_their_head_is_seen() {
     script.write(ask("/agent/run")).wait_ms(5).read(HEAD).read(event("a")).read(LAST);
     script.write(chat()).wait_ms(5).read(HEAD).read(DONE).read(LAST);
     one.play(&script.records()[known..]);
-    let mut apis: Vec<_> = one.pipeline.book().ended().map(|entry| entry.api).collect();
+    let mut apis: Vec<_> = one.pipeline.call_table().ended().map(|entry| entry.api).collect();
     apis.sort_unstable();
     assert_eq!(apis, ["openai.chat", "unknown"]);
     assert_eq!(one.verdicts, [Verdict::Heads, Verdict::Unknown, Verdict::Track]);
@@ -68,7 +68,7 @@ fn what_takes_too_long_to_answer_is_passed_over() {
     }
     let run = run(script.records());
     assert_eq!(run.verdicts[0], Verdict::Heads);
-    assert_eq!((run.pipeline.held(), run.pipeline.book().open().count()), (0, 0));
+    assert_eq!((run.pipeline.held(), run.pipeline.call_table().open().count()), (0, 0));
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn what_is_no_http_is_ignored_at_once() {
         let run = run(script.records());
         assert_eq!(run.verdicts, [Verdict::Ignore], "case {index}");
         assert_eq!(run.pipeline.held(), 0);
-        assert_eq!(run.pipeline.book().open().count(), 0);
+        assert_eq!(run.pipeline.call_table().open().count(), 0);
     }
 }
 
@@ -74,7 +74,7 @@ fn a_model_call_after_others_is_found_by_its_head() {
         let run = run(script.records());
         assert_eq!(run.outcomes(), ["complete", "complete"]);
         assert_eq!(run.verdicts, [Verdict::Heads, Verdict::Heads, Verdict::Track]);
-        let first = run.pipeline.book().ended().last().unwrap();
+        let first = run.pipeline.call_table().ended().last().unwrap();
         let facts = first.request.as_ref().unwrap();
         assert_eq!((facts.truncated, facts.model.is_some()), (!body_kept, body_kept));
         close_to(first.firsts.byte, 300.0 * MS);

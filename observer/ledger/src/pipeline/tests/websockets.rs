@@ -53,7 +53,7 @@ fn each_turn_is_a_call_that_begins_with_its_message() {
     let run = run(script.records());
     assert_eq!(run.outcomes(), ["complete", "complete"]);
     assert_eq!(run.verdicts, [Verdict::Track]);
-    let entries: Vec<&Entry> = run.pipeline.book().ended().collect();
+    let entries: Vec<&Entry> = run.pipeline.call_table().ended().collect();
     assert_ne!(entries[0].id, entries[1].id);
     for entry in entries {
         assert_eq!((entry.api, entry.protocol, entry.status), ("openai.responses", "websocket", Some(101)));
@@ -78,7 +78,7 @@ fn a_call_that_only_the_server_began_and_one_that_the_end_of_the_socket_cut() {
     script.read([0x88, 2, 0x03, 0xf3]).close();
     let run = run(script.records());
     assert_eq!(run.outcomes(), ["complete", "truncated"]);
-    let ended: Vec<&Entry> = run.pipeline.book().ended().collect();
+    let ended: Vec<&Entry> = run.pipeline.call_table().ended().collect();
     assert_eq!((ended[1].events, ended[1].visible_chars), (3, 2));
     assert_eq!(ended[0].notes, ["close_internal_error"]);
 }
@@ -93,7 +93,7 @@ fn an_answer_that_is_seen_before_what_asked_for_it_is_its_answer() {
     turn(&mut script);
     let run = run(script.records());
     assert_eq!(run.outcomes(), ["complete", "complete", "complete"]);
-    let entries: Vec<&Entry> = run.pipeline.book().ended().collect();
+    let entries: Vec<&Entry> = run.pipeline.call_table().ended().collect();
     let models: Vec<_> = entries.iter().map(|entry| entry.request.as_ref().unwrap().model.as_deref()).collect();
     assert_eq!(models, [Some("gpt-x"); 3]);
     assert_eq!(entries.iter().map(|entry| entry.visible_chars).collect::<Vec<_>>(), [11, 5, 11]);
@@ -142,7 +142,7 @@ fn calls_that_overlap_are_answered_in_their_order() {
     script.wait_ms(9).read([received(CREATED), delta("one"), received(COMPLETED)].concat());
     script.wait_ms(9).read([received(CREATED), delta("three"), received(COMPLETED)].concat());
     let run = run(script.records());
-    let chars: Vec<u64> = run.pipeline.book().ended().map(|entry| entry.visible_chars).collect();
+    let chars: Vec<u64> = run.pipeline.call_table().ended().map(|entry| entry.visible_chars).collect();
     assert_eq!((run.outcomes(), chars), (vec!["complete", "complete"], vec![5, 3]));
 }
 
@@ -179,16 +179,17 @@ fn calls_show_the_protocol_they_were_made_in_and_the_connection_that_of_the_late
     let mut script = FakeTlsConn::new(10, 1);
     script.write(chat()).wait_ms(5).read(HEAD).read(DONE).read(LAST);
     let mut one = run(script.records());
-    let link = |run: &Run| run.pipeline.links().iter().map(|link| link.protocol).collect::<Vec<_>>();
-    assert_eq!(link(&one), ["http/1.1"]);
+    let connection =
+        |run: &Run| run.pipeline.connections().iter().map(|connection| connection.protocol).collect::<Vec<_>>();
+    assert_eq!(connection(&one), ["http/1.1"]);
     let known = script.records().len();
     script.write(UP).wait_ms(5).read(OK);
     turn(&mut script);
     one.play(&script.records()[known..]);
-    let mut calls: Vec<_> = one.pipeline.book().ended().map(|entry| (entry.api, entry.protocol)).collect();
+    let mut calls: Vec<_> = one.pipeline.call_table().ended().map(|entry| (entry.api, entry.protocol)).collect();
     calls.sort_unstable();
     assert_eq!(calls, [("openai.chat", "http/1.1"), ("openai.responses", "websocket")]);
-    assert_eq!(link(&one), ["websocket"]);
+    assert_eq!(connection(&one), ["websocket"]);
 }
 
 #[test]
@@ -196,7 +197,7 @@ fn a_socket_that_leads_to_no_model_is_none_of_ours() {
     let mut script = FakeTlsConn::new(10, 1);
     script.write(UP.replace("/v1/responses", "/live")).wait_ms(5).read(OK).read(received("{}"));
     let run = run(script.records());
-    assert_eq!((run.pipeline.book().open().count(), run.verdicts), (0, vec![Verdict::Heads]));
+    assert_eq!((run.pipeline.call_table().open().count(), run.verdicts), (0, vec![Verdict::Heads]));
 }
 
 #[test]
@@ -210,7 +211,7 @@ fn without_a_call_a_socket_holds_little_and_nothing_stays_behind() {
     let mut rest = script.clone();
     rest.close();
     one.play(&rest.records()[script.records().len()..]);
-    assert_eq!((one.pipeline.book().open().count(), one.pipeline.connections()), (0, 0));
+    assert_eq!((one.pipeline.call_table().open().count(), one.pipeline.connection_count()), (0, 0));
 }
 
 const LISTEN: &str = "GET /v1/listen?model=nova-x HTTP/1.1\r\nHost: api.deepgram.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
@@ -268,7 +269,8 @@ fn a_commit_is_asked_and_its_transcript_is_timed() {
     script.read(written("completed", "a", r#""transcript":"Hi""#));
     let run = run(script.records());
     assert_eq!(run.outcomes(), ["complete", "complete"]);
-    let entry = |id: &str| run.pipeline.book().ended().find(|entry| entry.response_id.as_deref() == Some(id)).unwrap();
+    let entry =
+        |id: &str| run.pipeline.call_table().ended().find(|entry| entry.response_id.as_deref() == Some(id)).unwrap();
     let (asked, early) = (entry("a"), entry("b"));
     assert_eq!((asked.api, asked.operation), ("openai.transcription", "transcription"));
     assert_eq!(asked.request.as_ref().unwrap().model.as_deref(), Some("gpt-t"));
@@ -297,8 +299,12 @@ fn calls_with_names_are_not_mistaken_when_there_are_too_many() {
     }
     script.close();
     let run = run(script.records());
-    let mut seen: Vec<(Option<&str>, u64)> =
-        run.pipeline.book().ended().map(|entry| (entry.outcome.map(CallOutcome::name), entry.visible_chars)).collect();
+    let mut seen: Vec<(Option<&str>, u64)> = run
+        .pipeline
+        .call_table()
+        .ended()
+        .map(|entry| (entry.outcome.map(CallOutcome::name), entry.visible_chars))
+        .collect();
     seen.sort_unstable();
     // The first was let go; its transcript then is one that nobody is known to have asked for.
     let mut expected: Vec<(Option<&str>, u64)> = (1..=most as u64 + 1).map(|chars| (Some("complete"), chars)).collect();

@@ -179,7 +179,7 @@ impl Host {
             told = Some(pipeline.now());
         }
         let now = pipeline.now();
-        pipeline.show(|book, links, sockets, sinks| sinks.publish(book, links, sockets, now));
+        pipeline.show(|call_table, links, sockets, sinks| sinks.publish(call_table, links, sockets, now));
         let snapshot = pipeline.sink_mut().metrics.store.snapshot();
         Ran { pipeline, snapshot, delay: told.map(|told| self.delay(told)) }
     }

@@ -85,7 +85,7 @@ impl Ran {
             }
         }
         let outcomes =
-            self.pipeline.book().ended().take(20).map(|e| format!("{} {:?} {:?}\n", e.id, e.outcome, e.notes));
+            self.pipeline.call_table().ended().take(20).map(|e| format!("{} {:?} {:?}\n", e.id, e.outcome, e.notes));
         text + &outcomes.collect::<String>()
     }
 }

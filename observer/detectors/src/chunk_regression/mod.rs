@@ -22,7 +22,7 @@ use capture::limits;
 use capture::units::Ns;
 use ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
 
-use super::out::CallKey;
+use super::output::CallKey;
 
 thresholds! {
     /// Thresholds of chunk regression.

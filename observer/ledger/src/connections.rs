@@ -21,7 +21,7 @@ const STALE_RETRANSMITS: u32 = 3;
 
 /// How a connection ended. The wire names are the values of the `how` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum LinkEnd {
+pub enum ConnectionEnd {
     /// The peer ended it in order first.
     PeerFin,
     /// The peer broke it.
@@ -36,9 +36,9 @@ pub enum LinkEnd {
     Lost,
 }
 
-impl LinkEnd {
+impl ConnectionEnd {
     /// Every end, in the order of the wire names.
-    pub const ALL: [LinkEnd; 6] =
+    pub const ALL: [ConnectionEnd; 6] =
         [Self::PeerFin, Self::PeerRst, Self::LocalFin, Self::LocalRst, Self::Exit, Self::Lost];
 
     /// The value of the `how` label.
@@ -70,11 +70,11 @@ pub enum ConnectionEvent {
     /// seconds in which this side left no room to send, since that was last told.
     Trouble { local: u64, peer: u64, no_room: f64 },
     /// It is over. `age`: its seconds, where its birth was seen.
-    Ended { how: LinkEnd, age: Option<f64> },
+    Ended { how: ConnectionEnd, age: Option<f64> },
 }
 
-fn news(link: &ModelConnection, news: ConnectionEvent, sink: &mut dyn EventSink) {
-    sink.on_host_event(&HostEvent::Link { link, news });
+fn news(connection: &ModelConnection, news: ConnectionEvent, sink: &mut dyn EventSink) {
+    sink.on_host_event(&HostEvent::Connection { connection, news });
 }
 
 /// One connection that has carried at least one model call.
@@ -111,7 +111,7 @@ pub struct ModelConnection {
     /// The request that may hang because the connection has gone stale.
     suspect: Option<SuspectedLoss>,
     /// How it ended, once known.
-    ended: Option<(LinkEnd, Ns)>,
+    ended: Option<(ConnectionEnd, Ns)>,
     /// What was told of its path so far.
     told: ReportedState,
 }
@@ -138,7 +138,7 @@ impl ModelConnection {
     /// Short stable id for `inspect`.
     #[must_use]
     pub fn id(&self) -> String {
-        super::book::id(&self.conn, u64::MAX)
+        super::calls::id(&self.conn, u64::MAX)
     }
 
     /// Seconds since a call last used it; `None` while one does.
@@ -180,70 +180,70 @@ impl ModelConnections {
         sink: &mut dyn EventSink,
     ) {
         let mut new = false;
-        let link = self.open.entry(entry.conn).or_insert_with(|| {
+        let connection = self.open.entry(entry.conn).or_insert_with(|| {
             new = true;
-            link(entry, birth)
+            new_connection(entry, birth)
         });
         if new {
-            news(link, ConnectionEvent::Opened, sink);
-        } else if link.open == 0 {
-            let idle = entry.started - link.used;
-            news(link, ConnectionEvent::Reused { idle: idle as f64 / 1e9 }, sink);
-            link.suspect =
+            news(connection, ConnectionEvent::Opened, sink);
+        } else if connection.open == 0 {
+            let idle = entry.started - connection.used;
+            news(connection, ConnectionEvent::Reused { idle: idle as f64 / 1e9 }, sink);
+            connection.suspect =
                 (idle >= STALE_IDLE_NS).then(|| SuspectedLoss { retransmits: path.map_or(0, NetworkPath::sent_again) });
         }
-        link.protocol = entry.protocol;
-        link.streams += 1;
-        link.open += 1;
-        link.most = link.most.max(link.open);
-        link.used = link.used.max(entry.started);
+        connection.protocol = entry.protocol;
+        connection.streams += 1;
+        connection.open += 1;
+        connection.most = connection.most.max(connection.open);
+        connection.used = connection.used.max(entry.started);
     }
 
     /// A call on this connection is over.
     pub fn released(&mut self, conn: &ConnKey, at: Ns, path: Option<&NetworkPath>, sink: &mut dyn EventSink) {
-        let Some(link) = self.open.get_mut(conn) else { return };
-        link.open = link.open.saturating_sub(1);
-        link.used = link.used.max(at);
+        let Some(connection) = self.open.get_mut(conn) else { return };
+        connection.open = connection.open.saturating_sub(1);
+        connection.used = connection.used.max(at);
         if let Some(path) = path {
-            tell(link, path, at, sink);
+            tell(connection, path, at, sink);
             if let Some(srtt) = path.srtt_us {
-                news(link, ConnectionEvent::Rtt { seconds: f64::from(srtt) / 1e6 }, sink);
+                news(connection, ConnectionEvent::Rtt { seconds: f64::from(srtt) / 1e6 }, sink);
             }
         }
     }
 
     /// The socket below became known.
     pub fn on_paired(&mut self, conn: &ConnKey, birth: ConnectionBirth, remote: SocketAddr) {
-        if let Some(link) = self.open.get_mut(conn) {
-            (link.sock, link.opened, link.older) = (birth.sock, birth.at, birth.older);
-            link.remote.get_or_insert(remote);
+        if let Some(connection) = self.open.get_mut(conn) {
+            (connection.sock, connection.opened, connection.older) = (birth.sock, birth.at, birth.older);
+            connection.remote.get_or_insert(remote);
         }
     }
 
     /// The peer sent bytes: it has not forgotten the connection.
     pub fn answered(&mut self, conn: &ConnKey) {
-        if let Some(link) = self.open.get_mut(conn) {
-            link.suspect = None;
+        if let Some(connection) = self.open.get_mut(conn) {
+            connection.suspect = None;
         }
     }
 
     /// Something was sent again.
     pub fn sent_again(&mut self, conn: &ConnKey, path: &NetworkPath, sink: &mut dyn EventSink) {
-        let Some(link) = self.open.get_mut(conn) else { return };
+        let Some(connection) = self.open.get_mut(conn) else { return };
         let since = |suspect: SuspectedLoss| path.sent_again().saturating_sub(suspect.retransmits);
-        if link.suspect.is_some_and(|suspect| since(suspect) >= STALE_RETRANSMITS) {
-            link.suspect = None;
-            news(link, ConnectionEvent::Stale, sink);
+        if connection.suspect.is_some_and(|suspect| since(suspect) >= STALE_RETRANSMITS) {
+            connection.suspect = None;
+            news(connection, ConnectionEvent::Stale, sink);
         }
     }
 
     /// It ends so. The first end counts; of a process's end the connections' ends follow.
-    pub fn ends(&mut self, conn: &ConnKey, how: LinkEnd, at: Ns, sink: &mut dyn EventSink) {
-        let Some(link) = self.open.get_mut(conn) else { return };
-        link.ended.get_or_insert((how, at));
+    pub fn ends(&mut self, conn: &ConnKey, how: ConnectionEnd, at: Ns, sink: &mut dyn EventSink) {
+        let Some(connection) = self.open.get_mut(conn) else { return };
+        connection.ended.get_or_insert((how, at));
         // A request on a connection that was idle for long is answered by a reset: the peer had closed it.
-        if how == LinkEnd::PeerRst && link.suspect.take().is_some() {
-            news(link, ConnectionEvent::Stale, sink);
+        if how == ConnectionEnd::PeerRst && connection.suspect.take().is_some() {
+            news(connection, ConnectionEvent::Stale, sink);
         }
     }
 
@@ -251,22 +251,29 @@ impl ModelConnections {
     pub fn exit(&mut self, tgid: u32, at: Ns, sink: &mut dyn EventSink) {
         let conns: Vec<ConnKey> = self.open.keys().filter(|conn| conn.tgid == tgid).copied().collect();
         for conn in conns {
-            self.gone(&conn, LinkEnd::Exit, at, None, sink);
+            self.gone(&conn, ConnectionEnd::Exit, at, None, sink);
         }
     }
 
     /// It is gone. `how`: unless something told before.
-    pub fn gone(&mut self, conn: &ConnKey, how: LinkEnd, at: Ns, path: Option<&NetworkPath>, sink: &mut dyn EventSink) {
-        let Some(mut link) = self.open.remove(conn) else { return };
-        let (how, at) = link.ended.unwrap_or((how, at));
+    pub fn gone(
+        &mut self,
+        conn: &ConnKey,
+        how: ConnectionEnd,
+        at: Ns,
+        path: Option<&NetworkPath>,
+        sink: &mut dyn EventSink,
+    ) {
+        let Some(mut connection) = self.open.remove(conn) else { return };
+        let (how, at) = connection.ended.unwrap_or((how, at));
         if let Some(path) = path {
-            tell(&mut link, path, at, sink);
+            tell(&mut connection, path, at, sink);
         }
-        news(&link, ConnectionEvent::Ended { how, age: link.age_seconds(at) }, sink);
+        news(&connection, ConnectionEvent::Ended { how, age: connection.age_seconds(at) }, sink);
     }
 }
 
-fn link(entry: &Entry, birth: ConnectionBirth) -> ModelConnection {
+fn new_connection(entry: &Entry, birth: ConnectionBirth) -> ModelConnection {
     ModelConnection {
         conn: entry.conn,
         sock: birth.sock,
@@ -290,13 +297,13 @@ fn link(entry: &Entry, birth: ConnectionBirth) -> ModelConnection {
 }
 
 /// What the path did since it was last told.
-fn tell(link: &mut ModelConnection, path: &NetworkPath, at: Ns, sink: &mut dyn EventSink) {
+fn tell(connection: &mut ModelConnection, path: &NetworkPath, at: Ns, sink: &mut dyn EventSink) {
     let now = ReportedState { local: path.sent_again(), peer: path.again + path.holes, closed_ns: path.closed_ns(at) };
-    let local = u64::from(now.local.saturating_sub(link.told.local));
-    let peer = now.peer.saturating_sub(link.told.peer);
-    let closed = now.closed_ns.saturating_sub(link.told.closed_ns);
-    link.told = now;
+    let local = u64::from(now.local.saturating_sub(connection.told.local));
+    let peer = now.peer.saturating_sub(connection.told.peer);
+    let closed = now.closed_ns.saturating_sub(connection.told.closed_ns);
+    connection.told = now;
     if local + peer + closed > 0 {
-        news(link, ConnectionEvent::Trouble { local, peer, no_room: closed as f64 / 1e9 }, sink);
+        news(connection, ConnectionEvent::Trouble { local, peer, no_room: closed as f64 / 1e9 }, sink);
     }
 }

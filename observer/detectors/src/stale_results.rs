@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::common::{median, place, quiet_ns};
 use super::config::{ConfigSection, any, thresholds, within};
-use super::out::CallKey;
+use super::output::CallKey;
 use super::{Detector, DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
 use capture::hash::mix;
 use capture::limits;

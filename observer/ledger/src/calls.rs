@@ -1,4 +1,4 @@
-//! The book of calls: those open, and the last ones that ended.
+//! The call_table of calls: those open, and the last ones that ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -27,9 +27,9 @@ use dialects::{DialectRow, RequestMarks, ServerTimes, TokenUsage};
 /// the connection.
 const MARKER_GRACE: u64 = 1_000_000_000;
 
-/// A call's number in this book; never reused.
+/// A call's number in this call_table; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamNo(u64);
+pub struct CallNo(u64);
 
 /// What the operator may set.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ pub struct CallOpening<'a> {
 pub struct CallTable {
     limits: CallLimits,
     /// Boxed: a table has room to spare, and a stream is large.
-    open: HashMap<StreamNo, Box<OpenCall>, RandomState>,
+    open: HashMap<CallNo, Box<OpenCall>, RandomState>,
     next: u64,
     /// Shared, so that who shows them need not copy them.
     ended: VecDeque<(Arc<Entry>, Timeline)>,
@@ -91,7 +91,7 @@ pub struct CallTable {
 }
 
 impl CallTable {
-    /// An empty book.
+    /// An empty call_table.
     #[must_use]
     pub fn new(limits: CallLimits) -> Self {
         CallTable {
@@ -152,7 +152,7 @@ impl CallTable {
     }
 
     /// A dialect claimed a request. `None` when too many calls are open (counted).
-    pub fn begin(&mut self, opening: &CallOpening<'_>, sink: &mut dyn EventSink) -> Option<StreamNo> {
+    pub fn begin(&mut self, opening: &CallOpening<'_>, sink: &mut dyn EventSink) -> Option<CallNo> {
         if self.open.len() >= limits::OPEN_STREAMS {
             self.overflow += 1;
             return None;
@@ -165,19 +165,19 @@ impl CallTable {
         }
         let stream = OpenCall::new(entry(opening), opening.salt);
         emit(sink, &stream.entry, CallEventKind::Opened);
-        let no = StreamNo(self.next);
+        let no = CallNo(self.next);
         self.next += 1;
         self.open.insert(no, Box::new(stream));
         Some(no)
     }
 
     /// An open call; `None` once it has ended.
-    pub fn stream(&mut self, no: StreamNo) -> Option<&mut OpenCall> {
+    pub fn open_call(&mut self, no: CallNo) -> Option<&mut OpenCall> {
         self.open.get_mut(&no).map(Box::as_mut)
     }
 
     /// What the request of an open call says.
-    pub fn prompt(&mut self, no: StreamNo, prompt: &Prompt, sink: &mut dyn EventSink) {
+    pub fn prompt(&mut self, no: CallNo, prompt: &Prompt, sink: &mut dyn EventSink) {
         if let Some(stream) = self.open.get_mut(&no) {
             stream.entry.conversation = self.conversations.of(prompt, scope(&stream.entry));
             emit(sink, &stream.entry, CallEventKind::Prompt(prompt));
@@ -202,7 +202,7 @@ impl CallTable {
     }
 
     /// The protocol says that the call is over. A second end is ignored.
-    pub fn end(&mut self, no: StreamNo, how: ExchangeEnd, at: Ns, sink: &mut dyn EventSink) {
+    pub fn end(&mut self, no: CallNo, how: ExchangeEnd, at: Ns, sink: &mut dyn EventSink) {
         if let Some(mut stream) = self.open.remove(&no) {
             if let (Some(id), Some(conversation)) = (stream.response_id_hash(), stream.entry.conversation) {
                 self.conversations.answered(id, scope(&stream.entry), conversation);
@@ -218,7 +218,7 @@ impl CallTable {
             stream.marker.is_some_and(|marker| now - marker >= MARKER_GRACE)
                 || stream.silent_behind_loss().is_some_and(|since| now - since >= limits::LOST_END_NS)
         };
-        let due: Vec<StreamNo> = self.open.iter().filter(|(_, s)| due(s)).map(|(&no, _)| no).collect();
+        let due: Vec<CallNo> = self.open.iter().filter(|(_, s)| due(s)).map(|(&no, _)| no).collect();
         for no in due {
             self.end(no, ExchangeEnd::Lost, now, sink);
         }
