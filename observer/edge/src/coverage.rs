@@ -149,6 +149,10 @@ pub struct DiscoveryCounters {
     pub no_room: u64,
     /// Mapped files that could not be opened.
     pub unreadable: u64,
+    /// Files looked through whole, since no symbol names what they carry.
+    pub looked_through: u64,
+    /// Such files of which it was known already what they carry.
+    pub known_before: u64,
     /// Files that are not looked at, now, by reason.
     pub refused: Vec<(UnseenReason, u64)>,
     /// Descriptors in use and allowed when a file was last probed; (0, 0) before.
@@ -245,6 +249,11 @@ pub trait CaptureEdge {
     fn decide(&mut self, conn: ConnKey, verdict: Verdict);
     /// Housekeeping, about once a second.
     fn tick(&mut self, now: Ns);
+    /// Where TLS stacks were found in files that had to be looked through, as text for the next
+    /// process; `None`: as told last.
+    fn found_layouts(&mut self) -> Option<String> {
+        None
+    }
     fn processes(&self) -> Vec<ProcessRow>;
     fn probes(&self) -> Vec<ProbeRow>;
     fn counters(&self) -> KernelCounters;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::Receiver;
 
 use super::cpu::ServiceCpu;
+use super::layouts::LayoutsFile;
 use super::state::StateFile;
 use super::wake::{StopSignals, WakeReason, WakeSources};
 use crate::export::ask::PipelineQuery;
@@ -38,6 +39,7 @@ pub struct Daemon {
     edge_ticked: Ns,
     edge_looked: Ns,
     state: Option<StateFile>,
+    layouts: Option<LayoutsFile>,
     refusals: Arc<RefusalCounts>,
     cpu: ServiceCpu,
 }
@@ -58,6 +60,7 @@ impl Daemon {
             state: None,
             refusals: Arc::default(),
             cpu: ServiceCpu::default(),
+            layouts: None,
         }
     }
 
@@ -82,6 +85,12 @@ impl Daemon {
         }
         self.state = state;
         self
+    }
+
+    /// Keeps there what is found in files.
+    #[must_use]
+    pub fn with_layouts(self, layouts: Option<LayoutsFile>) -> Daemon {
+        Daemon { layouts, ..self }
     }
 
     /// Runs until SIGTERM or SIGINT.
@@ -158,7 +167,16 @@ impl Daemon {
         });
     }
 
+    fn save_layouts(&mut self, last: bool) {
+        let now = clock::now();
+        let Some(file) = self.layouts.as_mut().filter(|file| last || file.due(now)) else { return };
+        if let Some(text) = self.edge.found_layouts() {
+            file.write(&text, now);
+        }
+    }
+
     fn save(&mut self, last: bool) {
+        self.save_layouts(last);
         let Some(state) = self.state.as_mut().filter(|state| last || state.due(clock::now())) else { return };
         if let Some(saved) = self.pipeline.sink().detectors.save() {
             state.write(&saved);

@@ -12,8 +12,9 @@ pub(super) fn may_observe(verb: &str, settings: &DaemonSettings) -> anyhow::Resu
 }
 
 /// Attaches to this host.
-pub(super) fn start(settings: &DaemonSettings) -> anyhow::Result<Box<dyn CaptureEdge>> {
-    let kernel = edge::kernel::EdgeSettings { ring_bytes: settings.ring_bytes, ..Default::default() };
+/// `layouts`: what an earlier process found in files.
+pub(super) fn start(settings: &DaemonSettings, layouts: Option<Vec<u8>>) -> anyhow::Result<Box<dyn CaptureEdge>> {
+    let kernel = edge::kernel::EdgeSettings { ring_bytes: settings.ring_bytes, layouts, ..Default::default() };
     Ok(Box::new(edge::kernel::EdgeSession::start(&kernel)?))
 }
 

@@ -7,6 +7,7 @@ mod doctor;
 mod edge;
 mod fresh;
 mod inspect;
+pub mod layouts;
 mod lock;
 mod output;
 mod record;

@@ -65,7 +65,7 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the loop")?;
     // From now on a signal ends the recording in order, also while probes are still being attached.
     let signals = runtime.block_on(async { StopSignals::new() })?;
-    let edge = super::edge::start(&settings)?;
+    let edge = super::edge::start(&settings, None)?;
     let wall = i64::try_from(WallClock::read().offset()).unwrap_or_default();
     let recorder = Recorder::new(BufWriter::new(file), args.payload.meant(), wall, pipeline_settings(settings))?;
     // Not before: where nothing can be recorded, the file that was there stays.

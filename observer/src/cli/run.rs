@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use super::daemon::{Daemon, LOOK_NS};
+use super::layouts::LayoutsFile;
 use super::lock::InstanceLock;
 use super::state::StateFile;
 use super::wake::StopSignals;
@@ -152,16 +153,17 @@ fn serve(bound: BoundSockets, settings: DaemonSettings, servers: &Runtime) -> an
     let serving = bound.serve(asker, &site, Arc::clone(&refusals), servers)?;
     let sinks = DaemonSinks::new(&settings.sinks);
     let state = settings.state.clone().map(|path| StateFile::new(path, clock::now()));
+    let layouts = settings.state.as_deref().map(LayoutsFile::beside);
     let own = Builder::new_current_thread().enable_all().build().context("cannot start the pipeline's loop")?;
     // From now on a signal ends the daemon in order, also while probes are still being attached.
     let signals = own.block_on(async { StopSignals::new() }).context("cannot wait for signals")?;
     let mut daemon = None;
     look(&settings, &health);
-    let ended = super::edge::start(&settings).and_then(|edge| {
+    let ended = super::edge::start(&settings, layouts.as_ref().and_then(LayoutsFile::read)).and_then(|edge| {
         let edge = super::target::narrow(edge, settings.targets.clone());
         let pipeline = Pipeline::new(pipeline_settings(settings), sinks);
         tracing::info!("observing");
-        let made = Daemon::new(edge, pipeline, health).with_state(state).with_refusals(refusals);
+        let made = Daemon::new(edge, pipeline, health).with_state(state).with_layouts(layouts).with_refusals(refusals);
         let running = daemon.insert(made).run(signals, asks);
         own.block_on(running).context("the pipeline's loop cannot wait for its events")
     });

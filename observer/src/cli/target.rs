@@ -83,6 +83,10 @@ impl CaptureEdge for TargetFilter {
         self.edge.tick(now);
     }
 
+    fn found_layouts(&mut self) -> Option<String> {
+        self.edge.found_layouts()
+    }
+
     fn processes(&self) -> Vec<ProcessRow> {
         let mut rows = self.edge.processes();
         rows.retain(|row| {

@@ -104,6 +104,8 @@ fn discovery(store: &mut SeriesStore, counters: &DiscoveryCounters) {
         ("unreadable", counters.unreadable),
         ("stuck", counters.stuck_ever),
         ("dropped", counters.lost_jobs),
+        ("looked_through", counters.looked_through),
+        ("known_before", counters.known_before),
     ];
     for (event, count) in events {
         store.set_to(own::DISCOVERY_EVENTS.with(&[event]), count as f64);

@@ -19,7 +19,7 @@ const MAPPED_BEFORE: Duration = Duration::from_millis(20);
 /// # Errors
 /// If a client fails.
 pub fn late(rig: &Rig, tries: usize) -> Result<Vec<String>> {
-    late_of(rig, tries, |number| {
+    late_of(rig, "first", tries, |number| {
         let library = library::copy_into(&rig.dir.path().join(format!("first{number}")))?;
         let folder = library.parent().unwrap_or(rig.dir.path());
         let run = rig.run("stdlib")?.env("LD_LIBRARY_PATH", &folder.to_string_lossy());
@@ -27,15 +27,15 @@ pub fn late(rig: &Rig, tries: usize) -> Result<Vec<String>> {
     })
 }
 
-/// The same of any programs: `run` makes the one of a number.
+/// The same of any programs: `run` makes the one of a number; `name` tells these calls from others.
 ///
 /// # Errors
 /// If a client fails.
-pub fn late_of(rig: &Rig, tries: usize, run: impl Fn(usize) -> Result<Run>) -> Result<Vec<String>> {
+pub fn late_of(rig: &Rig, name: &str, tries: usize, run: impl Fn(usize) -> Result<Run>) -> Result<Vec<String>> {
     rig.provider.register("first", Scenario::always(Reply::of(answer(vec![deltas(5, 12, 20_000)], "stop"))));
     let mut models = Vec::new();
     for number in 0..tries {
-        let model = vec![format!("scenario:first#first-{number}")];
+        let model = vec![format!("scenario:first#{name}-{number}")];
         let (said, _) = run(number)?.start(&model)?.finish()?;
         ensure!(said.iter().all(|line| line.error.is_none()), "{said:?}");
         models.extend(model);

@@ -195,7 +195,7 @@ fn the_first_call_of_a_program_that_was_never_seen_is_seen_from_its_first_byte()
         fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         Ok(run(&rig, kinds[0]).as_program(std::process::Command::new(copy)))
     };
-    let late = first::late_of(&rig, TRIES, run).unwrap();
+    let late = first::late_of(&rig, "go", TRIES, run).unwrap();
     println!("{} of {TRIES} first calls seen from their first byte", TRIES - late.len());
     assert!(TRIES - late.len() >= SEEN, "late: {late:?}\n{}", rig.daemon.log());
 }

@@ -18,6 +18,7 @@ pub mod openssl;
 mod plan;
 mod prologue;
 pub mod rustls;
+mod saved;
 mod unseen;
 
 use std::fmt;
@@ -27,6 +28,7 @@ pub use self::fuzz::fuzz;
 pub use self::plan::{
     CallCoverage, CallExit, CallKind, FunctionProbe, FunctionRow, ProbePlacement, ProbePlan, ProbePoint,
 };
+pub use self::saved::SavedLayout;
 pub use self::unseen::{ExecutableKind, UnseenReason, unseen};
 use crate::elf::{ElfBudget, ElfImage, ElfRefusal, FileSurvey, SymbolNames};
 
@@ -94,6 +96,12 @@ pub trait TlsStack: fmt::Debug + Sync {
     /// As those of `recognise`; over the budget.
     fn anchored(&self, _anchors: &mut Anchors<'_, '_>) -> Result<Option<StackLayout>, AmbiguousStack> {
         Ok(None)
+    }
+
+    /// The words that its layouts hold where no symbol named them: names of functions, and anchors. A layout that was
+    /// written down is read by them (`saved`).
+    fn layout_words(&self) -> Vec<&'static str> {
+        Vec::new()
     }
 
     /// Which programs go where. Each call of the stack's functions must pass one probe, and not

@@ -27,11 +27,17 @@ pub struct EdgeSettings {
     pub ring_bytes: u32,
     /// Where to put probes.
     pub strategy: PlacementStrategy,
+    /// What `CaptureEdge::found_layouts` told an earlier process.
+    pub layouts: Option<Vec<u8>>,
 }
 
 impl Default for EdgeSettings {
     fn default() -> Self {
-        Self { ring_bytes: observer_common::limits::DEFAULT_RING_BYTES, strategy: PlacementStrategy::from_env() }
+        Self {
+            ring_bytes: observer_common::limits::DEFAULT_RING_BYTES,
+            strategy: PlacementStrategy::from_env(),
+            layouts: None,
+        }
     }
 }
 
@@ -50,6 +56,8 @@ pub struct EdgeSession {
     sweeper: sweep::StaleCallSweeper,
     audit: MappingAudit,
     guard: TableGuard,
+    /// Which build this is.
+    program: String,
 }
 
 /// `ConnId` and `ConnState` as map key and value.
@@ -95,7 +103,9 @@ impl EdgeSession {
         let crowded = take(ebpf, names::MAP_CROWDED)?;
         let sweeper = sweep::StaleCallSweeper::new(take(ebpf, names::MAP_CALLS)?, take(ebpf, names::MAP_GO_CALLS)?);
         drop(loaded);
-        let files = MappedFiles::start(watch, uprobes, settings.strategy).map_err(LoadError::Watch)?;
+        let program = program();
+        let found = (settings.layouts.as_deref(), program.as_str());
+        let files = MappedFiles::start(watch, uprobes, settings.strategy, found).map_err(LoadError::Watch)?;
         let mut session = Self {
             ring,
             verdicts,
@@ -106,6 +116,7 @@ impl EdgeSession {
             sweeper,
             audit: MappingAudit::default(),
             guard: TableGuard::new(crowded),
+            program,
             discovery: ProcessDiscovery::default(),
             follow: EdgeState::new(files),
             host_probes,
@@ -278,6 +289,10 @@ impl CaptureEdge for EdgeSession {
         }
     }
 
+    fn found_layouts(&mut self) -> Option<String> {
+        self.follow.files.found_layouts(&self.program)
+    }
+
     fn processes(&self) -> Vec<ProcessRow> {
         self.follow.processes.rows(&self.follow.files, self.wire_works())
     }
@@ -326,6 +341,15 @@ impl CaptureEdge for EdgeSession {
         sights.extend(preflight::open_connections(&self.host_probes));
         sights
     }
+}
+
+/// Which build this is: another one may find more in a file. By its own file, since not every build has a version of
+/// its own.
+fn program() -> String {
+    use std::os::unix::fs::MetadataExt;
+    let own = std::fs::metadata("/proc/self/exe");
+    let of = |own: std::fs::Metadata| format!("{}.{}.{}", own.size(), own.mtime(), own.mtime_nsec());
+    format!("{} {}", env!("CARGO_PKG_VERSION"), own.map(of).unwrap_or_default())
 }
 
 /// The second wall against one inode being probed twice, as `inspect probes` shows it.

@@ -43,7 +43,7 @@ ledger::metric_table! { 2:
     FILES_REFUSED = "llm_observer_files_refused", Gauge, NO_LABELS, &[closed("reason")],
         "Mapped files that are not looked at, by reason; `inspect probes` names them.";
     DISCOVERY_EVENTS = "llm_observer_discovery_events_total", Counter, NO_LABELS, &[closed("event")],
-        "What became of files: released (nobody has them mapped any more), replaced (they changed and were probed anew), no_descriptors (let go of or not probed since the limit of open files is near), unreadable, stuck (a file did not answer within 3 s), dropped (too many waited; the host is looked at again).";
+        "What became of files: released (nobody has them mapped any more), replaced (they changed and were probed anew), no_descriptors (let go of or not probed since the limit of open files is near), unreadable, stuck (a file did not answer within 3 s), dropped (too many waited; the host is looked at again), looked_through (whole, for no symbol names what they carry), known_before (the same, but what they carry was found earlier, maybe by an earlier run of this build).";
     DOUBLED_CALLS = "llm_observer_doubled_calls_total", Counter, NO_LABELS, NO_LABELS,
         "TLS calls that came up a second time through another set of probes on the same file, and were let pass once.";
     TABLE_OVERFLOW = "llm_observer_table_overflow_total", Counter, NO_LABELS, &[closed("table")],

@@ -97,14 +97,21 @@ impl TlsStack for BoringSsl {
             return Ok(None);
         }
         let functions = Functions::among(&functions)?;
-        let certainty = LayoutCertainty::Anchored("raises 226, 215, 111 with ssl_lib.cc");
+        let certainty = LayoutCertainty::Anchored(ANCHOR);
         Ok(Some(StackLayout { functions: functions.located(), certainty }))
+    }
+
+    fn layout_words(&self) -> Vec<&'static str> {
+        ROLES.iter().map(|role| role.name).chain([ANCHOR]).collect()
     }
 
     fn plan(&self, image: &ElfImage, layout: &StackLayout, strategy: PlacementStrategy) -> ProbePlan {
         anchors::plan(image, layout, strategy, ROLES)
     }
 }
+
+/// What its functions are told by, in words.
+const ANCHOR: &str = "raises 226, 215, 111 with ssl_lib.cc";
 
 /// A function that reports errors.
 struct ErrorReporter {

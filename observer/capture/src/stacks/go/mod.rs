@@ -120,6 +120,10 @@ impl TlsStack for GoTls {
         true
     }
 
+    fn layout_words(&self) -> Vec<&'static str> {
+        FUNCTIONS.iter().map(|function| function.name).collect()
+    }
+
     fn plan(&self, image: &ElfImage, layout: &StackLayout, strategy: PlacementStrategy) -> ProbePlan {
         let (mut probes, mut rows) = (Vec::new(), Vec::new());
         for function in &FUNCTIONS {

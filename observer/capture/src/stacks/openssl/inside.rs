@@ -30,6 +30,11 @@ const SHUTDOWN: &str = "SSL_shutdown";
 const WRITES: Option<CallKind> = Some(CallKind { direction: Direction::Write, through_pointer: true });
 
 /// What a connection does first comes first.
+/// What its functions are told by, in words: of 3.x, and of 1.1.1.
+const BY_NAMES: &str = "reports errors as ssl_read_internal, ssl_write_internal";
+const BY_NUMBERS: &str = "reports errors 523, 524 of library 20 with ssl_lib.c";
+pub(super) const ANCHORS: [&str; 2] = [BY_NAMES, BY_NUMBERS];
+
 pub(super) const ROLES: &[AnchoredRole] = &[
     AnchoredRole {
         name: NEW,
@@ -97,7 +102,7 @@ fn by_names(anchors: &mut Anchors<'_, '_>) -> Result<Option<StackLayout>, Ambigu
             found.push((name, *one));
         }
     }
-    Ok(Some(layout(&found, "reports errors as ssl_read_internal, ssl_write_internal")))
+    Ok(Some(layout(&found, BY_NAMES)))
 }
 
 fn starts(anchors: &mut Anchors<'_, '_>, text: &AnchorText) -> Result<Vec<u64>, AmbiguousStack> {
@@ -166,7 +171,7 @@ fn by_numbers(anchors: &mut Anchors<'_, '_>) -> Result<Option<StackLayout>, Ambi
     if let [one] = new.map(|(function, _)| function.start).collect::<Vec<_>>().as_slice() {
         found.push((NEW, *one));
     }
-    Ok(Some(layout(&found, "reports errors 523, 524 of library 20 with ssl_lib.c")))
+    Ok(Some(layout(&found, BY_NUMBERS)))
 }
 
 fn layout(found: &[(&'static str, u64)], anchor: &'static str) -> StackLayout {

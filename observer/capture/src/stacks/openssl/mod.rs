@@ -58,6 +58,10 @@ impl TlsStack for OpenSsl {
         inside::find(anchors)
     }
 
+    fn layout_words(&self) -> Vec<&'static str> {
+        inside::ROLES.iter().map(|role| role.name).chain(inside::ANCHORS).collect()
+    }
+
     fn plan(&self, image: &ElfImage, layout: &StackLayout, strategy: PlacementStrategy) -> ProbePlan {
         if layout.certainty != LayoutCertainty::Named {
             return anchors::plan(image, layout, strategy, inside::ROLES);

@@ -85,6 +85,10 @@ impl TlsStack for Rustls {
         Ok(Some(StackLayout { functions, certainty: LayoutCertainty::Anchored(ANCHOR) }))
     }
 
+    fn layout_words(&self) -> Vec<&'static str> {
+        NAMES.as_flattened().iter().copied().chain([ANCHOR]).collect()
+    }
+
     fn plan(&self, image: &ElfImage, layout: &StackLayout, strategy: PlacementStrategy) -> ProbePlan {
         let probes =
             vec![probe(image, layout, strategy, Direction::Write), probe(image, layout, strategy, Direction::Read)];

@@ -17,6 +17,9 @@ pub(super) struct FileCounters {
     pub(super) no_room: u64,
     pub(super) no_room_at: Ns,
     pub(super) unreadable: u64,
+    /// Files looked through whole, and those for which what was found before was taken instead.
+    pub(super) looked_through: u64,
+    pub(super) known_before: u64,
     /// Descriptors in use and allowed, when a file was last probed.
     pub(super) descriptors: (u64, u64),
 }
@@ -27,7 +30,17 @@ impl MappedFiles {
     pub(crate) fn counters(&self) -> DiscoveryCounters {
         let state = self.shared.state();
         let FileCounters {
-            lost_records, stuck, stuck_ever, released, replaced, no_room, unreadable, descriptors, ..
+            lost_records,
+            stuck,
+            stuck_ever,
+            released,
+            replaced,
+            no_room,
+            unreadable,
+            looked_through,
+            known_before,
+            descriptors,
+            ..
         } = state.counters.clone();
         DiscoveryCounters {
             lost_records,
@@ -41,6 +54,8 @@ impl MappedFiles {
             replaced,
             no_room,
             unreadable,
+            looked_through,
+            known_before,
             refused: state.registry.refusals(),
             descriptors,
         }

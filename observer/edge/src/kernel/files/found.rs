@@ -6,6 +6,7 @@ use super::SharedFiles;
 use super::case::{FileSystemKind, LocatedFile};
 use super::inode::InodeFacts;
 use super::layer::UnderlyingFile;
+use super::layouts::{COMPARED, KeptLayout};
 use super::registry::FileRefusal;
 use super::threads::{SurveyProgress, WorkerState};
 use crate::clock;
@@ -107,24 +108,38 @@ impl SharedFiles {
         }
         let inode = case.inode(real.as_ref(), None);
         let key = inode.own.map(|own| (own, inode.version));
-        let kept = key.and_then(|key| self.state().layouts.of(key));
+        let kept = key
+            .and_then(|key| self.state().layouts.of(key))
+            .filter(|kept| kept.fits(|address| image.code_up_to(address, COMPARED)));
         let surveys = case.desk.surveys();
         let look = if surveys { stacks::hidden } else { stacks::alone };
         let recognised = match kept {
-            Some(kept) => kept,
-            None => look(&image, &file_budget()).map_err(|doubt| doubtful(doubt, &image))?,
+            Some(KeptLayout { recognised, .. }) => {
+                self.state().counters.known_before += 1;
+                recognised
+            }
+            None => {
+                self.state().counters.looked_through += u64::from(surveys);
+                let found = look(&image, &file_budget()).map_err(|doubt| doubtful(doubt, &image))?;
+                if found.is_empty() && !surveys {
+                    return Ok(FileContents::Hidden);
+                }
+                if let Some(key) = key {
+                    self.state()
+                        .layouts
+                        .keep(key, KeptLayout::new(found.clone(), |address| image.code_up_to(address, COMPARED)));
+                }
+                found
+            }
         };
         if recognised.is_empty() {
-            return Ok(if surveys { FileContents::Plain } else { FileContents::Hidden });
-        }
-        if let Some(key) = key {
-            self.state().layouts.keep(key, recognised.clone());
+            return Ok(FileContents::Plain);
         }
         Ok(FileContents::Tls(Box::new(TlsFile { image, recognised, file, inode, real })))
     }
 
     /// What is known of a file that was looked through before.
-    pub(super) fn kept(&self, case: &LocatedFile<'_>, real: Option<&UnderlyingFile>) -> Option<RecognisedStacks> {
+    pub(super) fn kept(&self, case: &LocatedFile<'_>, real: Option<&UnderlyingFile>) -> Option<KeptLayout> {
         let inode = case.inode(real.filter(|below| below.file.version == case.opened.version), None);
         self.state().layouts.of((inode.own?, inode.version))
     }

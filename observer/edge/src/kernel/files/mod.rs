@@ -251,7 +251,8 @@ impl State {
 }
 
 impl MappedFiles {
-    /// Starts the threads: from here on what is mapped is looked at.
+    /// Starts the threads: from here on what is mapped is looked at. `found`: what `found_layouts` told an earlier
+    /// process, and which build this is.
     ///
     /// # Errors
     /// A thread or the descriptor that wakes cannot be had.
@@ -259,10 +260,15 @@ impl MappedFiles {
         watch: MappingWatch,
         uprobes: UprobePrograms,
         strategy: PlacementStrategy,
+        (found, program): (Option<&[u8]>, &str),
     ) -> std::io::Result<MappedFiles> {
+        let mut layouts = KeptLayouts::default();
+        if let Some(Err(error)) = found.map(|text| layouts.restore(text, program)) {
+            tracing::warn!(%error, "what was found in files before cannot be read: they are looked through again");
+        }
         let shared = Arc::new(SharedFiles {
             watch: Mutex::new(watch),
-            state: Mutex::default(),
+            state: Mutex::new(State { layouts, ..State::default() }),
             work: Condvar::new(),
             attaching: Mutex::new(()),
             uprobes,
@@ -285,6 +291,11 @@ impl MappedFiles {
         while std::time::Instant::now() < deadline && !self.shared.state().idle() {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
+    }
+
+    /// Where stacks were found in files, if there is something new in it, as text for the next process.
+    pub(super) fn found_layouts(&self, program: &str) -> Option<String> {
+        self.shared.state().layouts.news(program)
     }
 
     /// The descriptor that becomes readable when something was told.

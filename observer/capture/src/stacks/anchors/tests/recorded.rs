@@ -14,7 +14,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::super::super::{TlsStack, hidden, symbols};
+use super::super::super::{SavedLayout, TlsStack, hidden, symbols};
 use crate::elf::{ElfBudget, ElfImage, RandomAccess};
 
 const BUDGET: ElfBudget = ElfBudget::new(|| 0);
@@ -92,6 +92,10 @@ fn functions_of_every_recorded_program_are_found_where_they_are() {
         let (file, expected) = load(&std::fs::read_to_string(entry.path()).expect("a text file"));
         let image = ElfImage::read(file, &symbols(), &BUDGET).expect("readable").expect("an ELF file");
         assert_eq!(found(&image), expected, "{}", entry.path().display());
+        for (stack, layout) in hidden(&image, &BUDGET).expect("no doubt") {
+            let read = SavedLayout::new(stack, &layout).read().map(|(_, layout)| layout);
+            assert_eq!(read, Some(layout), "{}", entry.path().display());
+        }
         programs += 1;
     }
     assert!(programs >= 15, "only {programs} recorded programs");
