@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// How long a wall offset is believed. NTP may step the wall clock at any time; a second of staleness is the most
 /// that `design` allows.

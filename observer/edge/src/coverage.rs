@@ -6,9 +6,9 @@ use std::os::fd::RawFd;
 use observer_common::record::Verdict;
 
 use crate::identity::K8sIdentity;
-use crate::record::{ConnKey, Record};
-use crate::stacks::{LayoutCertainty, UnseenReason};
-use crate::units::{LossCause, Ns};
+use capture::record::{ConnKey, Record};
+use capture::stacks::{LayoutCertainty, UnseenReason};
+use capture::units::{LossCause, Ns};
 
 /// How far into a process's TLS traffic we see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

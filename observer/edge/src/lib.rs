@@ -8,5 +8,3 @@ pub mod coverage;
 pub mod identity;
 pub mod kernel;
 mod namespaces;
-
-pub(crate) use capture::{conn, elf, limits, maps, mounts, record, stacks, units};

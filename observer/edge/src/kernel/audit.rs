@@ -5,8 +5,8 @@
 //! tables are looked up, and what they say is told once the ring has been emptied of all that was
 //! in it or on its way then.
 
-use crate::record::Record;
-use crate::units::Ns;
+use capture::record::Record;
+use capture::units::Ns;
 
 /// Between two look-ups: a look-up is two system calls for each live connection.
 const EVERY_NS: u64 = 5_000_000_000;
@@ -48,7 +48,7 @@ impl MappingAudit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::SocketCookie;
+    use capture::record::SocketCookie;
 
     #[test]
     fn a_loss_is_looked_into_once_and_told_when_the_ring_has_run_empty() {

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use super::files::{MappedFiles, ProcessFinding};
 use super::follow::EdgeState;
 use super::watch::WatchEvent;
-use crate::record::Record;
-use crate::units::Ns;
+use capture::record::Record;
+use capture::units::Ns;
 
 #[derive(Default)]
 pub(super) struct ProcessDiscovery {

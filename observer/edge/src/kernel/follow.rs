@@ -9,8 +9,8 @@ use super::procs::ProcessTable;
 use super::ring::RingRecord;
 use super::socks::FollowedSockets;
 use super::targets::CallCounts;
-use crate::record::{ConnKey, Record, SocketCookie, TlsData};
-use crate::units::{Direction, Ns};
+use capture::record::{ConnKey, Record, SocketCookie, TlsData};
+use capture::units::{Direction, Ns};
 
 /// What is followed in user space, apart from the maps so that a ring record can be borrowed while it changes.
 pub(super) struct EdgeState {

@@ -143,7 +143,7 @@ fn comm(pid: u32) -> String {
 
 /// Follows the first mapping of our own program: what it takes is a capability alone.
 fn map_files() -> Result<(), ErrorKind> {
-    let maps = procmaps::executable(std::process::id(), crate::units::Ns(0));
+    let maps = procmaps::executable(std::process::id(), capture::units::Ns(0));
     let mapping = maps.first().ok_or(ErrorKind::NotFound)?;
     let way = format!("/proc/self/map_files/{:x}-{:x}", mapping.start, mapping.end);
     fs::metadata(way).map(drop).map_err(|error| error.kind())

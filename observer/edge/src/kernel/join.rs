@@ -11,8 +11,8 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use super::unmatched::{MatchChange, UnmatchedSockets};
-use crate::record::{ConnKey, PairingConfidence, PairingMethod, SocketCookie, TlsSocketPairing};
-use crate::units::Ns;
+use capture::record::{ConnKey, PairingConfidence, PairingMethod, SocketCookie, TlsSocketPairing};
+use capture::units::Ns;
 
 /// A write on a TLS object.
 #[derive(Clone, Copy, Debug)]

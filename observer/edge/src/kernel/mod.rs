@@ -1,10 +1,10 @@
 //! Stages 1-2: the kernel edge. The only place with root, `unsafe` and aya.
 //!
 //! `load` brings the programs in, `watch` tells of new mappings, `targets` probes what carries TLS
-//! (where: `crate::stacks`), `ring` decodes records, `follow` and `socks` know what is followed,
-//! `preexisting` what was open before (`sock_diag`), `join` pairs sockets with TLS objects (`unmatched`:
-//! those that fit none), `crowd` keeps the
-//! tables free for all, and `session` is all of it running.
+//! (where: `capture::stacks`), `ring` decodes records, `follow` and `socks` know what is followed,
+//! `preexisting` what was open before (`sock_diag`), `join` pairs sockets with TLS objects
+//! (`unmatched`: those that fit none), `crowd` keeps the tables free for all, and `session` is all of
+//! it running.
 #![expect(unsafe_code, reason = "system calls and ring memory; every block states why it is sound")]
 
 mod audit;

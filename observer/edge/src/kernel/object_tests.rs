@@ -7,7 +7,7 @@ use observer_common::programs as names;
 
 use super::load::OBJECT;
 use super::probes::PROGRAMS;
-use crate::stacks;
+use capture::stacks;
 
 /// Kernels from 6.13 give a program of this many bytes or more a per-CPU stack, although uprobe
 /// programs can be preempted: two tasks would share it (BPF_PRIV_STACK_MIN_SIZE).

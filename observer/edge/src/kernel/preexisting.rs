@@ -11,8 +11,8 @@ use super::sock_diag::{self, ClientSocket};
 use super::socks::lost;
 use crate::coverage::{ProbeRow, ProbeState};
 use crate::identity::IdentityReader;
-use crate::record::{Record, SocketCookie};
-use crate::units::{Direction, Ns};
+use capture::record::{Record, SocketCookie};
+use capture::units::{Direction, Ns};
 
 /// Our half of the kernel's table of sockets.
 pub(super) struct PreexistingSockets {

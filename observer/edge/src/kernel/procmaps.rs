@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::watch::NewMapping;
-use crate::stacks::STACKS;
-use crate::units::Ns;
+use capture::stacks::STACKS;
+use capture::units::Ns;
 
 /// Executable file mappings of one process, as they are now; empty if it is gone.
 #[must_use]
@@ -16,7 +16,7 @@ pub(super) fn executable(pid: u32, now: Ns) -> Vec<NewMapping> {
 
 /// Device and inode of all that a process has mapped for execution, as the kernel calls them there.
 pub(super) fn inodes(pid: u32) -> Vec<((u32, u32), u64)> {
-    text(pid).lines().filter_map(crate::maps::executable).map(|read| (read.device, read.inode)).collect()
+    text(pid).lines().filter_map(capture::maps::executable).map(|read| (read.device, read.inode)).collect()
 }
 
 /// Has the process threads other than its first? That may have ended before them.
@@ -96,7 +96,7 @@ pub(super) fn pids() -> Vec<u32> {
 }
 
 fn parse(pid: u32, line: &str) -> Option<NewMapping> {
-    let read = crate::maps::executable(line)?;
+    let read = capture::maps::executable(line)?;
     Some(NewMapping {
         pid,
         start: read.start,

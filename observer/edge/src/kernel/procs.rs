@@ -8,8 +8,8 @@ use super::files::MappedFiles;
 use super::unmatched::MatchChange;
 use crate::coverage::{ProcessRow, TlsVisibility};
 use crate::identity::{IdentityReader, ProcessIdentity};
-use crate::stacks::UnseenReason;
-use crate::units::Ns;
+use capture::stacks::UnseenReason;
+use capture::units::Ns;
 
 /// One process.
 #[derive(Debug)]
@@ -225,7 +225,7 @@ impl TlsProcess {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elf::ElfRefusalReason;
+    use capture::elf::ElfRefusalReason;
 
     fn row(processes: &ProcessTable, libraries: &[(u8, String, bool)]) -> Option<ProcessRow> {
         let own = std::process::id();

@@ -8,8 +8,8 @@ use observer_common::record::{
 };
 use observer_common::sock::{Address, MARK_SYN, NOTHING_KNOWN, Opening, RELABELLED, STAGE_NEW, halves};
 
-use crate::record::{SockOpen, SocketCookie, SocketOrigin, TcpSegment, TlsData};
-use crate::units::{Direction, LossCause, Ns};
+use capture::record::{SockOpen, SocketCookie, SocketOrigin, TcpSegment, TlsData};
+use capture::units::{Direction, LossCause, Ns};
 
 /// A record of the ring.
 #[derive(Clone, Copy, Debug)]

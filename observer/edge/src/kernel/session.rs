@@ -16,9 +16,9 @@ use super::preexisting::PreexistingSockets;
 use super::watch::MappingWatch;
 use super::{preflight, probes, ring, sweep};
 use crate::coverage::{CaptureEdge, HealthCheck, KernelCounters, ProbeRow, ProbeState, ProcessRow};
-use crate::record::{ConnKey, Record, SocketCookie};
-use crate::stacks::PlacementStrategy;
-use crate::units::{LossCause, Ns};
+use capture::record::{ConnKey, Record, SocketCookie};
+use capture::stacks::PlacementStrategy;
+use capture::units::{LossCause, Ns};
 
 /// What the kernel side can be told.
 #[derive(Clone, Debug)]

@@ -8,10 +8,10 @@ use observer_common::sock::verdict_word;
 
 use super::join::{SocketPairing, SocketPeer, WireEvent};
 use super::ring::KnownTcpState;
-use crate::conn::tunnel;
-use crate::limits;
-use crate::record::{Record, SockInfo, SockOpen, SocketCookie, SocketOrigin, TcpSegment};
-use crate::units::{Direction, LossCause, Ns};
+use capture::conn::tunnel;
+use capture::limits;
+use capture::record::{Record, SockInfo, SockOpen, SocketCookie, SocketOrigin, TcpSegment};
+use capture::units::{Direction, LossCause, Ns};
 
 /// Sockets known at once: as many as the kernel's table holds. Of one that is not known the
 /// segments go up all the same.

@@ -6,7 +6,7 @@ use aya::maps::{HashMap as BpfHashMap, MapData};
 use observer_common::record::{Call, GoroutineCall, KeptGoroutineCall};
 
 use super::uprobes::UprobePrograms;
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// Removes calls that threads left behind that ended inside them (a killed thread never returns),
 /// and those of goroutines whose process has ended.

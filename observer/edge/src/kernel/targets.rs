@@ -9,11 +9,11 @@ use super::files::TlsFile;
 use super::uprobes::{ProbeLink, UprobePrograms};
 use crate::clock;
 use crate::coverage::{ProbeRow, ProbeState};
-use crate::stacks::{
+use capture::stacks::{
     CallCoverage, CallExit, CallKind, FunctionProbe, FunctionRow, LayoutCertainty, PlacementStrategy, ProbePlan,
     ProbePoint, StackLayout, TlsStack,
 };
-use crate::units::Direction;
+use capture::units::Direction;
 
 /// A probed file.
 #[derive(Debug)]
@@ -288,7 +288,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stacks::ProbePlacement;
+    use capture::stacks::ProbePlacement;
 
     fn point(program: &'static str, offsets: &[u64]) -> ProbePoint {
         ProbePoint { program, offsets: offsets.to_vec() }

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// A socket is judged so long after its answer began: the write that it carried has returned and
 /// come up by then, the write's thread being off its CPU for some time slices included.

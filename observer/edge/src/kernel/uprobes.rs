@@ -19,7 +19,7 @@ use aya::programs::{Program, ProgramError};
 use super::load::LoadError;
 use super::multi::UprobeMulti;
 use super::targets::chain;
-use crate::stacks;
+use capture::stacks;
 
 /// The loaded kernel object and its uprobe programs.
 pub(super) struct UprobePrograms {

@@ -13,7 +13,7 @@ use aya_obj::generated::{
     PERF_FLAG_FD_CLOEXEC, perf_event_attr, perf_event_sample_format, perf_event_type, perf_sw_ids, perf_type_id,
 };
 
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// A new executable mapping.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::share::TableOwner;
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// How long an owner who flooded a table gets no more room, the first time. Twice as long each further time, for
 /// who floods again at once would take everybody's room for a second out of each such while.

@@ -19,7 +19,7 @@ use observer_common::crowd;
 use self::marks::Marks;
 use self::share::{Excess, TableOwner};
 use crate::coverage::{CheckSeverity, HealthCheck};
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// Between two looks while nothing finds a full table: a look is a system call for each entry.
 const EVERY_NS: u64 = 10_000_000_000;

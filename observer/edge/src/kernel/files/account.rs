@@ -2,7 +2,7 @@
 
 use super::{MappedFiles, State, threads};
 use crate::coverage::{CheckSeverity, DiscoveryCounters, HealthCheck};
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// What the threads count.
 #[derive(Clone, Debug, Default)]

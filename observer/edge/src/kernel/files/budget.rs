@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// What one payer may spend at once, and how fast that comes back.
 struct PayerAllowance {

@@ -16,9 +16,9 @@ use super::registry::{FileRefusal, FileVerdict, TargetId};
 use super::threads::{self, WorkerState};
 use super::{SharedFiles, State, release};
 use crate::clock;
-use crate::elf::{ElfRefusal, OtherTlsStacks};
-use crate::stacks::{self, UnseenReason, is_likely};
-use crate::units::Ns;
+use capture::elf::{ElfRefusal, OtherTlsStacks};
+use capture::stacks::{self, UnseenReason, is_likely};
+use capture::units::Ns;
 
 /// A leased file is asked for again after this long: the kernel gives its holder 45 s to give it back.
 const LEASED_NS: u64 = 5_000_000_000;

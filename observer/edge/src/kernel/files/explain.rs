@@ -8,7 +8,7 @@ use super::registry::FileVerdict;
 use super::threads::WorkerState;
 use super::{ProcessFinding, SharedFiles};
 use crate::clock;
-use crate::stacks::{self, ExecutableKind};
+use capture::stacks::{self, ExecutableKind};
 
 impl SharedFiles {
     pub(super) fn explain(&self, pid: u32, desk: &WorkerState) {

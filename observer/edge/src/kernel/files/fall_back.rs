@@ -12,7 +12,7 @@ use super::queue::FileJob;
 use super::registry::{FileVerdict, TargetId};
 use super::threads::WorkerState;
 use crate::clock;
-use crate::stacks::PlacementStrategy;
+use capture::stacks::PlacementStrategy;
 
 impl SharedFiles {
     /// The libraries of a process get their probes at the public symbols.

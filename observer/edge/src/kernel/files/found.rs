@@ -10,8 +10,8 @@ use super::layouts::{COMPARED, KeptLayout};
 use super::registry::FileRefusal;
 use super::threads::{SurveyProgress, WorkerState};
 use crate::clock;
-use crate::elf::{ElfBudget, ElfImage, ElfRefusal, RandomAccess};
-use crate::stacks::{self, AmbiguousStack, RecognisedStacks, UnseenReason};
+use capture::elf::{ElfBudget, ElfImage, ElfRefusal, RandomAccess};
+use capture::stacks::{self, AmbiguousStack, RecognisedStacks, UnseenReason};
 
 /// A file that carries TLS, ready to be probed.
 pub(crate) struct TlsFile {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use smallvec::SmallVec;
 
 use super::registry::TargetId;
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// A probed file as a process sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// Device and inode, as the kernel calls them.
 type File = ((u32, u32), u64);

@@ -20,7 +20,7 @@ use super::super::family::asked;
 use super::super::watch::NewMapping;
 use super::handle::InodeHandle;
 use super::open::{PathHandle, folder};
-use crate::mounts::{self, MountEntry};
+use capture::mounts::{self, MountEntry};
 
 /// A file where it really lies.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::open::{FileVersion, SeenAs};
-use crate::stacks::{RecognisedStacks, SavedLayout};
+use capture::stacks::{RecognisedStacks, SavedLayout};
 
 /// Layouts kept; beyond it all are forgotten, and found again. A host has some hundred files that are
 /// large enough to be looked through, most of which carry nothing.
@@ -136,7 +136,7 @@ impl SavedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stacks::{LayoutCertainty, LocatedFunction, STACKS, StackLayout};
+    use capture::stacks::{LayoutCertainty, LocatedFunction, STACKS, StackLayout};
 
     const ADDRESS: u64 = 0x1000;
 

@@ -48,8 +48,8 @@ use super::targets::CallCounts;
 use super::uprobes::UprobePrograms;
 use super::watch::{MappingWatch, NewMapping, WatchEvent};
 use crate::coverage::ProbeRow;
-use crate::stacks::{PlacementStrategy, UnseenReason, is_likely};
-use crate::units::Ns;
+use capture::stacks::{PlacementStrategy, UnseenReason, is_likely};
+use capture::units::Ns;
 
 /// What became known of a process, away from the pipeline's thread.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::layer::{MountedPath, find_in};
 use super::open::PathHandle;
-use crate::mounts::{self, MountEntry};
+use capture::mounts::{self, MountEntry};
 
 /// A path for as long as this lives.
 #[derive(Debug)]

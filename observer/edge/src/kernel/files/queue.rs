@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use super::super::watch::NewMapping;
 use super::budget::BudgetPayer;
 use super::registry::TargetId;
-use crate::stacks::is_likely;
-use crate::units::Ns;
+use capture::stacks::is_likely;
+use capture::units::Ns;
 
 /// Something to do with files or processes, away from the pipeline's thread.
 #[derive(Clone, Debug, PartialEq, Eq)]

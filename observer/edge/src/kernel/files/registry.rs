@@ -8,9 +8,9 @@ use super::holders::FileHolders;
 use super::inode::InodeFacts;
 use super::open::{FileVersion, SeenAs};
 use crate::coverage::ProbeRow;
-use crate::elf::OtherTlsStacks;
-use crate::stacks::UnseenReason;
-use crate::units::Ns;
+use capture::elf::OtherTlsStacks;
+use capture::stacks::UnseenReason;
+use capture::units::Ns;
 
 /// A probed file, for as long as it is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -11,7 +11,7 @@ use super::registry::{KernelFileNames, ProbedFileEntry, TargetId};
 use super::threads::WorkerState;
 use super::{SharedFiles, State};
 use crate::clock;
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// A file that nobody has mapped stays probed for this long: the next container of the image, the
 /// next run of the program is then seen from its first call.

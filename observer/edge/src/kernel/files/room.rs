@@ -6,7 +6,7 @@ use super::account::FileCounters;
 use super::registry::TargetId;
 use super::{SharedFiles, State, release};
 use crate::clock;
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// Descriptors that a newly probed file may take: without `uprobe_multi` an entry and a return for each function.
 const FOR_ONE_FILE: u64 = 24;

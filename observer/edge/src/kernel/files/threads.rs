@@ -12,7 +12,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use super::queue::FileJob;
 use super::{SharedFiles, State, sleep};
 use crate::clock;
-use crate::units::Ns;
+use capture::units::Ns;
 
 /// Threads that look at files. Two: one file that takes its time must not stop all others.
 const LOOKERS: usize = 2;
