@@ -24,19 +24,20 @@
 //! A connection joined after its upgrade is not recognised: what it speaks, and with which window, was said before.
 
 mod deflate;
+mod direction;
 mod frame;
 mod fuzz;
+mod handshake;
 
 pub use fuzz::fuzz;
+pub use handshake::{PROTOCOL, accepted, asked, granted};
 
 use deflate::{DeflateParameters, MessageInflater};
-use frame::{BINARY, CLOSE, CONTINUATION, TEXT, WsFrameHead, WsFrameStep, WsFramer, WsHoleOutcome, unmask};
+use direction::{PartialMessage, WsDirection, emit, kind};
+use frame::{CLOSE, WsFrameHead, WsFrameStep, WsHoleOutcome, unmask};
 
-use super::{
-    BodyEvent, BodyEventKind, ExchangeEnd, ExchangeId, Message, MessageSink, ProtocolNote, RequestHead, ResponseHead,
-};
+use super::{BodyEvent, ExchangeEnd, ExchangeId, Message, MessageSink, ProtocolNote, ResponseHead};
 use crate::conn::Chunk;
-use crate::limits::{SSE_EVENT, SSE_EVENT_HEAD, SSE_IDLE};
 use crate::units::{Direction, LossCause, Moment};
 
 /// One socket.
@@ -47,81 +48,21 @@ pub struct WebSocketParser {
     over: bool,
 }
 
-/// One direction.
-struct WsDirection {
-    framer: WsFramer,
-    /// `None`: no compression was agreed on.
-    inflater: Option<MessageInflater>,
-    message: PartialMessage,
-    /// Payload of the control frame in progress.
-    control: Vec<u8>,
-    /// When the message in progress began.
-    began: Moment,
-    /// An extension is in use that we do not know: what messages hold is not read.
-    opaque: bool,
-}
-
-/// The message in progress.
-#[derive(Debug, Default)]
-struct PartialMessage {
-    /// Whether there is one, and of what kind.
-    opcode: Option<u8>,
-    compressed: bool,
-    /// What is kept of it.
-    bytes: Vec<u8>,
-    /// Bytes on the wire, frame heads included.
-    wire: usize,
-    /// The message is too large: `bytes` is its head.
-    truncated: bool,
-    /// The message was handed out already, without a copy.
-    said: bool,
-    /// Why it will not be handed out.
-    spoilt: Option<&'static str>,
-}
-
-/// The field of an extended CONNECT that names what the stream is to speak, as it stands among the kept headers.
-pub const PROTOCOL: &str = ":protocol";
-
-/// Whether a request asks for a WebSocket: an upgrade, or an extended CONNECT.
-#[must_use]
-pub fn asked(head: &RequestHead) -> bool {
-    let says = |name| head.header(name).is_some_and(|to| to.trim().eq_ignore_ascii_case("websocket"));
-    match head.method.as_str() {
-        "GET" => says("upgrade"),
-        "CONNECT" => says(PROTOCOL),
-        _ => false,
-    }
-}
-
-/// Whether this answer grants it.
-#[must_use]
-pub fn granted(asked: &RequestHead, answer: &ResponseHead) -> bool {
-    if asked.method == "CONNECT" { matches!(answer.status, 200..=299) } else { answer.status == 101 }
-}
-
-/// Whether a head says that the protocol changes to this one.
-#[must_use]
-pub fn accepted(head: &ResponseHead) -> bool {
-    head.status == 101 && head.header("upgrade").is_some_and(|to| to.trim().eq_ignore_ascii_case("websocket"))
-}
-
 impl WebSocketParser {
     /// A socket that begins behind this answer, as exchange `id`.
     #[must_use]
     pub fn new(id: ExchangeId, answer: &ResponseHead) -> Self {
         let agreed = DeflateParameters::read(answer.header("sec-websocket-extensions").unwrap_or_default());
-        let way = |forgets: fn(&DeflateParameters) -> bool| {
+        let direction = |forgets: fn(&DeflateParameters) -> bool| {
             let inflater = agreed.ok().flatten().map(|agreed| MessageInflater::new(forgets(&agreed)));
-            WsDirection {
-                framer: WsFramer::default(),
-                inflater,
-                message: PartialMessage::default(),
-                control: Vec::new(),
-                began: Moment::default(),
-                opaque: agreed.is_err(),
-            }
+            WsDirection::new(inflater, agreed.is_err())
         };
-        WebSocketParser { id, client: way(|a| a.client_forgets), server: way(|a| a.server_forgets), over: false }
+        WebSocketParser {
+            id,
+            client: direction(|a| a.client_forgets),
+            server: direction(|a| a.server_forgets),
+            over: false,
+        }
     }
 
     /// The next piece of one direction.
@@ -157,7 +98,7 @@ impl WebSocketParser {
         size_of::<Self>() + self.client.held() + self.server.held()
     }
 
-    fn way(&mut self, direction: Direction) -> &mut WsDirection {
+    fn direction_mut(&mut self, direction: Direction) -> &mut WsDirection {
         match direction {
             Direction::Write => &mut self.client,
             Direction::Read => &mut self.server,
@@ -166,36 +107,36 @@ impl WebSocketParser {
 
     fn data(&mut self, direction: Direction, mut input: &[u8], at: Moment, sink: &mut dyn MessageSink) {
         let id = self.id;
-        let way = self.way(direction);
-        if way.framer.enter(at.call) && matches!(way.framer.at, frame::WsFramerState::Hunt) {
-            let deflate = way.inflater.is_some();
-            way.framer.try_here(input, direction == Direction::Write, deflate);
+        let side = self.direction_mut(direction);
+        if side.framer.enter(at.call) && matches!(side.framer.at, frame::WsFramerState::Hunt) {
+            let deflate = side.inflater.is_some();
+            side.framer.try_here(input, direction == Direction::Write, deflate);
         }
         while !self.over {
-            let way = self.way(direction);
-            match way.framer.next(&mut input) {
+            let side = self.direction_mut(direction);
+            match side.framer.next(&mut input) {
                 WsFrameStep::More => return,
                 WsFrameStep::Begin(frame) => {
-                    if way.begin(frame, at).is_err() {
+                    if side.begin(frame, at).is_err() {
                         return self.broken(direction, at, sink);
                     }
                 }
-                WsFrameStep::Payload(frame, _, bytes) if frame.is_control() => way.control.extend_from_slice(bytes),
-                WsFrameStep::Payload(frame, offset, bytes) if way.lies_whole(frame, offset, bytes) => {
-                    way.message.said = true;
+                WsFrameStep::Payload(frame, _, bytes) if frame.is_control() => side.control.extend_from_slice(bytes),
+                WsFrameStep::Payload(frame, offset, bytes) if side.lies_whole(frame, offset, bytes) => {
+                    side.message.delivered = true;
                     let wire_bytes = frame.head + bytes.len();
                     let event = BodyEvent { kind: kind(frame.opcode), data: bytes, wire_bytes, ..BodyEvent::default() };
-                    say(id, direction, event, way.began, at, sink);
+                    emit(id, direction, event, side.began, at, sink);
                 }
-                WsFrameStep::Payload(frame, offset, bytes) => way.payload(frame, offset, bytes),
+                WsFrameStep::Payload(frame, offset, bytes) => side.payload(frame, offset, bytes),
                 WsFrameStep::End(frame) if frame.is_control() => {
-                    let mut payload = std::mem::take(&mut way.control);
+                    let mut payload = std::mem::take(&mut side.control);
                     if let Some(mask) = frame.mask {
                         unmask(&mut payload, mask, 0);
                     }
                     self.control(direction, frame, &payload, at, sink);
                 }
-                WsFrameStep::End(frame) if frame.fin => way.end(id, direction, at, sink),
+                WsFrameStep::End(frame) if frame.fin => side.end(id, direction, at, sink),
                 WsFrameStep::End(_) => {}
                 WsFrameStep::Bad => return self.broken(direction, at, sink),
             }
@@ -204,9 +145,9 @@ impl WebSocketParser {
 
     /// What came is no frame.
     fn broken(&mut self, direction: Direction, at: Moment, sink: &mut dyn MessageSink) {
-        let way = self.way(direction);
-        if way.framer.hurt() {
-            way.framer.lose(); // our own loss is no error of the peer
+        let side = self.direction_mut(direction);
+        if side.framer.hurt() {
+            side.framer.lose(); // our own loss is no error of the peer
             return;
         }
         sink.message(self.id, at, note("bad_frame"));
@@ -247,181 +188,22 @@ impl WebSocketParser {
             return;
         }
         let id = self.id;
-        let way = self.way(direction);
-        let in_control = matches!(way.framer.at, frame::WsFramerState::Payload(frame, _) if frame.is_control());
-        match way.framer.gap(bytes) {
-            WsHoleOutcome::Payload if in_control => way.control.clear(),
-            WsHoleOutcome::Payload => way.spoil("lost_bytes"),
+        let side = self.direction_mut(direction);
+        let in_control = matches!(side.framer.at, frame::WsFramerState::Payload(frame, _) if frame.is_control());
+        match side.framer.gap(bytes) {
+            WsHoleOutcome::Payload if in_control => side.control.clear(),
+            WsHoleOutcome::Payload => side.spoil("lost_bytes"),
             WsHoleOutcome::Lost => {
                 // Whole messages may be missing, and a window with them.
-                if let Some(inflater) = &mut way.inflater {
+                if let Some(inflater) = &mut side.inflater {
                     inflater.gap();
                     inflater.over();
                 }
-                way.message = PartialMessage::default();
-                way.control.clear();
+                side.message = PartialMessage::default();
+                side.control.clear();
             }
         }
         sink.message(id, at, Message::Gap { bytes, cause });
-    }
-}
-
-impl WsDirection {
-    /// A frame begins.
-    fn begin(&mut self, frame: WsFrameHead, at: Moment) -> Result<(), ()> {
-        if frame.is_control() {
-            self.control.clear();
-            return Ok(());
-        }
-        match (frame.opcode, self.message.opcode) {
-            (CONTINUATION, Some(_)) => {}
-            // Its beginning was lost.
-            (CONTINUATION, None) if self.framer.hurt() => self.message.spoilt = Some("lost_bytes"),
-            (CONTINUATION, None) => return Err(()),
-            // Its end was lost.
-            (_, Some(_)) if !self.framer.hurt() => return Err(()),
-            (opcode, _) => {
-                if frame.compressed && self.inflater.is_none() && !self.opaque {
-                    return Err(());
-                }
-                let bytes = std::mem::take(&mut self.message.bytes);
-                self.message = PartialMessage {
-                    opcode: Some(opcode),
-                    compressed: frame.compressed,
-                    bytes,
-                    ..PartialMessage::default()
-                };
-                self.message.bytes.clear();
-                self.began = at;
-            }
-        }
-        self.message.wire = self.message.wire.saturating_add(frame.head);
-        Ok(())
-    }
-
-    /// A message of one frame that lies in one piece: nothing need be copied.
-    fn lies_whole(&self, frame: WsFrameHead, offset: u64, bytes: &[u8]) -> bool {
-        let plain = frame.mask.is_none() && !frame.compressed && !self.opaque && self.message.spoilt.is_none();
-        plain
-            && frame.fin
-            && frame.opcode != CONTINUATION
-            && offset == 0
-            && bytes.len() as u64 == frame.length
-            && bytes.len() <= SSE_EVENT
-    }
-
-    /// A piece of a data frame.
-    fn payload(&mut self, frame: WsFrameHead, offset: u64, bytes: &[u8]) {
-        let message = &mut self.message;
-        message.wire = message.wire.saturating_add(bytes.len());
-        if message.spoilt.is_some() || self.opaque {
-            return;
-        }
-        let from = message.bytes.len();
-        match (&mut self.inflater, message.compressed) {
-            (Some(inflater), true) => {
-                let mut plain = bytes.to_vec();
-                if let Some(mask) = frame.mask {
-                    unmask(&mut plain, mask, offset);
-                }
-                if let Err(reason) = inflater.push(&plain, &mut |bytes| message.keep(bytes)) {
-                    self.spoil(reason);
-                }
-            }
-            _ => {
-                message.keep(bytes);
-                if let (Some(mask), Some(new)) = (frame.mask, message.bytes.get_mut(from..)) {
-                    unmask(new, mask, offset);
-                }
-            }
-        }
-    }
-
-    /// The message in progress will not be had.
-    fn spoil(&mut self, reason: &'static str) {
-        self.message.spoilt = self.message.spoilt.or(Some(reason));
-        self.message.bytes = Vec::new();
-        if let Some(inflater) = self.inflater.as_mut().filter(|_| self.message.compressed) {
-            inflater.gap();
-        }
-    }
-
-    /// The message in progress is complete.
-    fn end(&mut self, id: ExchangeId, direction: Direction, at: Moment, sink: &mut dyn MessageSink) {
-        if let Some(inflater) = self.inflater.as_mut().filter(|_| self.message.compressed) {
-            if self.message.spoilt.is_some() {
-                inflater.over();
-            } else {
-                let message = &mut self.message;
-                if let Err(reason) = inflater.end(&mut |bytes| message.keep(bytes)) {
-                    self.message.spoilt = Some(reason);
-                }
-            }
-        }
-        let PartialMessage { opcode, bytes, wire, truncated, said, spoilt, .. } = std::mem::take(&mut self.message);
-        match spoilt {
-            _ if said => {}
-            Some(reason) => sink.message(id, at, note(reason)),
-            None => {
-                if truncated {
-                    sink.message(id, at, note("event_too_large"));
-                }
-                let kind = if self.opaque { BodyEventKind::Opaque } else { kind(opcode.unwrap_or(BINARY)) };
-                let data = if self.opaque { &[][..] } else { bytes.as_slice() };
-                say(
-                    id,
-                    direction,
-                    BodyEvent { kind, data, wire_bytes: wire, truncated, name: None },
-                    self.began,
-                    at,
-                    sink,
-                );
-            }
-        }
-        self.message.bytes = bytes;
-        self.message.bytes.clear();
-        self.message.bytes.shrink_to(SSE_IDLE);
-    }
-
-    fn held(&self) -> usize {
-        let inflater = self.inflater.as_ref().map_or(0, MessageInflater::held);
-        self.message.bytes.capacity() + self.control.capacity() + inflater
-    }
-}
-
-impl PartialMessage {
-    /// Keeps what there is room for.
-    fn keep(&mut self, bytes: &[u8]) {
-        if self.truncated {
-            return;
-        }
-        if self.bytes.len() + bytes.len() <= SSE_EVENT {
-            return self.bytes.extend_from_slice(bytes);
-        }
-        self.truncated = true;
-        let room = SSE_EVENT_HEAD.saturating_sub(self.bytes.len());
-        self.bytes.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
-        self.bytes.truncate(SSE_EVENT_HEAD);
-        self.bytes.shrink_to(SSE_IDLE);
-    }
-}
-
-fn kind(opcode: u8) -> BodyEventKind {
-    if opcode == TEXT { BodyEventKind::Text } else { BodyEventKind::Binary }
-}
-
-/// One message, whole.
-fn say(
-    id: ExchangeId,
-    direction: Direction,
-    message: BodyEvent<'_>,
-    began: Moment,
-    at: Moment,
-    sink: &mut dyn MessageSink,
-) {
-    match direction {
-        Direction::Read => sink.message(id, at, Message::Event(message)),
-        Direction::Write => sink.message(id, at, Message::Sent { message, began }),
     }
 }
 
