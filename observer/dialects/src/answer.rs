@@ -262,8 +262,8 @@ impl AnswerSoFar {
 impl Facts {
     fn note(&mut self, part: AnswerPart, found: JsonMatch<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         match (part, found) {
-            (AnswerPart::Id, JsonMatch::Text(id)) => self.named.say(Some(id), None, out),
-            (AnswerPart::Model, JsonMatch::Text(model)) => self.named.say(None, Some(model), out),
+            (AnswerPart::Id, JsonMatch::Text(id)) => self.named.emit(Some(id), None, out),
+            (AnswerPart::Model, JsonMatch::Text(model)) => self.named.emit(None, Some(model), out),
             (AnswerPart::Text(kind), JsonMatch::Chars(chars)) => out(Utterance::Whole { kind, chars }),
             (AnswerPart::BlockText, JsonMatch::Chars(chars)) => self.block_chars = Some(chars),
             (AnswerPart::BlockType, JsonMatch::Text(word)) => {
@@ -283,9 +283,9 @@ impl Facts {
                 self.times.took(which, unit, number.0.parse().ok());
             }
             (AnswerPart::RetryDelay, JsonMatch::Text(delay)) => {
-                say_limit("retry-after", delay.strip_suffix('s').unwrap_or(delay), out);
+                emit_limit("retry-after", delay.strip_suffix('s').unwrap_or(delay), out);
             }
-            (AnswerPart::QuotaId, JsonMatch::Text(id)) => say_limit("quota-id", id, out),
+            (AnswerPart::QuotaId, JsonMatch::Text(id)) => emit_limit("quota-id", id, out),
             _ => self.note_error(part, found),
         }
     }
@@ -358,6 +358,6 @@ impl Facts {
     }
 }
 
-fn say_limit(name: &'static str, value: &str, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_limit(name: &'static str, value: &str, out: &mut dyn FnMut(Utterance<'_>)) {
     out(Utterance::Limit { name: Cow::Borrowed(name), value: Cow::Borrowed(value) });
 }

@@ -36,13 +36,13 @@ pub(crate) struct ContentPart<'a> {
 
 impl LooseContent<'_> {
     /// Says each text with its kind.
-    pub(crate) fn say(&self, kind: DeltaKind, out: &mut dyn FnMut(DeltaKind, &str)) {
+    pub(crate) fn emit(&self, kind: DeltaKind, out: &mut dyn FnMut(DeltaKind, &str)) {
         match self {
             Self::Absent => {}
             Self::Text(text) => out(kind, text),
             Self::Parts(parts) => parts.items.iter().filter_map(|part| part.0.as_deref()).for_each(|part| {
                 if part.class.word() == Some("thinking") {
-                    part.thinking.say(DeltaKind::Reasoning, out);
+                    part.thinking.emit(DeltaKind::Reasoning, out);
                 } else if let Some(text) = &part.text.0 {
                     out(kind, text);
                 }

@@ -3,16 +3,12 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
 
 use super::answer::{AnswerParts, AnswerSoFar, TokenCounting};
-use super::error::ErrorMember;
-use super::json::loose::{self, LooseText, RawJson};
+use super::json::loose;
 use super::path::PathPreset;
 use super::request::RequestScan;
-use super::{DeltaKind, Dialect, ProviderMark, RequestFacts, TokenUsage, Utterance, cap, error};
+use super::{Dialect, RequestFacts, Utterance, error};
 use capture::proto::{BodyEvent, BodyEventKind, ExchangeEnd, RequestHead, ResponseHead};
 
 /// What is particular to one dialect.
@@ -57,7 +53,7 @@ pub(crate) struct DialectExchange<S> {
     speech: S,
     /// JSON in the answer is a stream.
     json_stream: bool,
-    /// The end marker came: said once, even where two markers come.
+    /// The end marker came; it is emitted once, even where two markers come.
     ended: bool,
     failed: bool,
 }
@@ -78,8 +74,8 @@ impl<S: DialectRules> DialectExchange<S> {
         }
     }
 
-    /// `out`, which is told of an end once, and through which we learn of errors.
-    fn heard<'o>(
+    /// Emits to `out`, an end only once, and notes ends and errors.
+    fn emitter<'o>(
         ended: &'o mut bool,
         failed: &'o mut bool,
         out: &'o mut dyn FnMut(Utterance<'_>),
@@ -112,10 +108,10 @@ impl<S: DialectRules> Dialect for DialectExchange<S> {
     }
 
     fn event(&mut self, event: &BodyEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-        let (mut hear, silent) = (Self::heard(&mut self.ended, &mut self.failed, out), Cell::new(true));
+        let (mut emit, silent) = (Self::emitter(&mut self.ended, &mut self.failed, out), Cell::new(true));
         let out = &mut |utterance: Utterance<'_>| {
             silent.set(false);
-            hear(utterance);
+            emit(utterance);
         };
         if let Err(reason) = spoken(&mut self.speech, event, out) {
             // An event that names itself an error is one, whatever its data looks like.
@@ -133,14 +129,14 @@ impl<S: DialectRules> Dialect for DialectExchange<S> {
 
     fn end(&mut self, how: ExchangeEnd, out: &mut dyn FnMut(Utterance<'_>)) {
         let (ended, failed) = (self.ended, self.failed);
-        let mut hear = Self::heard(&mut self.ended, &mut self.failed, out);
+        let mut emit = Self::emitter(&mut self.ended, &mut self.failed, out);
         self.speech.end(how, &mut |utterance| {
-            // Nothing to add where the end was told, or an error is how it ended.
+            // Nothing is added where the end was emitted, or an error is how it ended.
             if !matches!(utterance, Utterance::End) || !(ended || failed) {
-                hear(utterance);
+                emit(utterance);
             }
         });
-        drop(hear);
+        drop(emit);
         self.answer.end(self.failed, out);
     }
 
@@ -184,88 +180,11 @@ fn spoken<S: DialectRules>(
     Ok(())
 }
 
-/// A delta, where there is a text.
-pub(crate) fn say(kind: DeltaKind, text: &LooseText<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-    if let Some(text) = &text.0 {
-        out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
-    }
-}
-
-/// A tool call's name, which comes once, and a piece of its arguments or all of them.
-pub(crate) fn say_call(name: &LooseText<'_>, arguments: &RawJson<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-    if name.word().is_some() {
-        say(DeltaKind::Tool, name, out);
-    }
-    if let Some(text) = arguments.text() {
-        out(Utterance::Delta { kind: DeltaKind::Tool, text });
-    }
-}
-
-/// Token counts, where there are any.
-pub(crate) fn say_usage(usage: TokenUsage, out: &mut dyn FnMut(Utterance<'_>)) {
-    if usage != TokenUsage::default() {
-        out(Utterance::Usage(usage));
-    }
-}
-
-/// Why it ended.
-pub(crate) fn say_finish(reason: &str, out: &mut dyn FnMut(Utterance<'_>)) {
-    out(Utterance::Finish { reason: Cow::Borrowed(cap(reason)) });
-}
-
-/// An error in the stream.
-pub(crate) fn say_error(failure: &ErrorMember<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-    if failure.present {
-        out(Utterance::Error { kind: failure.kind().map(Cow::Borrowed) });
-    }
-}
-
 /// The framing says that this is an error; its name is the word for it.
 fn exception(event: &BodyEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
     let kind = error::kind(None, event.name).map(Cow::Borrowed);
     out(Utterance::Error { kind });
     Ok(())
-}
-
-/// Says `Start` with what is new: an id is told once, whenever it comes; so is a model, and again as a `Mark` when it
-/// changes. Other marks likewise.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct StartReporter {
-    id: bool,
-    /// Hash of the value told last, by mark; 0: none.
-    told: [u64; ProviderMark::COUNT],
-}
-
-impl StartReporter {
-    pub(crate) fn say(&mut self, id: Option<&str>, model: Option<&str>, out: &mut dyn FnMut(Utterance<'_>)) {
-        let short = |name| Cow::Borrowed(cap(name));
-        let id = id.filter(|id| !id.is_empty() && !self.id);
-        self.id |= id.is_some();
-        let named = self.told.first().is_some_and(|&told| told != 0);
-        let model = model.filter(|model| self.news(ProviderMark::Model, model));
-        if let Some(model) = model.filter(|_| named) {
-            out(Utterance::Mark { what: ProviderMark::Model, value: short(model) });
-        }
-        let model = model.filter(|_| !named);
-        if id.is_some() || model.is_some() {
-            out(Utterance::Start { response_id: id.map(short), model: model.map(short) });
-        }
-    }
-
-    /// Says a mark if its value is new.
-    pub(crate) fn mark(&mut self, what: ProviderMark, value: Option<&str>, out: &mut dyn FnMut(Utterance<'_>)) {
-        if let Some(value) = value.filter(|value| self.news(what, value)) {
-            out(Utterance::Mark { what, value: Cow::Borrowed(cap(value)) });
-        }
-    }
-
-    fn news(&mut self, what: ProviderMark, value: &str) -> bool {
-        if value.is_empty() {
-            return false;
-        }
-        let hash = FixedState::default().hash_one(value) | 1;
-        self.told.get_mut(what as usize).is_some_and(|told| std::mem::replace(told, hash) != hash)
-    }
 }
 
 /// Feeds a dialect as a peer might: the first bytes choose the shape, the rest is cut into request,

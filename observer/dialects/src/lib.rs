@@ -33,6 +33,7 @@ pub mod cohere_chat_v1;
 mod content;
 pub mod deepgram;
 pub mod elevenlabs;
+mod emit;
 mod error;
 mod exchange;
 pub mod finish;
@@ -71,7 +72,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use self::answer::TokenCounting;
-use self::exchange::StartReporter;
+use self::emit::StartReporter;
 pub use self::head::{RequestMarks, ResponseFacts, ServerTimes};
 use self::path::ends as path_ends;
 pub use self::running::running;

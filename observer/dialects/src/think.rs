@@ -32,12 +32,12 @@ impl Default for ThinkState {
 
 impl ThinkState {
     /// A piece of content; `say` is told what it is.
-    pub(crate) fn push(&mut self, mut text: &str, say: &mut dyn FnMut(DeltaKind, &str)) {
+    pub(crate) fn push(&mut self, mut text: &str, emit: &mut dyn FnMut(DeltaKind, &str)) {
         while !text.is_empty() {
             text = match *self {
-                Self::Off => return say(DeltaKind::Visible, text),
-                Self::Start { held } => self.at_start(held, text, say),
-                Self::Inside { held, sure: true } => self.inside(held, true, text, say),
+                Self::Off => return emit(DeltaKind::Visible, text),
+                Self::Start { held } => self.at_start(held, text, emit),
+                Self::Inside { held, sure: true } => self.inside(held, true, text, emit),
                 Self::Inside { held, sure: false } => self.inside(held, false, text, &mut |_, _| {}),
             };
         }
@@ -52,7 +52,7 @@ impl ThinkState {
     }
 
     /// The choice ended: part of a tag was text after all.
-    pub(crate) fn finish(&mut self, say: &mut dyn FnMut(DeltaKind, &str)) {
+    pub(crate) fn finish(&mut self, emit: &mut dyn FnMut(DeltaKind, &str)) {
         let (kind, held) = match *self {
             Self::Start { held } => (DeltaKind::Visible, OPEN.get(..held)),
             Self::Inside { held, sure: true } => (DeltaKind::Reasoning, CLOSE.get(..held)),
@@ -60,20 +60,20 @@ impl ThinkState {
         };
         *self = Self::Off;
         if let Some(held) = held.filter(|held| !held.is_empty()) {
-            say(kind, held);
+            emit(kind, held);
         }
     }
 
-    fn at_start<'t>(&mut self, held: usize, text: &'t str, say: &mut dyn FnMut(DeltaKind, &str)) -> &'t str {
+    fn at_start<'t>(&mut self, held: usize, text: &'t str, emit: &mut dyn FnMut(DeltaKind, &str)) -> &'t str {
         let body = if held == 0 { text.trim_start() } else { text };
         let found = if body.is_empty() { More::Part(0) } else { more(OPEN, held, body) };
         if let More::Not = found {
-            self.finish(say); // what was held is said by itself
+            self.finish(emit); // what was held is said by itself
             return text;
         }
         let space = text.get(..text.len() - body.len()).filter(|space| !space.is_empty());
         if let Some(space) = space {
-            say(DeltaKind::Visible, space);
+            emit(DeltaKind::Visible, space);
         }
         match found {
             More::All(rest) => {
@@ -88,13 +88,13 @@ impl ThinkState {
         }
     }
 
-    fn inside<'t>(&mut self, held: usize, sure: bool, text: &'t str, say: &mut dyn FnMut(DeltaKind, &str)) -> &'t str {
+    fn inside<'t>(&mut self, held: usize, sure: bool, text: &'t str, emit: &mut dyn FnMut(DeltaKind, &str)) -> &'t str {
         if held > 0 {
             return match more(CLOSE, held, text) {
                 More::All(rest) => self.off(rest),
                 More::Part(held) => self.wait(held, sure),
                 More::Not => {
-                    say(DeltaKind::Reasoning, CLOSE.get(..held).unwrap_or_default());
+                    emit(DeltaKind::Reasoning, CLOSE.get(..held).unwrap_or_default());
                     *self = Self::Inside { held: 0, sure };
                     text
                 }
@@ -109,7 +109,7 @@ impl ThinkState {
             }
         };
         if !thought.is_empty() {
-            say(DeltaKind::Reasoning, thought);
+            emit(DeltaKind::Reasoning, thought);
         }
         rest
     }
@@ -142,10 +142,10 @@ impl ThinkTags {
     }
 
     /// Content of a choice. An empty one is told as it is.
-    pub(crate) fn say(&mut self, choice: u64, text: &str, out: &mut dyn FnMut(Utterance<'_>)) {
+    pub(crate) fn emit(&mut self, choice: u64, text: &str, out: &mut dyn FnMut(Utterance<'_>)) {
         match if self.off || text.is_empty() { None } else { self.of(choice) } {
-            Some(think) if *think != ThinkState::Off => think.push(text, &mut |kind, text| say(kind, text, out)),
-            _ => say(DeltaKind::Visible, text, out),
+            Some(think) if *think != ThinkState::Off => think.push(text, &mut |kind, text| emit(kind, text, out)),
+            _ => emit(DeltaKind::Visible, text, out),
         }
     }
 
@@ -158,7 +158,7 @@ impl ThinkTags {
     /// A choice ended.
     pub(crate) fn finish(&mut self, choice: u64, out: &mut dyn FnMut(Utterance<'_>)) {
         if let Some(think) = self.of(choice) {
-            think.finish(&mut |kind, text| say(kind, text, out));
+            think.finish(&mut |kind, text| emit(kind, text, out));
         }
     }
 
@@ -166,7 +166,7 @@ impl ThinkTags {
     pub(crate) fn end(&mut self, out: &mut dyn FnMut(Utterance<'_>)) {
         let more = self.more.iter_mut().map(|(_, think)| think);
         for think in std::iter::once(&mut self.first).chain(more) {
-            think.finish(&mut |kind, text| say(kind, text, out));
+            think.finish(&mut |kind, text| emit(kind, text, out));
         }
     }
 
@@ -189,7 +189,7 @@ impl ThinkTags {
     }
 }
 
-fn say(kind: DeltaKind, text: &str, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit(kind: DeltaKind, text: &str, out: &mut dyn FnMut(Utterance<'_>)) {
     out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
 }
 
@@ -219,14 +219,14 @@ mod tests {
     /// What was said of each kind, the pieces of one kind joined.
     fn said<'a>(pieces: impl IntoIterator<Item = &'a str>) -> (String, String) {
         let (mut think, mut reasoning, mut visible) = (ThinkState::default(), String::new(), String::new());
-        let mut say = |kind: DeltaKind, text: &str| match kind {
+        let mut emit = |kind: DeltaKind, text: &str| match kind {
             DeltaKind::Reasoning => reasoning.push_str(text),
             _ => visible.push_str(text),
         };
         for piece in pieces {
-            think.push(piece, &mut say);
+            think.push(piece, &mut emit);
         }
-        think.finish(&mut say);
+        think.finish(&mut emit);
         (reasoning, visible)
     }
 
@@ -273,14 +273,14 @@ mod tests {
     fn holed([before, behind]: [&str; 2]) -> (String, String) {
         let (mut think, mut said) = (ThinkState::default(), [String::new(), String::new()]);
         let [reasoning, visible] = &mut said;
-        let mut say = |kind: DeltaKind, text: &str| match kind {
+        let mut emit = |kind: DeltaKind, text: &str| match kind {
             DeltaKind::Reasoning => reasoning.push_str(text),
             _ => visible.push_str(text),
         };
-        think.push(before, &mut say);
+        think.push(before, &mut emit);
         think.gap();
-        think.push(behind, &mut say);
-        think.finish(&mut say);
+        think.push(behind, &mut emit);
+        think.finish(&mut emit);
         let [reasoning, visible] = said;
         (reasoning, visible)
     }

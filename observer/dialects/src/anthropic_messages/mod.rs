@@ -10,7 +10,8 @@ use std::borrow::Cow;
 
 use self::types::{Block, Delta, StreamEvent};
 use super::answer::{AnswerPart, AnswerParts, TokenCounting, at};
-use super::exchange::{DialectExchange, DialectRules, StartReporter};
+use super::emit::{StartReporter, emit_text};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose::{self, LooseText};
 use super::path::{self, PathPreset};
 use super::{DeltaKind, DialectRow, ProviderMark, TokenUsage, Utterance, answer, cap, path_ends, provider};
@@ -68,12 +69,12 @@ impl DialectRules for AnthropicMessages {
         let class = event.class.word().or(name).unwrap_or("");
         match (class, event.delta.0, event.content_block.0) {
             ("content_block_delta", Some(delta), _) => {
-                self.say_sealed(delta.class.word(), &delta.signature, out);
-                say_delta(&delta, out);
+                self.emit_sealed(delta.class.word(), &delta.signature, out);
+                emit_delta(&delta, out);
             }
             ("content_block_start", _, Some(block)) => {
-                self.say_sealed(block.class.word(), &block.data, out);
-                say_block(&block, out);
+                self.emit_sealed(block.class.word(), &block.data, out);
+                emit_block(&block, out);
                 // Another model goes on with the answer.
                 let taken = block.to.0.as_deref().and_then(|to| to.model.word());
                 self.named.mark(ProviderMark::Fallback, taken.filter(|_| block.class.word() == Some("fallback")), out);
@@ -81,7 +82,7 @@ impl DialectRules for AnthropicMessages {
             ("ping", ..) => out(Utterance::KeepAlive),
             ("message_start", ..) => {
                 let message = event.message.0.unwrap_or_default();
-                self.named.say(message.id.word(), message.model.word(), out);
+                self.named.emit(message.id.word(), message.model.word(), out);
                 // The output count is a placeholder here: a stream that breaks would seem to have cost one token.
                 let tokens = message.usage.0.unwrap_or_default();
                 self.named.mark(ProviderMark::Tier, tokens.service_tier.word(), out);
@@ -107,7 +108,7 @@ impl DialectRules for AnthropicMessages {
 impl AnthropicMessages {
     /// Thinking that nobody here can read: redacted, or omitted but for the signature that the
     /// provider checks it by (behind thinking that did come along there is one too).
-    fn say_sealed(&mut self, class: Option<&str>, sealed: &LooseText<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_sealed(&mut self, class: Option<&str>, sealed: &LooseText<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         let field = match class {
             Some("redacted_thinking") => "redacted_thinking",
             Some("signature_delta") => "signature",
@@ -133,18 +134,18 @@ impl AnthropicMessages {
     }
 }
 
-fn say_delta(delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_delta(delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     match delta.class.word() {
-        Some("text_delta") => say(DeltaKind::Visible, &delta.text, out),
-        Some("thinking_delta") => say(DeltaKind::Reasoning, &delta.thinking, out),
-        Some("input_json_delta") => say(DeltaKind::Tool, &delta.partial_json, out),
+        Some("text_delta") => emit_text(DeltaKind::Visible, &delta.text, out),
+        Some("thinking_delta") => emit_text(DeltaKind::Reasoning, &delta.thinking, out),
+        Some("input_json_delta") => emit_text(DeltaKind::Tool, &delta.partial_json, out),
         // Signatures and citations are no output.
         _ => {}
     }
 }
 
 /// A block begins: a tool's with its name; texts are empty here, but clients would count one that is not.
-fn say_block(block: &Block<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_block(block: &Block<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     let (kind, text) = match block.class.word() {
         Some(class) if class.ends_with("tool_use") => (DeltaKind::Tool, &block.name),
         Some("text") => (DeltaKind::Visible, &block.text),
@@ -152,13 +153,7 @@ fn say_block(block: &Block<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         _ => return,
     };
     if text.word().is_some() {
-        say(kind, text, out);
-    }
-}
-
-fn say(kind: DeltaKind, text: &LooseText<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-    if let Some(text) = &text.0 {
-        out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
+        emit_text(kind, text, out);
     }
 }
 

@@ -7,7 +7,8 @@ mod types;
 
 pub(super) use self::types::Payload;
 use super::answer::{AnswerPart, AnswerParts, ServerTime, TimeUnit, TokenCount, TokenCounting, at};
-use super::exchange::{DialectExchange, DialectRules, StartReporter, say, say_call, say_error, say_finish, say_usage};
+use super::emit::{StartReporter, emit_call, emit_error, emit_finish, emit_text, emit_usage};
+use super::exchange::{DialectExchange, DialectRules};
 use super::finish::{self, FinishClass};
 use super::json::loose;
 use super::path::{self, PathPreset};
@@ -63,7 +64,7 @@ impl DialectRules for BedrockConverse {
         let mut spare = String::new();
         let payload =
             loose::read::<loose::InlineObject<Payload<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
-        self.say(name.unwrap_or(""), &payload, out);
+        self.emit(name.unwrap_or(""), &payload, out);
         Ok(())
     }
 
@@ -77,11 +78,11 @@ impl DialectRules for BedrockConverse {
 
 impl BedrockConverse {
     /// One event. Nova speaks the same inside InvokeModel.
-    pub(super) fn say(&mut self, class: &str, payload: &Payload<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    pub(super) fn emit(&mut self, class: &str, payload: &Payload<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         match class {
             "contentBlockStart" => {
                 if let Some(tool) = payload.start.0.as_deref().and_then(|start| start.tool_use.0.as_deref()) {
-                    say_call(&tool.name, &tool.input, out);
+                    emit_call(&tool.name, &tool.input, out);
                 }
             }
             "contentBlockDelta" => {
@@ -90,31 +91,31 @@ impl BedrockConverse {
                     let redacted = reasoning.redacted_content.word().map(|_| "redactedContent");
                     let sealed = redacted.or(reasoning.signature.word().map(|_| "signature"));
                     self.named.mark(ProviderMark::Sealed, sealed, out);
-                    say(DeltaKind::Reasoning, &reasoning.text, out);
+                    emit_text(DeltaKind::Reasoning, &reasoning.text, out);
                 }
-                say(DeltaKind::Visible, &delta.text, out);
+                emit_text(DeltaKind::Visible, &delta.text, out);
                 if let Some(tool) = &delta.tool_use.0 {
-                    say_call(&tool.name, &tool.input, out);
+                    emit_call(&tool.name, &tool.input, out);
                 }
             }
-            "messageStop" => self.say_stop(payload.stop_reason.word().unwrap_or(""), out),
-            "metadata" => self.say_metadata(payload, out),
-            _ => say_error(&payload.error, out),
+            "messageStop" => self.emit_stop(payload.stop_reason.word().unwrap_or(""), out),
+            "metadata" => self.emit_metadata(payload, out),
+            _ => emit_error(&payload.error, out),
         }
     }
 
-    fn say_stop(&mut self, reason: &str, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_stop(&mut self, reason: &str, out: &mut dyn FnMut(Utterance<'_>)) {
         self.stopped = true;
         if finish::class(reason) == FinishClass::Refusal {
             self.named.mark(ProviderMark::Blocked, Some(reason), out);
         }
         if !reason.is_empty() {
-            say_finish(reason, out);
+            emit_finish(reason, out);
         }
     }
 
-    fn say_metadata(&mut self, payload: &Payload<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-        say_usage(payload.usage.0.as_deref().map(|tokens| tokens.usage(COUNTS)).unwrap_or_default(), out);
+    fn emit_metadata(&mut self, payload: &Payload<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+        emit_usage(payload.usage.0.as_deref().map(|tokens| tokens.usage(COUNTS)).unwrap_or_default(), out);
         let mut times = ServerTimes::default();
         times.took(
             ServerTime::Total,

@@ -6,8 +6,9 @@ use crate::answer::{ServerTime, TimeUnit};
 use crate::anthropic_messages::AnthropicMessages;
 use crate::bedrock_converse::{BedrockConverse, Payload};
 use crate::cohere_chat::CohereChat as Cohere;
+use crate::emit::{emit_error, emit_finish, emit_text, emit_usage};
 use crate::error::ErrorMember;
-use crate::exchange::{DialectRules, say, say_error, say_finish, say_usage};
+use crate::exchange::DialectRules;
 use crate::json::loose::{self, BoxedObject, LooseCount, LooseNumber, LooseText};
 use crate::openai_chat::OpenAiChat;
 use crate::{DeltaKind, ServerTimes, TokenUsage, Utterance};
@@ -100,7 +101,7 @@ impl InvokeVendor {
         let mut spare = String::new();
         let native = loose::read::<BoxedObject<Native<'_>>>(data, &mut spare)?.0.unwrap_or_default();
         let (counted, finished) = (&mut self.counted, &mut self.finished);
-        let mut hear = |utterance: Utterance<'_>| {
+        let mut emit = |utterance: Utterance<'_>| {
             *counted |= matches!(utterance, Utterance::Usage(_));
             *finished |= matches!(utterance, Utterance::Finish { .. });
             out(utterance);
@@ -109,15 +110,15 @@ impl InvokeVendor {
             self.speaker = native.speaker();
         }
         match &mut self.speaker {
-            Some(Speaker::Anthropic(messages)) => messages.event(None, data, &mut hear)?,
-            Some(Speaker::Chat(chat)) => chat.event(None, data, &mut hear)?,
-            Some(Speaker::Cohere(chat)) => chat.event(None, data, &mut hear)?,
-            Some(Speaker::Nova(converse)) => native.say_nova(converse, &mut hear),
-            Some(Speaker::Flat) => native.say_flat(&mut hear),
-            None => say_error(&native.error, &mut hear),
+            Some(Speaker::Anthropic(messages)) => messages.event(None, data, &mut emit)?,
+            Some(Speaker::Chat(chat)) => chat.event(None, data, &mut emit)?,
+            Some(Speaker::Cohere(chat)) => chat.event(None, data, &mut emit)?,
+            Some(Speaker::Nova(converse)) => native.emit_nova(converse, &mut emit),
+            Some(Speaker::Flat) => native.emit_flat(&mut emit),
+            None => emit_error(&native.error, &mut emit),
         }
         if let Some(metrics) = &native.metrics.0 {
-            metrics.say(self.counted, out);
+            metrics.emit(self.counted, out);
         }
         Ok(())
     }
@@ -158,7 +159,7 @@ impl Native<'_> {
         }
     }
 
-    fn say_nova(&self, converse: &mut BedrockConverse, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_nova(&self, converse: &mut BedrockConverse, out: &mut dyn FnMut(Utterance<'_>)) {
         let events = [
             ("contentBlockStart", &self.content_block_start),
             ("contentBlockDelta", &self.content_block_delta),
@@ -167,29 +168,29 @@ impl Native<'_> {
         ];
         for (class, payload) in events {
             if let Some(payload) = &payload.0 {
-                converse.say(class, payload, out);
+                converse.emit(class, payload, out);
             }
         }
     }
 
-    fn say_flat(&self, out: &mut dyn FnMut(Utterance<'_>)) {
-        say(DeltaKind::Visible, &self.generation, out);
-        say(DeltaKind::Visible, &self.output_text, out);
+    fn emit_flat(&self, out: &mut dyn FnMut(Utterance<'_>)) {
+        emit_text(DeltaKind::Visible, &self.generation, out);
+        emit_text(DeltaKind::Visible, &self.output_text, out);
         let usage = TokenUsage {
             input: self.prompt_token_count.0.or(self.input_text_token_count.0),
             output: self.generation_token_count.0.or(self.total_output_text_token_count.0),
             ..TokenUsage::default()
         };
-        say_usage(usage, out);
+        emit_usage(usage, out);
         if let Some(reason) = self.stop_reason.word().or(self.completion_reason.word()) {
-            say_finish(reason, out);
+            emit_finish(reason, out);
         }
     }
 }
 
 impl Metrics {
     /// The times are Bedrock's own; its counts stand in where the vendor gave none.
-    fn say(&self, counted: bool, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit(&self, counted: bool, out: &mut dyn FnMut(Utterance<'_>)) {
         if !counted {
             let usage = TokenUsage {
                 input: self.input_token_count.0,
@@ -198,7 +199,7 @@ impl Metrics {
                 cache_write: self.cache_write_input_token_count.0,
                 ..TokenUsage::default()
             };
-            say_usage(usage.with_cache(), out);
+            emit_usage(usage.with_cache(), out);
         }
         let mut times = ServerTimes::default();
         times.took(ServerTime::First, TimeUnit::Millis, self.first_byte_latency.0);

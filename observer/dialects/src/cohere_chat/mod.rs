@@ -9,7 +9,8 @@ use std::borrow::Cow;
 
 use self::types::{Delta, Message, StreamEvent};
 use super::answer::{AnswerPart, AnswerParts, TokenCount, at};
-use super::exchange::{DialectExchange, DialectRules, StartReporter, say, say_call, say_error, say_finish, say_usage};
+use super::emit::{StartReporter, emit_call, emit_error, emit_finish, emit_text, emit_usage};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose;
 use super::{DeltaKind, DialectRow, Utterance, path_ends, provider};
 use capture::proto::ExchangeEnd;
@@ -42,16 +43,16 @@ impl DialectRules for CohereChat {
         let event =
             loose::read::<loose::InlineObject<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
         let class = event.class.word().or(name).unwrap_or("");
-        self.named.say(event.id.word(), None, out);
+        self.named.emit(event.id.word(), None, out);
         if let Some(delta) = &event.delta.0 {
             if let Some(message) = &delta.message.0 {
-                say_message(message, out);
+                emit_message(message, out);
             }
             if class == "message-end" {
-                self.say_end(delta, out);
+                self.emit_end(delta, out);
             }
         }
-        say_error(&event.error, out);
+        emit_error(&event.error, out);
         Ok(())
     }
 
@@ -64,12 +65,12 @@ impl DialectRules for CohereChat {
 }
 
 impl CohereChat {
-    fn say_end(&mut self, delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_end(&mut self, delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         self.finished = true;
-        say_usage(delta.usage.0.as_deref().map(types::Tokens::usage).unwrap_or_default(), out);
+        emit_usage(delta.usage.0.as_deref().map(types::Tokens::usage).unwrap_or_default(), out);
         let reason = delta.finish_reason.word();
         if let Some(reason) = reason {
-            say_finish(reason, out);
+            emit_finish(reason, out);
         }
         // Its texts are no words, so that the reason stands for them.
         if delta.error.present || matches!(reason, Some("ERROR" | "TIMEOUT")) {
@@ -78,16 +79,16 @@ impl CohereChat {
     }
 }
 
-fn say_message(message: &Message<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_message(message: &Message<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     // What the model means to do with its tools is no answer.
-    say(DeltaKind::Reasoning, &message.tool_plan, out);
+    emit_text(DeltaKind::Reasoning, &message.tool_plan, out);
     if let Some(piece) = &message.content.0 {
         let thought = &mut |kind, text: &str| out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
-        piece.thinking.say(DeltaKind::Reasoning, thought);
-        say(DeltaKind::Visible, &piece.text, out);
+        piece.thinking.emit(DeltaKind::Reasoning, thought);
+        emit_text(DeltaKind::Visible, &piece.text, out);
     }
     if let Some(function) = message.tool_calls.0.as_deref().and_then(|call| call.function.0.as_deref()) {
-        say_call(&function.name, &function.arguments, out);
+        emit_call(&function.name, &function.arguments, out);
     }
 }
 

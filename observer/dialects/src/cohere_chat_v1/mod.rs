@@ -9,7 +9,8 @@ use std::borrow::Cow;
 
 use self::types::{StreamEvent, ToolCall};
 use super::answer::{AnswerPart, AnswerParts, TokenCount, at};
-use super::exchange::{DialectExchange, DialectRules, StartReporter, say, say_call, say_finish, say_usage};
+use super::emit::{StartReporter, emit_call, emit_finish, emit_text, emit_usage};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose;
 use super::{DeltaKind, DialectRow, RequestFacts, Utterance, path_ends, provider};
 
@@ -40,18 +41,18 @@ impl DialectRules for CohereChatV1 {
         let mut spare = String::new();
         let event = loose::read::<loose::BoxedObject<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
         match event.event_type.word().unwrap_or("") {
-            "stream-start" => self.named.say(event.generation_id.word(), None, out),
-            "text-generation" => say(DeltaKind::Visible, &event.text, out),
+            "stream-start" => self.named.emit(event.generation_id.word(), None, out),
+            "text-generation" => emit_text(DeltaKind::Visible, &event.text, out),
             "tool-calls-chunk" => {
                 self.pieces = true;
-                say(DeltaKind::Reasoning, &event.text, out);
-                say_tool(event.tool_call_delta.0.as_deref(), out);
+                emit_text(DeltaKind::Reasoning, &event.text, out);
+                emit_tool(event.tool_call_delta.0.as_deref(), out);
             }
             "tool-calls-generation" if !self.pieces => {
-                say(DeltaKind::Reasoning, &event.text, out);
-                event.tool_calls.items.iter().for_each(|call| say_tool(call.0.as_deref(), out));
+                emit_text(DeltaKind::Reasoning, &event.text, out);
+                event.tool_calls.items.iter().for_each(|call| emit_tool(call.0.as_deref(), out));
             }
-            "stream-end" => self.say_end(&event, out),
+            "stream-end" => self.emit_end(&event, out),
             _ => {}
         }
         Ok(())
@@ -59,13 +60,13 @@ impl DialectRules for CohereChatV1 {
 }
 
 impl CohereChatV1 {
-    fn say_end(&mut self, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_end(&mut self, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         let response = event.response.0.as_deref();
-        self.named.say(response.and_then(|response| response.generation_id.word()), None, out);
-        say_usage(response.and_then(|r| r.meta.0.as_deref()).map(types::Meta::usage).unwrap_or_default(), out);
+        self.named.emit(response.and_then(|response| response.generation_id.word()), None, out);
+        emit_usage(response.and_then(|r| r.meta.0.as_deref()).map(types::Meta::usage).unwrap_or_default(), out);
         let reason = event.finish_reason.word();
         if let Some(reason) = reason {
-            say_finish(reason, out);
+            emit_finish(reason, out);
         }
         if let Some(reason @ ("ERROR" | "ERROR_TOXIC" | "ERROR_LIMIT")) = reason {
             out(Utterance::Error { kind: Some(Cow::Borrowed(reason)) });
@@ -74,10 +75,10 @@ impl CohereChatV1 {
     }
 }
 
-fn say_tool(call: Option<&ToolCall<'_>>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_tool(call: Option<&ToolCall<'_>>, out: &mut dyn FnMut(Utterance<'_>)) {
     if let Some(call) = call {
-        say(DeltaKind::Reasoning, &call.text, out);
-        say_call(&call.name, &call.parameters, out);
+        emit_text(DeltaKind::Reasoning, &call.text, out);
+        emit_call(&call.name, &call.parameters, out);
     }
 }
 

@@ -16,7 +16,8 @@ use serde::Deserialize;
 
 use super::ANSWER;
 use crate::answer::AnswerParts;
-use crate::exchange::{DialectExchange, DialectRules, StartReporter, say, say_finish};
+use crate::emit::{StartReporter, emit_finish, emit_text};
+use crate::exchange::{DialectExchange, DialectRules};
 use crate::json::loose::{self, BoxedObject, LooseCode, LooseCount, LooseFlag, LooseList, LooseText};
 use crate::path::{self, PathPreset};
 use crate::socket::{self, SocketDialect, SocketRow, SocketTurn};
@@ -126,21 +127,21 @@ impl DialectRules for DeepgramUtterance {
         let details = said.metadata.0.as_deref();
         let id = said.request_id.word().or_else(|| details?.request_id.word());
         let model = details.and_then(|details| details.model_info.0.as_deref()).and_then(|model| model.name.word());
-        self.named.say(id, model, out);
+        self.named.emit(id, model, out);
         match said.class.word().unwrap_or_default() {
             "Results" => {
                 if let Some(words) = said.words().filter(|_| said.is_final.0) {
-                    say(DeltaKind::Visible, words, out);
+                    emit_text(DeltaKind::Visible, words, out);
                 }
                 if said.over() {
-                    say_over(if said.speech_final.0 { "speech_final" } else { "from_finalize" }, out);
+                    emit_over(if said.speech_final.0 { "speech_final" } else { "from_finalize" }, out);
                 }
             }
             "TurnInfo" if said.event.word() == Some("EndOfTurn") => {
-                say(DeltaKind::Visible, &said.transcript, out);
-                say_over("EndOfTurn", out);
+                emit_text(DeltaKind::Visible, &said.transcript, out);
+                emit_over("EndOfTurn", out);
             }
-            class @ "UtteranceEnd" => say_over(class, out),
+            class @ "UtteranceEnd" => emit_over(class, out),
             "Metadata" => out(Utterance::End),
             "Error" => {
                 let kind = error::kind(said.code.0.as_deref(), said.variant.word()).map(Cow::Borrowed);
@@ -152,8 +153,8 @@ impl DialectRules for DeepgramUtterance {
     }
 }
 
-fn say_over(why: &str, out: &mut dyn FnMut(Utterance<'_>)) {
-    say_finish(why, out);
+fn emit_over(why: &str, out: &mut dyn FnMut(Utterance<'_>)) {
+    emit_finish(why, out);
     out(Utterance::End);
 }
 

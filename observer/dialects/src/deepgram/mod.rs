@@ -12,8 +12,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::answer::{AnswerPart, AnswerParts, at};
+use super::emit::{StartReporter, emit_finish};
 use super::error;
-use super::exchange::{DialectExchange, DialectRules, StartReporter, say_finish};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose::{self, BoxedObject, LooseCode, LooseText};
 use super::path::{self, PathPreset};
 use super::socket::{self, SocketDialect, SocketRow, SocketTurn};
@@ -95,10 +96,10 @@ impl DialectRules for DeepgramSpeech {
         match event.class.word().unwrap_or("") {
             "Flushed" => out(Utterance::End),
             class @ ("Cleared" | "SpeechInterrupted") => {
-                say_finish(class, out);
+                emit_finish(class, out);
                 out(Utterance::End);
             }
-            "Metadata" => self.named.say(event.request_id.word(), event.model_name.word(), out),
+            "Metadata" => self.named.emit(event.request_id.word(), event.model_name.word(), out),
             "Error" => {
                 let code = event.code.0.as_deref().or(event.err_code.0.as_deref());
                 out(Utterance::Error { kind: error::kind(code, None).map(Cow::Borrowed) });

@@ -9,8 +9,9 @@
 use serde::Deserialize;
 
 use super::answer::{AnswerPart, AnswerParts, at};
+use super::emit::{emit_error, emit_text};
 use super::error::ErrorMember;
-use super::exchange::{DialectExchange, DialectRules, say, say_error};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose::{self, BoxedObject, LooseFlag, LooseText};
 use super::path::{self, PathPreset};
 use super::socket::{SocketDialect, SocketRow, SocketTurn};
@@ -125,9 +126,9 @@ impl DialectRules for TextToSpeech {
         let mut spare = String::new();
         let piece = loose::read::<BoxedObject<Piece<'_>>>(data, &mut spare)?.0.unwrap_or_default();
         self.heard |= piece.audio_base64.word().is_some();
-        say(DeltaKind::Audio, &piece.audio_base64, out);
-        say(DeltaKind::Audio, &piece.audio, out);
-        say_error(&piece.error, out);
+        emit_text(DeltaKind::Audio, &piece.audio_base64, out);
+        emit_text(DeltaKind::Audio, &piece.audio, out);
+        emit_error(&piece.error, out);
         if piece.is_final.0 {
             out(Utterance::End);
         }

@@ -12,7 +12,8 @@ use std::borrow::Cow;
 pub(super) use self::types::{Blob, FunctionCall};
 use self::types::{Candidate, Chunk};
 use super::answer::{AnswerPart, AnswerParts, TokenCount, TokenCounting, at};
-use super::exchange::{self, DialectExchange, DialectRules, StartReporter, say};
+use super::emit::{self, StartReporter, emit_text};
+use super::exchange::{DialectExchange, DialectRules};
 use super::finish::{self, FinishClass};
 use super::json::loose;
 use super::path::{self, PathPreset};
@@ -71,9 +72,9 @@ impl DialectRules for GeminiChat {
         let mut spare = String::new();
         let chunk = loose::read::<loose::InlineObject<Chunk<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
         self.cut = false;
-        self.named.say(chunk.response_id.word(), chunk.model_version.word(), out);
+        self.named.emit(chunk.response_id.word(), chunk.model_version.word(), out);
         for candidate in chunk.candidates.items.iter().filter_map(|candidate| candidate.0.as_deref()) {
-            self.say_candidate(candidate, out);
+            self.emit_candidate(candidate, out);
         }
         if let Some(reason) = chunk.prompt_feedback.0.as_deref().and_then(|feedback| feedback.block_reason.word()) {
             self.named.mark(ProviderMark::Blocked, Some(reason), out);
@@ -107,23 +108,23 @@ impl DialectRules for GeminiChat {
 }
 
 impl GeminiChat {
-    fn say_candidate(&mut self, candidate: &Candidate<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_candidate(&mut self, candidate: &Candidate<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         let parts = candidate.content.0.as_deref().map(|content| content.parts.items.as_slice()).unwrap_or_default();
         for part in parts.iter().filter_map(|part| part.0.as_deref()) {
             let sealed = part.thought_signature.word().map(|_| "thoughtSignature");
             self.named.mark(ProviderMark::Sealed, sealed, out);
-            say(if part.thought.0 { DeltaKind::Reasoning } else { DeltaKind::Visible }, &part.text, out);
+            emit_text(if part.thought.0 { DeltaKind::Reasoning } else { DeltaKind::Visible }, &part.text, out);
             if let Some(call) = &part.function_call.0 {
-                say_call(call, out);
+                emit_call(call, out);
             }
             if let Some(code) = &part.executable_code.0 {
-                say(DeltaKind::Tool, &code.code, out);
+                emit_text(DeltaKind::Tool, &code.code, out);
             }
             // Of media, only audio is heard as it comes.
             if let Some(blob) = part.inline_data.0.as_deref()
                 && blob.mime_type.word().is_some_and(|mime| mime.starts_with("audio/"))
             {
-                say(DeltaKind::Audio, &blob.data, out);
+                emit_text(DeltaKind::Audio, &blob.data, out);
             }
         }
         let resumable = candidate.continuation_token.word().map(|_| "offered");
@@ -142,10 +143,10 @@ impl GeminiChat {
     }
 }
 
-fn say_call(call: &FunctionCall<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-    exchange::say_call(&call.name, &call.args, out);
+fn emit_call(call: &FunctionCall<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    emit::emit_call(&call.name, &call.args, out);
     for piece in call.partial_args.items.iter().filter_map(|piece| piece.0.as_deref()) {
-        say(DeltaKind::Tool, &piece.string_value, out);
+        emit_text(DeltaKind::Tool, &piece.string_value, out);
     }
 }
 

@@ -11,7 +11,8 @@ use std::borrow::Cow;
 
 use self::types::{Delta, Interaction, Step, StreamEvent};
 use super::answer::{AnswerPart, AnswerParts, TokenCount, TokenCounting, at};
-use super::exchange::{DialectExchange, DialectRules, StartReporter, say, say_call, say_error, say_finish, say_usage};
+use super::emit::{StartReporter, emit_call, emit_error, emit_finish, emit_text, emit_usage};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose;
 use super::{DeltaKind, DialectRow, Utterance, provider};
 use capture::proto::{ExchangeEnd, RequestHead};
@@ -58,29 +59,29 @@ impl DialectRules for GeminiInteractions {
         let event = loose::read::<loose::BoxedObject<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
         let class = event.event_type.word().or(name).unwrap_or("");
         if let Some(interaction) = &event.interaction.0 {
-            self.named.say(interaction.id.word(), interaction.model.word(), out);
+            self.named.emit(interaction.id.word(), interaction.model.word(), out);
         }
         match class {
             // `content.…` are the names of the first previews.
             "step.delta" | "content.delta" => {
                 if let Some(delta) = &event.delta.0 {
-                    say_delta(delta, out);
+                    emit_delta(delta, out);
                 }
             }
             "step.start" => {
                 if let Some(step) = &event.step.0 {
-                    say_step(step, out);
+                    emit_step(step, out);
                 }
             }
-            "interaction.status_update" => self.say_status(event.status.word().unwrap_or(""), out),
+            "interaction.status_update" => self.emit_status(event.status.word().unwrap_or(""), out),
             _ => {
                 let state = class.strip_prefix("interaction.").filter(|state| is_last(state) || *state == "complete");
                 if state.is_some() {
-                    self.say_last(state, event.interaction.0.as_deref(), out);
+                    self.emit_last(state, event.interaction.0.as_deref(), out);
                 }
             }
         }
-        say_error(&event.error, out);
+        emit_error(&event.error, out);
         Ok(())
     }
 
@@ -105,50 +106,50 @@ fn is_last(state: &str) -> bool {
 }
 
 impl GeminiInteractions {
-    fn say_status(&mut self, state: &str, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_status(&mut self, state: &str, out: &mut dyn FnMut(Utterance<'_>)) {
         if is_last(state) {
             self.over = true;
-            say_finish(state, out);
+            emit_finish(state, out);
         }
     }
 
-    fn say_last(&mut self, state: Option<&str>, whole: Option<&Interaction<'_>>, out: &mut dyn FnMut(Utterance<'_>)) {
-        say_usage(whole.and_then(|whole| whole.usage.0.as_deref()).map(|u| u.usage(COUNTS)).unwrap_or_default(), out);
+    fn emit_last(&mut self, state: Option<&str>, whole: Option<&Interaction<'_>>, out: &mut dyn FnMut(Utterance<'_>)) {
+        emit_usage(whole.and_then(|whole| whole.usage.0.as_deref()).map(|u| u.usage(COUNTS)).unwrap_or_default(), out);
         let state = whole.and_then(|whole| whole.status.word()).or(state).unwrap_or("");
         if state == "failed" {
             out(Utterance::Error { kind: Some(Cow::Borrowed("failed")) });
         } else {
-            say_finish(state, out);
+            emit_finish(state, out);
         }
         out(Utterance::End);
     }
 }
 
-fn say_step(step: &Step<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_step(step: &Step<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     let class = step.class.word().unwrap_or("");
     if class.ends_with("_call") {
         // Tools that Google runs itself have no name but their type.
         let name = if step.name.word().is_some() { &step.name } else { &step.class };
-        say_call(name, &step.arguments, out);
+        emit_call(name, &step.arguments, out);
     } else if class == "model_output" {
-        step.content.say(DeltaKind::Visible, &mut |kind, text| {
+        step.content.emit(DeltaKind::Visible, &mut |kind, text| {
             out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
         });
     }
 }
 
-fn say_delta(delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_delta(delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     match delta.class.word().unwrap_or("") {
-        "text" => say(DeltaKind::Visible, &delta.text, out),
+        "text" => emit_text(DeltaKind::Visible, &delta.text, out),
         "thought_summary" | "thought" => {
-            say(DeltaKind::Reasoning, &delta.text, out);
-            delta.content.say(DeltaKind::Reasoning, &mut |kind, text| {
+            emit_text(DeltaKind::Reasoning, &delta.text, out);
+            delta.content.emit(DeltaKind::Reasoning, &mut |kind, text| {
                 out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
             });
         }
-        "audio" => say(DeltaKind::Audio, &delta.data, out),
-        "arguments_delta" => say_call(&delta.name, &delta.arguments, out),
-        class if class.ends_with("_call") => say_call(&delta.name, &delta.arguments, out),
+        "audio" => emit_text(DeltaKind::Audio, &delta.data, out),
+        "arguments_delta" => emit_call(&delta.name, &delta.arguments, out),
+        class if class.ends_with("_call") => emit_call(&delta.name, &delta.arguments, out),
         // Signatures, annotations, results of tools.
         _ => {}
     }

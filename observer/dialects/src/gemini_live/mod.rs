@@ -10,7 +10,8 @@ mod types;
 
 use self::types::{Asked, Content, Message};
 use super::answer::{AnswerParts, TokenCounting};
-use super::exchange::{DialectExchange, DialectRules, StartReporter, say, say_call, say_error, say_finish, say_usage};
+use super::emit::{StartReporter, emit_call, emit_error, emit_finish, emit_text, emit_usage};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose;
 use super::path::{self, PathPreset};
 use super::socket::{SocketDialect, SocketRow, SocketTurn};
@@ -103,42 +104,42 @@ impl DialectRules for GeminiLiveTurn {
         let mut spare = String::new();
         let said = loose::read::<loose::BoxedObject<Message<'_>>>(data, &mut spare)?.0.unwrap_or_default();
         if let Some(tokens) = &said.usage_metadata.0 {
-            say_usage(tokens.usage(COUNTS), out);
+            emit_usage(tokens.usage(COUNTS), out);
             self.named.mark(ProviderMark::Tier, tokens.traffic_type.word(), out);
         }
         if let Some(calls) = &said.tool_call.0 {
             let calls = calls.function_calls.items.iter().filter_map(|call| call.0.as_deref());
-            calls.for_each(|call| say_call(&call.name, &call.args, out));
+            calls.for_each(|call| emit_call(&call.name, &call.args, out));
         }
         if let Some(content) = &said.server_content.0 {
-            self.say_content(content, out);
+            self.emit_content(content, out);
         }
-        say_error(&said.error, out);
+        emit_error(&said.error, out);
         Ok(())
     }
 }
 
 impl GeminiLiveTurn {
-    fn say_content(&mut self, content: &Content<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_content(&mut self, content: &Content<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         let parts = content.model_turn.0.as_deref().map(|turn| turn.parts.items.as_slice()).unwrap_or_default();
         for part in parts.iter().filter_map(|part| part.0.as_deref()) {
-            say(if part.thought.0 { DeltaKind::Reasoning } else { DeltaKind::Visible }, &part.text, out);
+            emit_text(if part.thought.0 { DeltaKind::Reasoning } else { DeltaKind::Visible }, &part.text, out);
             if let Some(blob) = part.inline_data.0.as_deref()
                 && blob.mime_type.word().is_some_and(|mime| mime.starts_with("audio/"))
             {
-                say(DeltaKind::Audio, &blob.data, out);
+                emit_text(DeltaKind::Audio, &blob.data, out);
             }
         }
         // What is spoken, written down.
         if let Some(spoken) = &content.output_transcription.0 {
-            say(DeltaKind::Audio, &spoken.text, out);
+            emit_text(DeltaKind::Audio, &spoken.text, out);
         }
         if content.interrupted.0 && !std::mem::replace(&mut self.interrupted, true) {
-            say_finish("interrupted", out);
+            emit_finish("interrupted", out);
         }
         if content.turn_complete.0 {
             if !self.interrupted {
-                say_finish(content.turn_complete_reason.word().unwrap_or("turn_complete"), out);
+                emit_finish(content.turn_complete_reason.word().unwrap_or("turn_complete"), out);
             }
             out(Utterance::End);
         }

@@ -6,8 +6,9 @@
 use serde::Deserialize;
 
 use super::answer::{AnswerPart, AnswerParts, ServerTime, TimeUnit, TokenCount, at};
+use super::emit::{StartReporter, emit_error, emit_finish, emit_usage};
 use super::error::ErrorMember;
-use super::exchange::{DialectExchange, DialectRules, StartReporter, say_error, say_finish, say_usage};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose::{self, BoxedObject, LooseCount, LooseFlag, LooseNumber, LooseText};
 use super::think::ThinkTags;
 use super::{DeltaKind, DialectRow, ServerTimes, TokenUsage, Utterance, path_ends, provider};
@@ -64,14 +65,14 @@ impl DialectRules for LlamaCppCompletion {
     fn event(&mut self, _: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
         let mut spare = String::new();
         let event = loose::read::<BoxedObject<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
-        self.named.say(None, event.model.word(), out);
+        self.named.emit(None, event.model.word(), out);
         if let Some(text) = &event.content.0 {
-            self.tags.say(0, text, out);
+            self.tags.emit(0, text, out);
         }
         if event.stop.0 {
-            self.say_last(&event, out);
+            self.emit_last(&event, out);
         }
-        say_error(&event.error, out);
+        emit_error(&event.error, out);
         if let (false, Some(_), Some(class)) = (event.error.present, event.message.word(), event.class.word()) {
             out(Utterance::Error { kind: super::error::kind(None, Some(class)).map(Into::into) });
         }
@@ -88,7 +89,7 @@ impl DialectRules for LlamaCppCompletion {
 }
 
 impl LlamaCppCompletion {
-    fn say_last(&mut self, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_last(&mut self, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         self.tags.finish(0, out);
         let timings = event.timings.0.as_deref();
         let usage = TokenUsage {
@@ -97,7 +98,7 @@ impl LlamaCppCompletion {
             cached: timings.and_then(|timings| timings.cache_n.0),
             ..TokenUsage::default()
         };
-        say_usage(usage, out);
+        emit_usage(usage, out);
         let mut times = ServerTimes::default();
         times.took(ServerTime::Prompt, TimeUnit::Millis, timings.and_then(|timings| timings.prompt_ms.0));
         times.took(ServerTime::Generation, TimeUnit::Millis, timings.and_then(|timings| timings.predicted_ms.0));
@@ -105,7 +106,7 @@ impl LlamaCppCompletion {
             out(Utterance::Took(times));
         }
         if let Some(reason) = event.stop_type.word() {
-            say_finish(reason, out);
+            emit_finish(reason, out);
         }
         out(Utterance::End);
     }

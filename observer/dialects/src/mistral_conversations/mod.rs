@@ -13,8 +13,9 @@ use serde::Deserialize;
 
 use super::answer::{AnswerPart, AnswerParts, TokenCount, at};
 use super::content::LooseContent;
+use super::emit::{StartReporter, emit_error, emit_text, emit_usage};
 use super::error::{self, ErrorMember};
-use super::exchange::{DialectExchange, DialectRules, StartReporter, say, say_error, say_usage};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose::{self, BoxedObject, LooseCode, LooseCount, LooseText, RawJson};
 use super::{DeltaKind, DialectRow, TokenUsage, Utterance, provider};
 use capture::proto::RequestHead;
@@ -90,12 +91,12 @@ impl DialectRules for MistralConversation {
     ) -> Result<(), &'static str> {
         let mut spare = String::new();
         let event = loose::read::<BoxedObject<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
-        self.named.say(event.conversation_id.word(), event.model.word(), out);
+        self.named.emit(event.conversation_id.word(), event.model.word(), out);
         match event.class.word().or(name).unwrap_or("") {
-            "message.output.delta" => event.content.say(DeltaKind::Visible, &mut |kind, text| {
+            "message.output.delta" => event.content.emit(DeltaKind::Visible, &mut |kind, text| {
                 out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
             }),
-            "function.call.delta" | "tool.execution.started" | "tool.execution.delta" => self.say_call(&event, out),
+            "function.call.delta" | "tool.execution.started" | "tool.execution.delta" => self.emit_call(&event, out),
             "conversation.response.done" => {
                 let counts = event.usage.0.as_deref();
                 let more = counts.and_then(|counts| counts.connector_tokens.0).unwrap_or(0);
@@ -104,24 +105,24 @@ impl DialectRules for MistralConversation {
                     output: counts.and_then(|counts| counts.completion_tokens.0),
                     ..TokenUsage::default()
                 };
-                say_usage(usage, out);
+                emit_usage(usage, out);
                 out(Utterance::End);
             }
             "conversation.response.error" => {
                 out(Utterance::Error { kind: error::kind(event.code.0.as_deref(), None).map(Cow::Borrowed) });
             }
-            _ => say_error(&event.error, out),
+            _ => emit_error(&event.error, out),
         }
         Ok(())
     }
 }
 
 impl MistralConversation {
-    fn say_call(&mut self, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_call(&mut self, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         let id = event.tool_call_id.word().or(event.id.word()).unwrap_or("");
         let hash = FixedState::default().hash_one(id) | 1;
         if std::mem::replace(&mut self.call, hash) != hash {
-            say(DeltaKind::Tool, &event.name, out);
+            emit_text(DeltaKind::Tool, &event.name, out);
         }
         if let Some(text) = event.arguments.text() {
             out(Utterance::Delta { kind: DeltaKind::Tool, text });

@@ -6,8 +6,9 @@
 use serde::Deserialize;
 
 use super::answer::{AnswerPart, AnswerParts, ServerTime, TimeUnit, TokenCount, at};
+use super::emit::{StartReporter, emit_call, emit_error, emit_finish, emit_text, emit_usage};
 use super::error::ErrorMember;
-use super::exchange::{DialectExchange, DialectRules, StartReporter, say, say_call, say_error, say_finish, say_usage};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose::{
     self, BoxedObject, InlineObject, LooseCount, LooseFlag, LooseList, LooseNumber, LooseText, RawJson,
 };
@@ -113,19 +114,19 @@ impl DialectRules for OllamaStream {
     fn event(&mut self, _: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
         let mut spare = String::new();
         let line = loose::read::<InlineObject<Line<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
-        self.named.say(None, line.model.word(), out);
+        self.named.emit(None, line.model.word(), out);
         self.named.mark(ProviderMark::Upstream, line.remote_host.word(), out);
-        say(DeltaKind::Reasoning, &line.thinking, out);
+        emit_text(DeltaKind::Reasoning, &line.thinking, out);
         if let Some(text) = &line.response.0 {
-            self.tags.say(0, text, out);
+            self.tags.emit(0, text, out);
         }
         if let Some(message) = &line.message.0 {
-            self.say_message(message, out);
+            self.emit_message(message, out);
         }
         if line.done.0 {
-            self.say_last(&line, out);
+            self.emit_last(&line, out);
         }
-        say_error(&line.error, out);
+        emit_error(&line.error, out);
         Ok(())
     }
 
@@ -139,21 +140,21 @@ impl DialectRules for OllamaStream {
 }
 
 impl OllamaStream {
-    fn say_message(&mut self, message: &Message<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-        say(DeltaKind::Reasoning, &message.thinking, out);
+    fn emit_message(&mut self, message: &Message<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+        emit_text(DeltaKind::Reasoning, &message.thinking, out);
         if let Some(text) = &message.content.0 {
-            self.tags.say(0, text, out);
+            self.tags.emit(0, text, out);
         }
         let calls = message.tool_calls.items.iter().filter_map(|call| call.0.as_deref()?.function.0.as_deref());
-        calls.for_each(|function| say_call(&function.name, &function.arguments, out));
+        calls.for_each(|function| emit_call(&function.name, &function.arguments, out));
         if message.tool_calls.cut {
             out(Utterance::Malformed("items_cap"));
         }
     }
 
-    fn say_last(&mut self, line: &Line<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_last(&mut self, line: &Line<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         self.tags.finish(0, out);
-        say_usage(
+        emit_usage(
             TokenUsage { input: line.prompt_eval_count.0, output: line.eval_count.0, ..TokenUsage::default() },
             out,
         );
@@ -166,7 +167,7 @@ impl OllamaStream {
             out(Utterance::Took(times));
         }
         if let Some(reason) = line.done_reason.word() {
-            say_finish(reason, out);
+            emit_finish(reason, out);
         }
         out(Utterance::End);
     }

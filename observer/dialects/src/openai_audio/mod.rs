@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::answer::{AnswerPart, AnswerParts, TokenCount as Told, at};
+use super::emit::{emit_error, emit_text, emit_usage};
 use super::error::ErrorMember;
-use super::exchange::{DialectExchange, DialectRules, say, say_error, say_usage};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose::{self, BoxedObject, LooseCount, LooseText};
 use super::{DeltaKind, DialectRow, TokenUsage, Utterance, path_ends, provider};
 
@@ -74,15 +75,15 @@ impl DialectRules for OpenAiAudio {
         let mut spare = String::new();
         let event = loose::read::<BoxedObject<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
         match event.class.word().or(name).unwrap_or("") {
-            "speech.audio.delta" => say(DeltaKind::Audio, &event.audio, out),
-            "transcript.text.delta" => say(DeltaKind::Visible, &event.delta, out),
+            "speech.audio.delta" => emit_text(DeltaKind::Audio, &event.audio, out),
+            "transcript.text.delta" => emit_text(DeltaKind::Visible, &event.delta, out),
             // `transcript.text.done` repeats the whole text.
             "speech.audio.done" | "transcript.text.done" => {
-                say_usage(event.usage.0.as_deref().map(Tokens::usage).unwrap_or_default(), out);
+                emit_usage(event.usage.0.as_deref().map(Tokens::usage).unwrap_or_default(), out);
                 out(Utterance::End);
             }
             "error" => out(Utterance::Error { kind: event.error.kind().map(Cow::Borrowed) }),
-            _ => say_error(&event.error, out),
+            _ => emit_error(&event.error, out),
         }
         Ok(())
     }

@@ -15,7 +15,8 @@ use std::borrow::Cow;
 use self::quick::QuickChunk;
 use self::types::{Choice, Chunk, Delta, Function};
 use super::answer::{AnswerPart, AnswerParts, ServerTime, TimeUnit, TokenCount, TokenCounting, at};
-use super::exchange::{DialectExchange, DialectRules, StartReporter, say};
+use super::emit::{StartReporter, emit_text};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose;
 use super::path::{self, PathPreset};
 use super::think::ThinkTags;
@@ -78,7 +79,7 @@ impl DialectRules for OpenAiChat {
 
     fn event(&mut self, _: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
         if let Some(quick) = QuickChunk::read(data) {
-            self.say_quick(&quick, out);
+            self.emit_quick(&quick, out);
             return Ok(());
         }
         self.read(data, out)
@@ -99,9 +100,9 @@ impl DialectRules for OpenAiChat {
 
 impl OpenAiChat {
     /// A chunk as nearly all are.
-    fn say_quick(&mut self, quick: &QuickChunk<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_quick(&mut self, quick: &QuickChunk<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         let named = &mut self.named;
-        named.say(
+        named.emit(
             quick.id.flatten().filter(|id| !id.is_empty()),
             quick.model.flatten().filter(|name| !name.is_empty()),
             out,
@@ -114,7 +115,7 @@ impl OpenAiChat {
             named.mark(mark, said.flatten().filter(|word| !word.is_empty()), out);
         }
         if let Some(text) = quick.content {
-            self.tags.say(quick.index.unwrap_or(0), text, out);
+            self.tags.emit(quick.index.unwrap_or(0), text, out);
         }
     }
 
@@ -124,12 +125,12 @@ impl OpenAiChat {
         let chunk = loose::read::<loose::BoxedObject<Chunk<'_>>>(data, &mut spare)?.0.unwrap_or_default();
         let groq = chunk.x_groq.0.as_deref();
         let groq_id = groq.and_then(|groq| groq.id.word());
-        self.named.say(chunk.id.word().or(groq_id), chunk.model.word(), out);
-        self.say_marks(&chunk, out);
+        self.named.emit(chunk.id.word().or(groq_id), chunk.model.word(), out);
+        self.emit_marks(&chunk, out);
         for choice in chunk.choices.items.iter().filter_map(|choice| choice.0.as_deref()) {
-            say_choice(&mut self.tags, choice, out);
+            emit_choice(&mut self.tags, choice, out);
         }
-        say_usage(&chunk, out);
+        emit_usage(&chunk, out);
         let errors = [Some(&chunk.error), groq.map(|groq| &groq.error)];
         for error in errors.into_iter().flatten().filter(|error| error.present).take(1) {
             out(Utterance::Error { kind: error.kind().map(Cow::Borrowed) });
@@ -140,7 +141,7 @@ impl OpenAiChat {
         Ok(())
     }
 
-    fn say_marks(&mut self, chunk: &Chunk<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_marks(&mut self, chunk: &Chunk<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
         self.named.mark(ProviderMark::Fingerprint, chunk.system_fingerprint.word(), out);
         self.named.mark(ProviderMark::Tier, chunk.service_tier.word(), out);
         self.named.mark(ProviderMark::Upstream, chunk.provider.word(), out);
@@ -150,7 +151,7 @@ impl OpenAiChat {
     }
 }
 
-fn say_usage(chunk: &Chunk<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_usage(chunk: &Chunk<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     let groq = || chunk.x_groq.0.as_deref()?.usage.0.as_deref();
     let tokens = chunk.usage.0.as_deref().or_else(groq);
     let usage = tokens.map(|tokens| tokens.usage(COUNTS)).unwrap_or_default();
@@ -165,13 +166,13 @@ fn say_usage(chunk: &Chunk<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     }
 }
 
-fn say_choice(tags: &mut ThinkTags, choice: &Choice<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_choice(tags: &mut ThinkTags, choice: &Choice<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     let index = choice.index.0.unwrap_or(0);
     if let Some(text) = &choice.text.0 {
-        tags.say(index, text, out);
+        tags.emit(index, text, out);
     }
     if let Some(delta) = &choice.delta.0 {
-        say_delta(tags, index, delta, out);
+        emit_delta(tags, index, delta, out);
     }
     if let Some(reason) = choice.finish_reason.word() {
         tags.finish(index, out);
@@ -179,25 +180,25 @@ fn say_choice(tags: &mut ThinkTags, choice: &Choice<'_>, out: &mut dyn FnMut(Utt
     }
 }
 
-fn say_delta(tags: &mut ThinkTags, index: u64, delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_delta(tags: &mut ThinkTags, index: u64, delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     // Some servers send the same text under both names.
     let [one, other] = [&delta.reasoning_content, &delta.reasoning];
-    say(DeltaKind::Reasoning, if one.word().is_some() || other.0.is_none() { one } else { other }, out);
-    delta.content.say(DeltaKind::Visible, &mut |kind, text| match kind {
-        DeltaKind::Visible => tags.say(index, text, out),
+    emit_text(DeltaKind::Reasoning, if one.word().is_some() || other.0.is_none() { one } else { other }, out);
+    delta.content.emit(DeltaKind::Visible, &mut |kind, text| match kind {
+        DeltaKind::Visible => tags.emit(index, text, out),
         kind => out(Utterance::Delta { kind, text: Cow::Borrowed(text) }),
     });
-    say(DeltaKind::Refusal, &delta.refusal, out);
+    emit_text(DeltaKind::Refusal, &delta.refusal, out);
     for call in delta.tool_calls.items.iter().filter_map(|call| call.0.as_deref()) {
         for function in [&call.function.0, &call.custom.0].into_iter().flatten() {
-            say_call(function, out);
+            emit_call(function, out);
         }
     }
     if let Some(function) = &delta.function_call.0 {
-        say_call(function, out);
+        emit_call(function, out);
     }
     if let Some(audio) = &delta.audio.0 {
-        say(DeltaKind::Audio, if audio.data.0.is_some() { &audio.data } else { &audio.transcript }, out);
+        emit_text(DeltaKind::Audio, if audio.data.0.is_some() { &audio.data } else { &audio.transcript }, out);
     }
     if delta.tool_calls.cut {
         out(Utterance::Malformed("items_cap"));
@@ -208,14 +209,14 @@ fn say_delta(tags: &mut ThinkTags, index: u64, delta: &Delta<'_>, out: &mut dyn 
 const COUNTS: TokenCounting = TokenCounting { by_total: true, ..TokenCounting::INCLUSIVE };
 
 /// The name comes once per call, with empty arguments or the first of them.
-fn say_call(function: &Function<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_call(function: &Function<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     if function.name.word().is_some() {
-        say(DeltaKind::Tool, &function.name, out);
+        emit_text(DeltaKind::Tool, &function.name, out);
     }
     if let Some(text) = function.arguments.text() {
         out(Utterance::Delta { kind: DeltaKind::Tool, text });
     }
-    say(DeltaKind::Tool, &function.input, out);
+    emit_text(DeltaKind::Tool, &function.input, out);
 }
 
 static ANSWER: AnswerParts = &[

@@ -14,7 +14,8 @@ use std::borrow::Cow;
 use self::transcribe::TranscriptionSocket;
 use self::types::{RateLimit, Response, StreamEvent};
 use super::answer::{AnswerPart, AnswerParts, at};
-use super::exchange::{DialectExchange, DialectRules, StartReporter, say, say_finish, say_usage};
+use super::emit::{StartReporter, emit_finish, emit_text, emit_usage};
+use super::exchange::{DialectExchange, DialectRules};
 use super::finish::{self, FinishClass};
 use super::json::loose;
 use super::path::{self, PathPreset};
@@ -158,29 +159,29 @@ impl DialectRules for RealtimeResponse {
         let event = loose::read::<loose::BoxedObject<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
         let class = event.class.word().unwrap_or("");
         if let Some(&(_, kind)) = DELTAS.iter().find(|(name, _)| *name == class) {
-            say(kind, &event.delta, out);
+            emit_text(kind, &event.delta, out);
             return Ok(());
         }
         match class {
             "response.created" => {
                 self.begun = true;
-                self.named.say(event.response.0.as_deref().and_then(|response| response.id.word()), None, out);
+                self.named.emit(event.response.0.as_deref().and_then(|response| response.id.word()), None, out);
             }
             "response.output_item.added" => {
                 let item =
                     event.item.0.as_deref().filter(|item| item.class.word().is_some_and(|c| c.ends_with("_call")));
                 if let Some(item) = item {
-                    say(DeltaKind::Tool, &item.name, out);
+                    emit_text(DeltaKind::Tool, &item.name, out);
                 }
             }
-            "response.done" => self.say_last(&event.response.0.unwrap_or_default(), out),
+            "response.done" => self.emit_last(&event.response.0.unwrap_or_default(), out),
             "rate_limits.updated" => {
                 event
                     .rate_limits
                     .items
                     .iter()
                     .filter_map(|limit| limit.0.as_deref())
-                    .for_each(|limit| say_limit(limit, out));
+                    .for_each(|limit| emit_limit(limit, out));
             }
             "error" if !self.begun => out(Utterance::Error { kind: event.error.kind().map(Cow::Borrowed) }),
             _ => {}
@@ -190,9 +191,9 @@ impl DialectRules for RealtimeResponse {
 }
 
 impl RealtimeResponse {
-    fn say_last(&mut self, response: &Response<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-        self.named.say(response.id.word(), None, out);
-        say_usage(response.usage.0.as_deref().map(types::Tokens::usage).unwrap_or_default(), out);
+    fn emit_last(&mut self, response: &Response<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+        self.named.emit(response.id.word(), None, out);
+        emit_usage(response.usage.0.as_deref().map(types::Tokens::usage).unwrap_or_default(), out);
         let details = response.status_details.0.as_deref();
         let status = response.status.word().unwrap_or("");
         if status == "failed" {
@@ -203,14 +204,14 @@ impl RealtimeResponse {
             if finish::class(reason) == FinishClass::Refusal {
                 self.named.mark(ProviderMark::Blocked, Some(reason), out);
             }
-            say_finish(reason, out);
+            emit_finish(reason, out);
         }
         out(Utterance::End);
     }
 }
 
 /// In the names of the headers that say the same over HTTP.
-fn say_limit(limit: &RateLimit<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_limit(limit: &RateLimit<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     let Some(name @ ("requests" | "tokens")) = limit.name.word() else { return };
     let reset = limit.reset_seconds.0.map(|seconds| format!("{seconds}s"));
     let values = [

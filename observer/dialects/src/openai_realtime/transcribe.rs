@@ -16,8 +16,9 @@ use serde::Deserialize;
 
 use super::types::Tokens;
 use crate::answer::AnswerParts;
+use crate::emit::{StartReporter, emit_finish, emit_text, emit_usage};
 use crate::error::ErrorMember;
-use crate::exchange::{DialectExchange, DialectRules, StartReporter, say, say_finish, say_usage};
+use crate::exchange::{DialectExchange, DialectRules};
 use crate::json::loose::{self, BoxedObject, LooseText};
 use crate::json::member;
 use crate::path::{self, PathPreset};
@@ -260,20 +261,20 @@ impl DialectRules for AudioTranscript {
     fn event(&mut self, _: Option<&str>, data: &str, out: &mut dyn FnMut(Utterance<'_>)) -> Result<(), &'static str> {
         let mut spare = String::new();
         let event = loose::read::<BoxedObject<TranscribedItem<'_>>>(data, &mut spare)?.0.unwrap_or_default();
-        self.named.say(event.item_id.word(), None, out);
+        self.named.emit(event.item_id.word(), None, out);
         let class = event.class.word().unwrap_or_default();
         match class.strip_prefix(TRANSCRIPT).unwrap_or(class) {
             "delta" => {
                 self.said |= event.delta.word().is_some();
-                say(DeltaKind::Visible, &event.delta, out);
+                emit_text(DeltaKind::Visible, &event.delta, out);
             }
             "completed" => {
                 // It repeats what came in pieces, if it did.
                 if !std::mem::replace(&mut self.said, true) {
-                    say(DeltaKind::Visible, &event.transcript, out);
+                    emit_text(DeltaKind::Visible, &event.transcript, out);
                 }
-                say_usage(event.usage.0.as_deref().map(Tokens::usage).unwrap_or_default(), out);
-                say_finish("completed", out);
+                emit_usage(event.usage.0.as_deref().map(Tokens::usage).unwrap_or_default(), out);
+                emit_finish("completed", out);
                 out(Utterance::End);
             }
             "failed" | "error" => out(Utterance::Error { kind: event.error.kind().map(Cow::Borrowed) }),

@@ -9,7 +9,8 @@ use std::borrow::Cow;
 
 use self::types::{Item, Response, StreamEvent};
 use super::answer::{AnswerPart, AnswerParts, TokenCount, at};
-use super::exchange::{DialectExchange, DialectRules, StartReporter};
+use super::emit::StartReporter;
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose;
 use super::json::scan::JsonScanner;
 use super::json::want::JsonMatch;
@@ -62,24 +63,24 @@ impl DialectRules for OpenAiResponses {
             loose::read::<loose::InlineObject<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default().into_inner();
         let class = event.class.word().or(name).unwrap_or("");
         if let Some(response) = &event.response.0 {
-            self.named.say(response.id.word(), response.model.word(), out);
+            self.named.emit(response.id.word(), response.model.word(), out);
             self.named.mark(ProviderMark::Tier, response.service_tier.word(), out);
         }
         match class {
             "response.output_item.added" => {
-                self.say_sealed(event.item.0.as_deref(), out);
-                say_item(event.item.0.as_deref(), out);
+                self.emit_sealed(event.item.0.as_deref(), out);
+                emit_item(event.item.0.as_deref(), out);
             }
-            "response.output_item.done" => self.say_sealed(event.item.0.as_deref(), out),
+            "response.output_item.done" => self.emit_sealed(event.item.0.as_deref(), out),
             "response.completed" | "response.incomplete" | "response.failed" => {
-                say_last(class, &event.response.0.unwrap_or_default(), out);
+                emit_last(class, &event.response.0.unwrap_or_default(), out);
             }
             "error" => {
                 let kind = event.error.kind().or_else(|| error::kind(event.code.0.as_deref(), None));
                 out(Utterance::Error { kind: kind.map(Cow::Borrowed) });
             }
             "keepalive" | "ping" => out(Utterance::KeepAlive),
-            _ => say_delta(class, &event, out),
+            _ => emit_delta(class, &event, out),
         }
         Ok(())
     }
@@ -90,20 +91,20 @@ impl DialectRules for OpenAiResponses {
         let mut class = name.map(|name| cap(name).to_owned());
         let named = &mut self.named;
         JsonScanner::new(BEGINNING).push(data, &mut |part, found| match (part, found) {
-            (AnswerPart::Id, JsonMatch::Text(id)) => named.say(Some(id), None, out),
-            (AnswerPart::Model, JsonMatch::Text(model)) => named.say(None, Some(model), out),
+            (AnswerPart::Id, JsonMatch::Text(id)) => named.emit(Some(id), None, out),
+            (AnswerPart::Model, JsonMatch::Text(model)) => named.emit(None, Some(model), out),
             (_, JsonMatch::Text(word)) => class = Some(word.to_owned()),
             _ => {}
         });
         if let Some(class @ ("response.completed" | "response.incomplete" | "response.failed")) = class.as_deref() {
-            say_last(class, &Response::default(), out);
+            emit_last(class, &Response::default(), out);
         }
     }
 }
 
 impl OpenAiResponses {
     /// Reasoning for nobody but the provider, who gets it back with the next request.
-    fn say_sealed(&mut self, item: Option<&Item<'_>>, out: &mut dyn FnMut(Utterance<'_>)) {
+    fn emit_sealed(&mut self, item: Option<&Item<'_>>, out: &mut dyn FnMut(Utterance<'_>)) {
         let sealed = item.and_then(|item| item.encrypted_content.word());
         self.named.mark(ProviderMark::Sealed, sealed.map(|_| "encrypted_content"), out);
     }
@@ -116,7 +117,7 @@ static BEGINNING: AnswerParts = &[
     at(&["response", "model"], AnswerPart::Model),
 ];
 
-fn say_delta(class: &str, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_delta(class: &str, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     let kind = DELTAS.iter().find(|(name, _)| *name == class).map(|&(_, kind)| kind);
     match (kind, &event.delta.0) {
         (Some(kind), Some(text)) => out(Utterance::Delta { kind, text: Cow::Borrowed(text) }),
@@ -127,7 +128,7 @@ fn say_delta(class: &str, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance
 }
 
 /// A tool call begins with its item; tools that the provider runs itself have no name but their type.
-fn say_item(item: Option<&Item<'_>>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_item(item: Option<&Item<'_>>, out: &mut dyn FnMut(Utterance<'_>)) {
     let Some((item, class)) = item.and_then(|item| Some((item, item.class.word()?))) else { return };
     if class.ends_with("_call") {
         let name = item.name.word().unwrap_or(class);
@@ -136,7 +137,7 @@ fn say_item(item: Option<&Item<'_>>, out: &mut dyn FnMut(Utterance<'_>)) {
 }
 
 /// The last event: how it ended, and what it cost.
-fn say_last(class: &str, response: &Response<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+fn emit_last(class: &str, response: &Response<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     let usage = response.usage.0.as_deref().map(types::Tokens::usage).unwrap_or_default();
     if usage != TokenUsage::default() {
         out(Utterance::Usage(usage));

@@ -10,8 +10,9 @@ use foldhash::fast::FixedState;
 use serde::Deserialize;
 
 use super::answer::{AnswerPart, AnswerParts, TokenCount, at};
+use super::emit::{StartReporter, emit_error, emit_finish, emit_usage};
 use super::error::ErrorMember;
-use super::exchange::{DialectExchange, DialectRules, StartReporter, say_error, say_finish, say_usage};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose::{self, BoxedObject, LooseCount, LooseText};
 use super::think::ThinkTags;
 use super::{DeltaKind, DialectRow, TokenUsage, Utterance, provider};
@@ -90,9 +91,9 @@ impl DialectRules for SglangGenerate {
         let event = loose::read::<BoxedObject<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
         let index = event.index.0.unwrap_or(0);
         let meta = event.meta_info.0.as_deref();
-        self.named.say(meta.and_then(|meta| meta.id.word()), None, out);
+        self.named.emit(meta.and_then(|meta| meta.id.word()), None, out);
         if let Some(new) = event.text.0.as_deref().and_then(|text| self.told(index)?.advance(text)) {
-            self.tags.say(index, new, out);
+            self.tags.emit(index, new, out);
         }
         if let Some(meta) = meta {
             let usage = TokenUsage {
@@ -101,13 +102,13 @@ impl DialectRules for SglangGenerate {
                 cached: meta.cached_tokens.0,
                 ..TokenUsage::default()
             };
-            say_usage(usage, out);
+            emit_usage(usage, out);
             if let Some(reason) = meta.finish_reason.0.as_deref().and_then(|reason| reason.class.word()) {
                 self.tags.finish(index, out);
-                say_finish(reason, out);
+                emit_finish(reason, out);
             }
         }
-        say_error(&event.error, out);
+        emit_error(&event.error, out);
         Ok(())
     }
 

@@ -7,7 +7,8 @@ mod types;
 
 use self::types::{Delta, StreamEvent};
 use super::answer::{AnswerPart, AnswerParts, TokenCount, TokenCounting, at};
-use super::exchange::{DialectExchange, DialectRules, StartReporter, say, say_call, say_error, say_finish, say_usage};
+use super::emit::{StartReporter, emit_call, emit_error, emit_finish, emit_text, emit_usage};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose;
 use super::{DeltaKind, DialectRow, ProviderMark, Utterance, provider};
 use capture::proto::ExchangeEnd;
@@ -47,27 +48,27 @@ impl DialectRules for Template {
     ) -> Result<(), &'static str> {
         let mut spare = String::new();
         let event = loose::read::<loose::BoxedObject<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
-        self.named.say(event.id.word(), event.model.word(), out);
+        self.named.emit(event.id.word(), event.model.word(), out);
         self.named.mark(ProviderMark::Fingerprint, event.fingerprint.word(), out);
         match event.class.word().or(name).unwrap_or("") {
             "delta" => {
                 if let Some(delta) = &event.delta.0 {
-                    say_delta(delta, out);
+                    emit_delta(delta, out);
                 }
             }
             "ping" => out(Utterance::KeepAlive),
             // A `done` twin repeats what the deltas said: to say nothing is right.
             "finish" => {
                 self.finished = true;
-                say_usage(event.usage.0.as_deref().map(|tokens| tokens.usage(COUNTS)).unwrap_or_default(), out);
+                emit_usage(event.usage.0.as_deref().map(|tokens| tokens.usage(COUNTS)).unwrap_or_default(), out);
                 if let Some(reason) = event.reason.word() {
-                    say_finish(reason, out);
+                    emit_finish(reason, out);
                 }
             }
             // The end marker, if the API has one. (`[DONE]` is known to all dialects.)
             "end" => out(Utterance::End),
             // Errors of other shapes: `error::kind` finds the word that may be passed on.
-            _ => say_error(&event.error, out),
+            _ => emit_error(&event.error, out),
         }
         Ok(())
     }
@@ -80,13 +81,13 @@ impl DialectRules for Template {
     }
 }
 
-fn say_delta(delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-    say(DeltaKind::Reasoning, &delta.thought, out);
-    say(DeltaKind::Visible, &delta.text, out);
-    say(DeltaKind::Refusal, &delta.refusal, out);
-    say(DeltaKind::Audio, &delta.audio, out);
+fn emit_delta(delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    emit_text(DeltaKind::Reasoning, &delta.thought, out);
+    emit_text(DeltaKind::Visible, &delta.text, out);
+    emit_text(DeltaKind::Refusal, &delta.refusal, out);
+    emit_text(DeltaKind::Audio, &delta.audio, out);
     for call in delta.tools.items.iter().filter_map(|call| call.0.as_deref()) {
-        say_call(&call.name, &call.arguments, out);
+        emit_call(&call.name, &call.arguments, out);
     }
     if delta.tools.cut {
         out(Utterance::Malformed("items_cap"));

@@ -9,8 +9,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::answer::{AnswerPart, AnswerParts, TokenCount, at};
+use super::emit::{emit_finish, emit_usage};
 use super::error;
-use super::exchange::{DialectExchange, DialectRules, say_finish, say_usage};
+use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose::{self, BoxedObject, LooseCode, LooseCount, LooseFlag, LooseText};
 use super::path::PathPreset;
 use super::think::ThinkTags;
@@ -77,14 +78,14 @@ impl DialectRules for TgiGenerate {
         let event = loose::read::<BoxedObject<StreamEvent<'_>>>(data, &mut spare)?.0.unwrap_or_default();
         if let Some(text) = event.token.0.as_deref().filter(|token| !token.special.0).and_then(|t| t.text.0.as_deref())
         {
-            self.tags.say(0, text, out);
+            self.tags.emit(0, text, out);
         }
         if let Some(details) = &event.details.0 {
             let (input, output) = (details.input_length.0, details.generated_tokens.0);
-            say_usage(TokenUsage { input, output, ..TokenUsage::default() }, out);
+            emit_usage(TokenUsage { input, output, ..TokenUsage::default() }, out);
             if let Some(reason) = details.finish_reason.word() {
                 self.tags.finish(0, out);
-                say_finish(reason, out);
+                emit_finish(reason, out);
             }
         }
         if event.error.word().is_some() || event.error_type.0.is_some() {
