@@ -8,6 +8,8 @@ mod eventstream_peer;
 mod h2_peer;
 mod metrics;
 mod outcomes;
+mod prometheus;
 mod rules;
+mod streams;
 mod support;
 mod ws_peer;
