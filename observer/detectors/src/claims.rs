@@ -5,15 +5,14 @@
 //! `observer/docs/detectors/claims.md` has the rules for operators.
 
 use crate::metrics;
-use ledger::CallLabels;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::activity::ProcessActivity;
 use super::common::quiet_ns;
 use super::config::{ConfigSection, any, thresholds, within};
 use super::output::CallKey;
 use super::{Detector, DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
+use crate::subject::Subject;
 use capture::limits;
 use capture::units::Ns;
 use dialects::prompt::Prompt;
@@ -78,8 +77,8 @@ type Evidence = VecDeque<(bool, String)>;
 pub(crate) struct ClaimsDetector {
     config: ConfigSection<Config>,
     live: RecentMap<CallKey, OpenCallClaims>,
-    /// By labels and pattern: whether there was evidence, and the call's id.
-    seen: RecentMap<(Arc<CallLabels>, usize), Evidence>,
+    /// By subject and pattern: whether there was evidence, and the call's id.
+    seen: RecentMap<(Subject, usize), Evidence>,
     turns: RecentMap<(u32, u64), Turn>,
     activity: ProcessActivity,
 }
@@ -178,7 +177,7 @@ impl ClaimsDetector {
         if entry.outcome != Some(CallOutcome::Complete) || !entry.lost.is_empty() {
             return out.withheld("incomplete");
         }
-        let subject = Arc::clone(&entry.labels);
+        let subject = Subject::of(entry);
         let acted = || self.activity.since(entry.identity.pid, live.asked.unwrap_or(entry.started));
         let evidence = if results > 0 {
             "tool_call"
@@ -214,7 +213,7 @@ fn judge(
     claims: &VecDeque<(bool, String)>,
     rule: &str,
     config: &Config,
-    subject: &CallLabels,
+    subject: &Subject,
     out: &mut DetectorOutput<'_>,
 ) {
     let (count, without) = (claims.len(), claims.iter().filter(|(without, _)| *without).count());
@@ -222,7 +221,7 @@ fn judge(
     if count < config.claims as usize {
         return out.withheld("few_claims");
     }
-    let key = format!("claims|{rule}|{}", subject.values().join("|"));
+    let key = format!("claims|{rule}|{}", subject.key());
     if share <= config.unevidenced_share {
         if out.is_open(&key) {
             out.over(&key);

@@ -5,7 +5,6 @@
 //! `observer/docs/detectors/first_token.md` has the rules for operators.
 
 use crate::metrics;
-use ledger::CallLabels;
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{ConfigSection, any, thresholds, within};
 use super::output::CallKey;
 use super::{Detector, DetectorNow, DetectorOutput, FindingReport, FindingSeverity, QuantileSketch, RecentMap, number};
+use crate::subject::Subject;
 use capture::limits;
 use capture::units::Ns;
 use ledger::{CallEvent, CallEventKind, CallMilestone, CallOutcome, Entry};
@@ -86,7 +86,7 @@ struct SavedFirstTokens {
 /// One baseline: not of the model that answers, since that is what may have changed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Key {
-    subject: CallLabels,
+    subject: Subject,
     api: Box<str>,
 }
 
@@ -162,7 +162,7 @@ impl FirstTokenDetector {
             Err(reason) => out.withheld(reason),
             Ok(sample) => {
                 out.observe(metrics::SILENT_WAIT.of(&entry.labels, &[]), sample.silent);
-                let key = Key { subject: CallLabels::clone(&entry.labels), api: entry.api.into() };
+                let key = Key { subject: Subject::of(entry), api: entry.api.into() };
                 let track = self.tracks.touch(key.clone(), Track::default);
                 track.take(sample, &config, &key, out);
             }
@@ -368,7 +368,7 @@ fn sides(newest: &[Sample]) -> Sides {
 }
 
 fn name(kind: &str, key: &Key) -> String {
-    format!("{kind}|{}|{}", key.subject.values().join("|"), key.api)
+    format!("{kind}|{}|{}", key.subject.key(), key.api)
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]

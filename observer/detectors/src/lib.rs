@@ -42,6 +42,7 @@ mod retry;
 mod runner;
 mod sketch;
 mod stale_results;
+mod subject;
 mod table;
 mod tool_rot;
 mod voice;

@@ -4,9 +4,7 @@
 //! `observer/docs/detectors/reasoning.md` has the rules for operators.
 
 use crate::metrics;
-use ledger::CallLabels;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +12,7 @@ use super::common::median;
 use super::config::{ConfigSection, thresholds, within};
 use super::output::CallKey;
 use super::{Detector, DetectorNow, DetectorOutput, FindingReport, FindingSeverity, QuantileSketch, RecentMap, number};
+use crate::subject::Subject;
 use capture::limits;
 use capture::units::Ns;
 use dialects::ProviderMark;
@@ -74,7 +73,7 @@ struct ReasoningRequest {
 
 pub(crate) struct ReasoningDetector {
     config: ConfigSection<Config>,
-    tracks: RecentMap<Arc<CallLabels>, Track>,
+    tracks: RecentMap<Subject, Track>,
     asked: RecentMap<CallKey, ReasoningRequest>,
 }
 
@@ -97,15 +96,14 @@ impl Detector for ReasoningDetector {
     }
 
     fn save(&self, _now: DetectorNow) -> Option<serde_json::Value> {
-        let kept: Vec<(&CallLabels, &Base)> =
-            self.tracks.iter().map(|(subject, track)| (&**subject, &track.base)).collect();
+        let kept: Vec<(&Subject, &Base)> = self.tracks.iter().map(|(subject, track)| (subject, &track.base)).collect();
         serde_json::to_value(kept).ok()
     }
 
     fn restore(&mut self, saved: serde_json::Value, _now: DetectorNow) -> bool {
-        let Ok(kept) = serde_json::from_value::<Vec<(CallLabels, Base)>>(saved) else { return false };
+        let Ok(kept) = serde_json::from_value::<Vec<(Subject, Base)>>(saved) else { return false };
         for (subject, base) in kept.into_iter().take(limits::CHUNK_KEYS) {
-            self.tracks.insert(Arc::new(subject), Track { base, ..Track::default() });
+            self.tracks.insert(subject, Track { base, ..Track::default() });
         }
         true
     }
@@ -137,7 +135,7 @@ impl ReasoningDetector {
         if entry.outcome != Some(CallOutcome::Complete) {
             return out.withheld("incomplete");
         }
-        let subject = Arc::clone(&entry.labels);
+        let subject = Subject::of(entry);
         let mode = mode(entry);
         measure(entry, mode, asked.as_ref(), &subject, out);
         match sample(entry) {
@@ -168,7 +166,7 @@ fn measure(
     entry: &Entry,
     mode: &'static str,
     asked: Option<&ReasoningRequest>,
-    subject: &CallLabels,
+    subject: &Subject,
     out: &mut DetectorOutput<'_>,
 ) {
     if let Some(tokens) = entry.usage.reasoning.filter(|tokens| *tokens > 0) {
@@ -220,7 +218,7 @@ impl Track {
         sample: Sample,
         now: DetectorNow,
         config: &Config,
-        subject: &CallLabels,
+        subject: &Subject,
         mode: &'static str,
         out: &mut DetectorOutput<'_>,
     ) {
@@ -241,7 +239,7 @@ impl Track {
         self.judge(config, subject, mode, out);
     }
 
-    fn judge(&mut self, config: &Config, subject: &CallLabels, mode: &'static str, out: &mut DetectorOutput<'_>) {
+    fn judge(&mut self, config: &Config, subject: &Subject, mode: &'static str, out: &mut DetectorOutput<'_>) {
         let wanted = config.answers as usize;
         if self.window.len() < wanted {
             return out.withheld("few_answers");
@@ -307,7 +305,7 @@ fn tell_empty(
     was: bool,
     streams: Vec<String>,
     config: &Config,
-    subject: &CallLabels,
+    subject: &Subject,
     mode: &'static str,
     out: &mut DetectorOutput<'_>,
 ) -> bool {
@@ -337,8 +335,8 @@ fn tell_empty(
     true
 }
 
-fn name(kind: &str, subject: &CallLabels) -> String {
-    format!("{kind}|{}", subject.values().join("|"))
+fn name(kind: &str, subject: &Subject) -> String {
+    format!("{kind}|{}", subject.key())
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]

@@ -7,12 +7,12 @@
 use crate::metrics;
 use ledger::CallLabels;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use super::common::{median, place, quiet_ns};
 use super::config::{ConfigSection, any, thresholds, within};
 use super::output::CallKey;
 use super::{Detector, DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
+use crate::subject::Subject;
 use capture::hash::mix;
 use capture::limits;
 use capture::units::Ns;
@@ -90,7 +90,7 @@ pub(crate) struct StaleResultDetector {
     tools: RecentMap<(Box<str>, Box<str>), Tool>,
     live: RecentMap<CallKey, OpenStaleCheck>,
     caches: RecentMap<u64, Cache>,
-    cliffs: RecentMap<(Arc<CallLabels>, &'static str), Cliffs>,
+    cliffs: RecentMap<(Subject, &'static str), Cliffs>,
 }
 
 pub(crate) fn new(config: ConfigSection<Config>) -> StaleResultDetector {
@@ -196,14 +196,14 @@ impl StaleResultDetector {
         if entry.outcome != Some(CallOutcome::Complete) || !done {
             return;
         }
-        let (subject, who) = (Arc::clone(&entry.labels), place(entry));
+        let (subject, who) = (&entry.labels, place(entry));
         let cache = match entry.usage.cached {
             None => "unknown",
             Some(0) => "miss",
             Some(_) => "hit",
         };
         for (name, age) in &live.old {
-            out.observe(metrics::RESULT_AGE.of(&subject, &[name, cache]), *age);
+            out.observe(metrics::RESULT_AGE.of(subject, &[name, cache]), *age);
             let tool = self.tools.touch((who.clone(), name.clone()), Tool::default);
             let set = config.freshness_seconds.get(&**name).or_else(|| config.freshness_seconds.get("*")).copied();
             let enough = tool.intervals.len() >= config.changes as usize;
@@ -214,8 +214,8 @@ impl StaleResultDetector {
             };
             out.evaluated();
             if *age > fresh {
-                out.add(metrics::RESULT_STALE.of(&subject, &[name]), 1.0);
-                tool.reused(entry, (name, *age), (fresh, set.is_some()), cache, &config, &subject, out);
+                out.add(metrics::RESULT_STALE.of(subject, &[name]), 1.0);
+                tool.reused(entry, (name, *age), (fresh, set.is_some()), cache, &config, subject, out);
             }
         }
     }
@@ -239,7 +239,7 @@ impl StaleResultDetector {
             (true, idle) if idle > CACHE_LIFE_SECONDS => "expired",
             (true, _) => "evicted",
         };
-        let subject = Arc::clone(&entry.labels);
+        let subject = Subject::of(entry);
         out.add(metrics::CACHE_CLIFF.of(&subject, &[why]), 1.0);
         let cliffs = self.cliffs.touch((subject.clone(), why), VecDeque::new);
         remember(cliffs, entry);
@@ -253,7 +253,7 @@ impl StaleResultDetector {
             "though the beginning of the prompt is the same: the provider evicted it"
         };
         out.report(FindingReport {
-            key: &format!("cliff|{why}|{}", subject.values().join("|")),
+            key: &format!("cliff|{why}|{}", subject.key()),
             kind: if why == "prefix_changed" { "cache_broken" } else { "cache_evicted" },
             severity: if why == "prefix_changed" { FindingSeverity::Warning } else { FindingSeverity::Info },
             since: cliffs.front().map_or(now.at, |(at, _)| *at),

@@ -5,8 +5,6 @@
 //! its value comes from, and its name in the lists of fields of the metrics that take it, all in
 //! this file.
 
-use serde::{Deserialize, Serialize};
-
 use super::metric::MetricColumn::{self, Common};
 use super::metric::{closed, open};
 use capture::identity::ProcessIdentity;
@@ -14,7 +12,7 @@ use capture::identity::ProcessIdentity;
 macro_rules! labels {
     ($($(#[$doc:meta])* $field:ident: $label:ident = $name:literal, $values:ident;)*) => {
         /// Whose call it is and whom it calls, made once a call and shared from then on. What is not known is empty.
-        #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct CallLabels {
             $($(#[$doc])* pub $field: Box<str>,)*
         }
@@ -42,12 +40,6 @@ macro_rules! labels {
             #[must_use]
             pub fn get(&self, label: CallLabel) -> &str {
                 match label { $(CallLabel::$label => &self.$field),* }
-            }
-
-            /// All values, in the order of the fields.
-            #[must_use]
-            pub fn values(&self) -> [&str; [$(CallLabel::$label),*].len()] {
-                [$(&self.$field),*]
             }
 
             /// Empties each field in which `other` differs.

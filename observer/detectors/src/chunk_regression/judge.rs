@@ -303,7 +303,7 @@ fn excluded(kind: &str, newest: &NewestStreams, clock: ChunkTimeline) -> Vec<&'s
 }
 
 fn name(kind: &str, key: &BaselineKey) -> String {
-    format!("{kind}|{}|{}|{}|{}", key.subject.values().join("|"), key.api, key.answered, key.clock.name())
+    format!("{kind}|{}|{}|{}|{}", key.subject.key(), key.api, key.answered, key.clock.name())
 }
 
 /// How far `now` lies from `then`, as a share of it.

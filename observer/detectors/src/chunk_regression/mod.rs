@@ -9,7 +9,6 @@ mod clock;
 mod judge;
 mod track;
 
-use ledger::CallLabels;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +22,7 @@ use capture::units::Ns;
 use ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
 
 use super::output::CallKey;
+use crate::subject::Subject;
 
 thresholds! {
     /// Thresholds of chunk regression.
@@ -71,9 +71,9 @@ struct StreamSample {
 }
 
 /// Streams that have one baseline.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct BaselineKey {
-    subject: CallLabels,
+    subject: Subject,
     api: Box<str>,
     /// The model that answered: a new one has a new baseline.
     answered: Box<str>,
@@ -117,7 +117,7 @@ impl Detector for ChunkRegressionDetector {
 
     fn publish(&mut self, out: &mut DetectorOutput<'_>) {
         // The labels know neither models that answered nor clocks: of several baselines, the most alarming is shown.
-        let mut shown: HashMap<&CallLabels, ShownGauges> = HashMap::new();
+        let mut shown: HashMap<&Subject, ShownGauges> = HashMap::new();
         for (key, track) in self.tracks.iter() {
             track.show(shown.entry(&key.subject).or_default());
         }
@@ -160,7 +160,7 @@ impl ChunkRegressionDetector {
             Err(reason) => return out.withheld(reason),
         };
         let key = BaselineKey {
-            subject: CallLabels::clone(&entry.labels),
+            subject: Subject::of(entry),
             api: entry.api.into(),
             answered: entry.response_model.as_deref().unwrap_or_default().into(),
             clock: live.clock(),

@@ -18,6 +18,7 @@ pub(crate) use self::headers::http_date;
 use super::common::quiet_ns;
 use super::config::{ConfigSection, thresholds, within};
 use super::{Detector, DetectorOutput, FindingReport, FindingSeverity, RecentMap, number};
+use crate::subject::Subject;
 use capture::limits;
 use capture::units::Ns;
 use ledger::{CallEvent, CallEventKind, Entry};
@@ -65,7 +66,7 @@ struct Key {
 
 #[derive(Debug)]
 struct Account {
-    subject: Arc<CallLabels>,
+    subject: Subject,
     buckets: BTreeMap<String, QuotaBucket>,
     clock: QuotaClock,
     spend: u32,
@@ -123,7 +124,7 @@ impl Detector for QuotaDetector {
 
 impl QuotaDetector {
     fn account(&mut self, entry: &Entry) -> &mut Account {
-        let subject = Arc::clone(&entry.labels);
+        let subject = Subject::of(entry);
         let key = Key {
             provider: subject.provider.clone(),
             server: subject.server.clone(),
@@ -219,7 +220,7 @@ impl Account {
     /// A window that will run dry before it fills.
     fn dry(&mut self, now: Ns, config: &Config, out: &mut DetectorOutput<'_>) {
         for (dimension, bucket) in &mut self.buckets {
-            let key = format!("dry|{}|{dimension}", self.subject.values().join("|"));
+            let key = format!("dry|{}|{dimension}", self.subject.key());
             let long = bucket.horizon >= config.horizon_hours * 3600.0;
             match bucket.margin(now).filter(|margin| long && *margin < 0.0) {
                 None => {
@@ -244,7 +245,7 @@ impl Account {
         }
         let now = out.now().at;
         out.report(FindingReport {
-            key: &format!("spend|{}", self.subject.values().join("|")),
+            key: &format!("spend|{}", self.subject.key()),
             kind: "spend",
             severity: FindingSeverity::Critical,
             since: now,
@@ -269,7 +270,7 @@ impl Account {
         let now = out.now().at;
         let clock = format!("{:02.0}:{:02.0}", (at / 3600.0).floor(), (at % 3600.0 / 60.0).floor());
         out.report(FindingReport {
-            key: &format!("tail|{}", self.subject.values().join("|")),
+            key: &format!("tail|{}", self.subject.key()),
             kind: "exhausted_tail",
             severity: FindingSeverity::Warning,
             since: now,
@@ -316,7 +317,7 @@ impl Account {
 
     fn rows(&self, now: Ns) -> Vec<QuotaRow> {
         let row = |(dimension, bucket): (&String, &QuotaBucket)| QuotaRow {
-            subject: self.subject.clone(),
+            subject: Arc::clone(self.subject.labels()),
             dimension: dimension.clone(),
             window: bucket.class(),
             limit: bucket.limit,

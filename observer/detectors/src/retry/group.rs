@@ -1,13 +1,12 @@
 //! Logical calls: attempts with the same body, why each failed, and what is wrong with the next.
 
 use crate::metrics;
-use ledger::CallLabels;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::Config;
 use super::service::RetryService;
 use crate::common::quiet_ns;
+use crate::subject::Subject;
 use crate::{DetectorNow, DetectorOutput, FindingReport, FindingSeverity, quota};
 use capture::units::Ns;
 use ledger::{CallOutcome, Entry};
@@ -18,7 +17,7 @@ const SLACK_NS: u64 = 500_000_000;
 /// One logical call.
 #[derive(Debug)]
 pub(super) struct AttemptGroup {
-    pub(super) subject: Arc<CallLabels>,
+    pub(super) subject: Subject,
     pub(super) attempts: u32,
     pub(super) open: u32,
     pub(super) ended: Option<Ns>,
@@ -32,7 +31,7 @@ pub(super) struct AttemptGroup {
 }
 
 impl AttemptGroup {
-    pub(super) fn new(subject: Arc<CallLabels>) -> AttemptGroup {
+    pub(super) fn new(subject: Subject) -> AttemptGroup {
         AttemptGroup {
             subject,
             attempts: 0,
@@ -109,7 +108,7 @@ impl AttemptGroup {
 
     fn report(&self, kind: &'static str, verdict: String, config: &Config, out: &mut DetectorOutput<'_>) {
         out.report(FindingReport {
-            key: &format!("{kind}|{}", self.subject.values().join("|")),
+            key: &format!("{kind}|{}", self.subject.key()),
             kind,
             severity: FindingSeverity::Warning,
             since: out.now().at,

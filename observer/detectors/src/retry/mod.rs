@@ -16,13 +16,13 @@ use super::config::{ConfigSection, thresholds, within};
 use super::output::CallKey;
 use super::{Detector, DetectorNow, DetectorOutput, RecentMap};
 use crate::metrics;
+use crate::subject::Subject;
 use capture::limits;
 use capture::units::Ns;
 use dialects::finish::{self, FinishClass};
 use dialects::prompt::Prompt;
 use ledger::CallLabels;
 use ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
-use std::sync::Arc;
 
 thresholds! {
     /// Thresholds of the retry budget.
@@ -131,15 +131,16 @@ impl Detector for RetryDetector {
     }
 
     fn save(&self, _now: DetectorNow) -> Option<serde_json::Value> {
-        let kept: Vec<(&str, &CallLabels, &AgentTasks)> =
-            self.services.iter().map(|(name, service)| (&**name, &service.subject, &service.tasks)).collect();
+        let subject = |service: &RetryService| Subject::from(service.subject.clone());
+        let kept: Vec<(&str, Subject, &AgentTasks)> =
+            self.services.iter().map(|(name, service)| (&**name, subject(service), &service.tasks)).collect();
         serde_json::to_value(kept).ok()
     }
 
     fn restore(&mut self, saved: serde_json::Value, _now: DetectorNow) -> bool {
-        let Ok(kept) = serde_json::from_value::<Vec<(Box<str>, CallLabels, AgentTasks)>>(saved) else { return false };
+        let Ok(kept) = serde_json::from_value::<Vec<(Box<str>, Subject, AgentTasks)>>(saved) else { return false };
         for (name, subject, tasks) in kept.into_iter().take(limits::PRESSURE_SERVICES) {
-            let mut service = RetryService::new(subject);
+            let mut service = RetryService::new(CallLabels::clone(&subject));
             service.tasks = tasks;
             self.services.insert(name, service);
         }
@@ -162,7 +163,7 @@ impl RetryDetector {
             return out.withheld("truncated_body");
         }
         out.evaluated();
-        let subject = Arc::clone(&entry.labels);
+        let subject = Subject::of(entry);
         let logical = LogicalCall { who: program(entry), server: subject.server.clone(), body: prompt.body };
         let service = self.services.touch(subject.service.clone(), || RetryService::new(CallLabels::clone(&subject)));
         service.subject.keep_common(&subject);
