@@ -38,7 +38,7 @@ pub const HTTP2_EARLY: usize = 64 * 1024;
 pub const HTTP2_HUNT_FRAME: u32 = 16 * 1024;
 
 /// Bytes followed on a connection that must be followed whole (HTTP/2) and has not yet carried a
-/// model call; then it counts as joined in the middle, which needs no reads.
+/// model call; then it counts as seen from the middle, which needs no reads.
 pub const WHOLE_UNCLAIMED: u64 = 4 * 1024 * 1024;
 
 /// Longest path, and query, kept of a request. URL-encoded model ARNs reach 300 bytes.
@@ -166,14 +166,14 @@ pub const SNIFF: usize = 64;
 
 /// Lines of a read looked at to tell whether an event stream is running: the first bytes may be the
 /// end of a long event.
-pub const JOIN_LINES: usize = 64;
+pub const MID_STREAM_LINES: usize = 64;
 
-/// Bytes read on a connection joined in the middle before its reads are left out until a request is written.
-pub const JOIN_READ: u64 = 1024 * 1024;
+/// Bytes read on a connection seen from the middle before its reads are left out until a request is written.
+pub const MID_STREAM_READ: u64 = 1024 * 1024;
 
-/// Calls of a connection joined in the middle that began with no request before it is ignored: a
+/// Calls of a connection seen from the middle that began with no request before it is ignored: a
 /// request body may take a few hundred.
-pub const JOIN_WRITES: u32 = 512;
+pub const MID_STREAM_WRITES: u32 = 512;
 
 /// How long a connection lives on after the application's own goodbye, if its TLS object does not go.
 pub const LOCAL_GRACE_NS: u64 = 1_000_000_000;
@@ -207,9 +207,9 @@ pub const TCP_REACH: u64 = 64 * 1024 * 1024;
 pub const SOCKETS: usize = CONNS;
 
 /// Troubles of the network remembered of one socket: those of the last silence are asked for, when it ends.
-pub const TROUBLES: usize = 32;
+pub const NETWORK_EVENTS: usize = 32;
 
-/// Pieces of a socket joined in the middle that tell nothing, before it is taken for plain text.
+/// Pieces of a socket seen from the middle that tell nothing, before it is taken for plain text.
 pub const SOCKET_SNIFFS: u32 = 64;
 
 /// Pieces that a client sends to a proxy before what it wants to say: greeting, password, target,

@@ -24,7 +24,7 @@ pub enum Record<'a> {
     ReadEnd { conn: ConnKey, at: Ns, clean: bool },
     /// The peer's address is known without its socket (a masked recording says no more).
     Remote { conn: ConnKey, peer: SocketAddr },
-    /// The socket that carries this TLS object was found (by the join of both layers).
+    /// The socket that carries this TLS object was found (by the pairing of both layers).
     Paired(TlsSocketPairing),
     /// The TLS object is gone. Positions tell what was lost at the end.
     Close { conn: ConnKey, at: Ns, read_pos: u64, write_pos: u64 },
@@ -175,7 +175,7 @@ pub struct SockOpen {
     pub local: Option<SocketAddr>,
     /// The other side.
     pub peer: SocketAddr,
-    /// When it was established; of one joined in the middle, when it was first heard of.
+    /// When it was established; of one seen from the middle, when it was first heard of.
     pub at: Ns,
     /// When connect() was called.
     pub connect_at: Option<Ns>,
@@ -303,7 +303,7 @@ impl PairingMethod {
     pub const ALL: [PairingMethod; 2] = [Self::Inside, Self::Nearest];
 }
 
-/// How sure a join is.
+/// How sure a pairing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PairingConfidence {
     /// Another one would have fitted too, or nearly.

@@ -98,7 +98,7 @@ impl Detector for ClaimsDetector {
         let entry = event.entry;
         match event.what {
             CallEventKind::Prompt(prompt) => self.asked(entry, prompt),
-            CallEventKind::Text(text) => self.said(entry, text.0),
+            CallEventKind::Text(text) => self.on_text(entry, text.0),
             CallEventKind::Closed => {
                 self.activity.talked(entry.remote);
                 self.closed(entry, out);
@@ -154,7 +154,7 @@ impl ClaimsDetector {
     }
 
     /// Matches the text as it passes; only the last few words are held, and only until the next piece.
-    fn said(&mut self, entry: &Entry, text: &str) {
+    fn on_text(&mut self, entry: &Entry, text: &str) {
         let Some(config) = self.config.on(&entry.identity.service) else { return };
         let live = self.live.touch((entry.conn, entry.exchange), OpenCallClaims::default);
         live.tail.extend(text.chars().flat_map(char::to_lowercase).map(|c| if c == '\u{2019}' { '\'' } else { c }));

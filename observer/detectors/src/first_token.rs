@@ -256,14 +256,14 @@ impl Track {
             .min(grown.ln() / spread / config.deviations);
         let on = self.active.is_some();
         if strength >= 1.0 || (on && strength >= RELEASE) {
-            self.tell(wait - FLOOR, &now, &newest, key, out);
+            self.report_wait(wait - FLOOR, &now, &newest, key, out);
         } else if on {
             self.active = None;
             out.over(&name("invisible_wait", key));
         }
     }
 
-    fn tell(&mut self, wait: f64, now: &Sides, newest: &[Sample], key: &Key, out: &mut DetectorOutput<'_>) {
+    fn report_wait(&mut self, wait: f64, now: &Sides, newest: &[Sample], key: &Key, out: &mut DetectorOutput<'_>) {
         let deviant = |s: &&Sample| s.visible - s.emitted > (wait + now.wait) / 2.0;
         let first = newest.iter().rev().find(deviant).map_or(out.now().at, |sample| sample.at);
         let since = *self.active.get_or_insert(first);

@@ -249,7 +249,7 @@ impl Track {
         let output = median(newest.iter().map(|s| s.output).collect()).unwrap_or(0.0);
         let empty = newest.iter().filter(|s| s.empty).count() as f64 / wanted as f64;
         let ids: Vec<String> = newest.iter().filter(|s| s.empty).take(4).map(|s| s.id.clone()).collect();
-        self.empty = tell_empty(empty, self.empty, ids, config, subject, mode, out);
+        self.empty = report_empty(empty, self.empty, ids, config, subject, mode, out);
         let (Some(before), Some(output_before)) = (self.base.share.median(), self.base.output.median()) else {
             return out.withheld("learning");
         };
@@ -300,7 +300,7 @@ impl Track {
 }
 
 /// Answers that end with reasoning and nothing else: paid for, and nobody sees a word.
-fn tell_empty(
+fn report_empty(
     share: f64,
     was: bool,
     streams: Vec<String>,

@@ -89,7 +89,7 @@ pub fn whose(name: u64, open: &[u64]) -> Option<usize> {
 /// The row of an upgrade; `None`: it leads to no model, or is none.
 #[must_use]
 pub fn find_socket(head: &RequestHead) -> Option<&'static SocketRow> {
-    let asked = ws::asked(head);
+    let asked = ws::is_requested(head);
     SOCKETS.iter().copied().find(|row| asked && (row.matches)(head))
 }
 

@@ -31,7 +31,7 @@ impl Default for ThinkState {
 }
 
 impl ThinkState {
-    /// A piece of content; `say` is told what it is.
+    /// A piece of content; `emit` gets what it is.
     pub(crate) fn push(&mut self, mut text: &str, emit: &mut dyn FnMut(DeltaKind, &str)) {
         while !text.is_empty() {
             text = match *self {

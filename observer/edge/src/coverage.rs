@@ -111,7 +111,7 @@ impl ProbeRow {
 
     /// Why there or why not, and what is lost by it.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn text(&self) -> String {
         self.lost.map_or_else(|| self.reason.clone(), |lost| format!("{}; lost: {lost}", self.reason))
     }
 }

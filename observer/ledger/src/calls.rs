@@ -1,4 +1,4 @@
-//! The call_table of calls: those open, and the last ones that ended.
+//! The table of calls: those open, and the last ones that ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ use dialects::{DialectRow, RequestMarks, ServerTimes, TokenUsage};
 /// the connection.
 const MARKER_GRACE: u64 = 1_000_000_000;
 
-/// A call's number in this call_table; never reused.
+/// A call's number in this table; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallNo(u64);
 
@@ -91,7 +91,7 @@ pub struct CallTable {
 }
 
 impl CallTable {
-    /// An empty call_table.
+    /// An empty table.
     #[must_use]
     pub fn new(limits: CallLimits) -> Self {
         CallTable {
@@ -177,7 +177,7 @@ impl CallTable {
     }
 
     /// What the request of an open call says.
-    pub fn prompt(&mut self, no: CallNo, prompt: &Prompt, sink: &mut dyn EventSink) {
+    pub fn on_prompt(&mut self, no: CallNo, prompt: &Prompt, sink: &mut dyn EventSink) {
         if let Some(stream) = self.open.get_mut(&no) {
             stream.entry.conversation = self.conversations.of(prompt, scope(&stream.entry));
             emit(sink, &stream.entry, CallEventKind::Prompt(prompt));
@@ -185,12 +185,12 @@ impl CallTable {
     }
 
     /// The peer of a connection became known: also for its calls that were over before.
-    pub fn remote(&mut self, conn: &ConnKey, peer: SocketAddr) {
+    pub fn set_remote(&mut self, conn: &ConnKey, peer: SocketAddr) {
         self.entries_of(conn).for_each(|entry| _ = entry.remote.get_or_insert(peer));
     }
 
     /// Something about a connection became known: its calls are marked, also those that were over before.
-    pub fn note(&mut self, conn: &ConnKey, name: &'static str) {
+    pub fn add_note(&mut self, conn: &ConnKey, name: &'static str) {
         self.entries_of(conn).for_each(|entry| entry.note(name));
     }
 

@@ -73,7 +73,7 @@ pub enum ConnectionEvent {
     Ended { how: ConnectionEnd, age: Option<f64> },
 }
 
-fn news(connection: &ModelConnection, news: ConnectionEvent, sink: &mut dyn EventSink) {
+fn emit(connection: &ModelConnection, news: ConnectionEvent, sink: &mut dyn EventSink) {
     sink.on_host_event(&HostEvent::Connection { connection, news });
 }
 
@@ -113,7 +113,7 @@ pub struct ModelConnection {
     /// How it ended, once known.
     ended: Option<(ConnectionEnd, Ns)>,
     /// What was told of its path so far.
-    told: ReportedState,
+    emitted: ReportedState,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -185,10 +185,10 @@ impl ModelConnections {
             new_connection(entry, birth)
         });
         if new {
-            news(connection, ConnectionEvent::Opened, sink);
+            emit(connection, ConnectionEvent::Opened, sink);
         } else if connection.open == 0 {
             let idle = entry.started - connection.used;
-            news(connection, ConnectionEvent::Reused { idle: idle as f64 / 1e9 }, sink);
+            emit(connection, ConnectionEvent::Reused { idle: idle as f64 / 1e9 }, sink);
             connection.suspect =
                 (idle >= STALE_IDLE_NS).then(|| SuspectedLoss { retransmits: path.map_or(0, NetworkPath::sent_again) });
         }
@@ -205,9 +205,9 @@ impl ModelConnections {
         connection.open = connection.open.saturating_sub(1);
         connection.used = connection.used.max(at);
         if let Some(path) = path {
-            tell(connection, path, at, sink);
+            emit_trouble(connection, path, at, sink);
             if let Some(srtt) = path.srtt_us {
-                news(connection, ConnectionEvent::Rtt { seconds: f64::from(srtt) / 1e6 }, sink);
+                emit(connection, ConnectionEvent::Rtt { seconds: f64::from(srtt) / 1e6 }, sink);
             }
         }
     }
@@ -233,7 +233,7 @@ impl ModelConnections {
         let since = |suspect: SuspectedLoss| path.sent_again().saturating_sub(suspect.retransmits);
         if connection.suspect.is_some_and(|suspect| since(suspect) >= STALE_RETRANSMITS) {
             connection.suspect = None;
-            news(connection, ConnectionEvent::Stale, sink);
+            emit(connection, ConnectionEvent::Stale, sink);
         }
     }
 
@@ -243,7 +243,7 @@ impl ModelConnections {
         connection.ended.get_or_insert((how, at));
         // A request on a connection that was idle for long is answered by a reset: the peer had closed it.
         if how == ConnectionEnd::PeerRst && connection.suspect.take().is_some() {
-            news(connection, ConnectionEvent::Stale, sink);
+            emit(connection, ConnectionEvent::Stale, sink);
         }
     }
 
@@ -267,9 +267,9 @@ impl ModelConnections {
         let Some(mut connection) = self.open.remove(conn) else { return };
         let (how, at) = connection.ended.unwrap_or((how, at));
         if let Some(path) = path {
-            tell(&mut connection, path, at, sink);
+            emit_trouble(&mut connection, path, at, sink);
         }
-        news(&connection, ConnectionEvent::Ended { how, age: connection.age_seconds(at) }, sink);
+        emit(&connection, ConnectionEvent::Ended { how, age: connection.age_seconds(at) }, sink);
     }
 }
 
@@ -292,18 +292,18 @@ fn new_connection(entry: &Entry, birth: ConnectionBirth) -> ModelConnection {
         used: entry.started,
         suspect: None,
         ended: None,
-        told: ReportedState::default(),
+        emitted: ReportedState::default(),
     }
 }
 
 /// What the path did since it was last told.
-fn tell(connection: &mut ModelConnection, path: &NetworkPath, at: Ns, sink: &mut dyn EventSink) {
+fn emit_trouble(connection: &mut ModelConnection, path: &NetworkPath, at: Ns, sink: &mut dyn EventSink) {
     let now = ReportedState { local: path.sent_again(), peer: path.again + path.holes, closed_ns: path.closed_ns(at) };
-    let local = u64::from(now.local.saturating_sub(connection.told.local));
-    let peer = now.peer.saturating_sub(connection.told.peer);
-    let closed = now.closed_ns.saturating_sub(connection.told.closed_ns);
-    connection.told = now;
+    let local = u64::from(now.local.saturating_sub(connection.emitted.local));
+    let peer = now.peer.saturating_sub(connection.emitted.peer);
+    let closed = now.closed_ns.saturating_sub(connection.emitted.closed_ns);
+    connection.emitted = now;
     if local + peer + closed > 0 {
-        news(connection, ConnectionEvent::Trouble { local, peer, no_room: closed as f64 / 1e9 }, sink);
+        emit(connection, ConnectionEvent::Trouble { local, peer, no_room: closed as f64 / 1e9 }, sink);
     }
 }

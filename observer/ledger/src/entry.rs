@@ -52,7 +52,7 @@ pub struct Entry {
     pub status: Option<u16>,
     /// First byte of the request; of a `mid_stream` call, the first byte seen of its answer.
     pub started: Ns,
-    /// The call was running when its connection was joined: its beginning is not known.
+    /// The call was running when the observer came to its connection: its beginning is not known.
     pub mid_stream: bool,
     /// What it answers goes up while its words come (speech): it began with the first of them, no
     /// moment is that of a request, and its pace is the speaker's.

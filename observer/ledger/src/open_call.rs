@@ -148,7 +148,7 @@ impl OpenCall {
     /// An event begins: the utterances up to `event_end` are its meaning.
     pub fn event_begin(&mut self, at: Moment, data_bytes: usize, wire_bytes: usize) {
         self.entry.streaming = true;
-        self.heard(at.at);
+        self.record_read(at.at);
         self.entry.body_bytes += wire_bytes as u64;
         self.event = Some(CurrentEvent {
             at,
@@ -172,7 +172,7 @@ impl OpenCall {
             Utterance::Whole { kind, chars } => self.add_chars(*kind, *chars),
             Utterance::Media { bytes } => self.media(*bytes, at, sink),
             Utterance::Usage(usage) => self.entry.usage.merge(usage),
-            Utterance::Mark { what, value } => self.said(*what, value, at.at),
+            Utterance::Mark { what, value } => self.record_mark(*what, value, at.at),
             Utterance::Limit { name, value } => self.entry.answered.get_or_insert_default().limit(name, value),
             Utterance::Took(times) => self.entry.server_times.merge(times),
             Utterance::Finish { reason } => self.entry.finish_reason = Some(capped(reason)),
@@ -211,7 +211,7 @@ impl OpenCall {
 
     /// An SSE comment.
     pub fn on_comment(&mut self, at: Moment) {
-        self.heard(at.at);
+        self.record_read(at.at);
         self.keepalive_point(at, 0, 0);
     }
 
@@ -222,7 +222,7 @@ impl OpenCall {
 
     /// Some bytes of a body that is no stream came.
     pub fn on_body(&mut self, at: Moment, bytes: usize) {
-        self.heard(at.at);
+        self.record_read(at.at);
         self.entry.body_bytes += bytes as u64;
         self.active(at.at);
     }
@@ -251,7 +251,7 @@ impl OpenCall {
         self.entry.note(name);
     }
 
-    fn said(&mut self, mark: ProviderMark, value: &str, at: Ns) {
+    fn record_mark(&mut self, mark: ProviderMark, value: &str, at: Ns) {
         if self.entry.marks.len() < limits::MARKS {
             self.entry.marks.push(ProviderStatement { mark, value: capped(value), at });
         } else {
@@ -338,7 +338,7 @@ impl OpenCall {
     }
 
     /// Bytes came, keep-alives included.
-    fn heard(&mut self, at: Ns) {
+    fn record_read(&mut self, at: Ns) {
         let entry = &mut self.entry;
         // Of a shape, the request is where it begins.
         if entry.request_sent.is_some() || entry.shape {
@@ -348,7 +348,7 @@ impl OpenCall {
     }
 
     fn active(&mut self, at: Ns) {
-        self.heard(at);
+        self.record_read(at);
         self.entry.last_activity = self.entry.last_activity.max(at);
     }
 

@@ -48,7 +48,7 @@ impl DaemonHealth {
         for check in checks {
             let before = known.iter_mut().find(|known| known.name == check.name);
             if before.as_ref().map_or(CheckSeverity::Ok, |known| known.severity) != check.severity {
-                tell(&check);
+                log(&check);
             }
             match before {
                 Some(known) => *known = check,
@@ -101,7 +101,7 @@ impl DaemonHealth {
     }
 }
 
-fn tell(check: &HealthCheck) {
+fn log(check: &HealthCheck) {
     let HealthCheck { name, severity, found, lost, fix } = check;
     match severity {
         CheckSeverity::Ok => tracing::info!(sight = name, found, "seen again"),

@@ -1,4 +1,4 @@
-//! Gauges of what is open now: computed from the call_table at each scrape, never counted up and down.
+//! Gauges of what is open now: computed from the table of calls at each scrape, never counted up and down.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -52,7 +52,7 @@ impl EventFraming {
 
 /// Whether a call is a turn on a socket.
 pub(super) fn is_socket(head: &RequestHead) -> bool {
-    ws::asked(head)
+    ws::is_requested(head)
 }
 
 /// A message of a WebSocket, of the client (masked with zeros) or the server.

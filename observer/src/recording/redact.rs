@@ -198,32 +198,32 @@ impl CallRewriter {
         match message {
             Message::Request(head) => {
                 out.push(RecordingLine::Plain(Record::Open { conn: self.conn, at: at.at }));
-                self.say(Direction::Write, request(entry.api, head), at, out);
+                self.put(Direction::Write, request(entry.api, head), at, out);
                 if frames::is_socket(head) {
                     self.framing = EventFraming::Socket;
-                    self.say(Direction::Read, SWITCH, at, out);
+                    self.put(Direction::Read, SWITCH, at, out);
                 }
             }
             Message::RequestEnd { .. } | Message::Response(_) if self.framing == EventFraming::Socket => {}
             Message::RequestEnd { .. } => {
                 let body = facts(entry);
-                self.say(Direction::Write, [&chunk(body.as_bytes())[..], b"0\r\n\r\n"].concat(), at, out);
+                self.put(Direction::Write, [&chunk(body.as_bytes())[..], b"0\r\n\r\n"].concat(), at, out);
             }
             Message::Response(head) => {
                 self.bodiless = matches!(head.status, 204 | 304);
                 self.framing = head.content_type.as_deref().map(EventFraming::of).unwrap_or_default();
-                self.say(Direction::Read, response(head), at, out);
+                self.put(Direction::Read, response(head), at, out);
             }
-            Message::Sent { message, began: _ } => self.say(Direction::Write, frames::frame(message, true), at, out),
+            Message::Sent { message, began: _ } => self.put(Direction::Write, frames::frame(message, true), at, out),
             Message::Event(event) if self.framing == EventFraming::Socket => {
-                self.say(Direction::Read, self.framing.event(event), at, out);
+                self.put(Direction::Read, self.framing.event(event), at, out);
             }
-            Message::Event(event) => self.say(Direction::Read, chunk(&self.framing.event(event)), at, out),
+            Message::Event(event) => self.put(Direction::Read, chunk(&self.framing.event(event)), at, out),
             Message::Body(bytes) if self.framing == EventFraming::Media => {
-                self.say(Direction::Read, chunk(&vec![0; bytes.len()]), at, out);
+                self.put(Direction::Read, chunk(&vec![0; bytes.len()]), at, out);
             }
-            Message::Comment if self.framing == EventFraming::Socket => self.say(Direction::Read, [0x89, 0], at, out),
-            Message::Comment => self.say(Direction::Read, chunk(b":\n\n"), at, out),
+            Message::Comment if self.framing == EventFraming::Socket => self.put(Direction::Read, [0x89, 0], at, out),
+            Message::Comment => self.put(Direction::Read, chunk(b":\n\n"), at, out),
             Message::Gap { bytes, cause } => self.gap(*bytes, *cause, at, out),
             Message::End(how) => {
                 self.remote(entry, out);
@@ -241,7 +241,7 @@ impl CallRewriter {
         }
     }
 
-    fn say(&mut self, direction: Direction, text: impl Into<Vec<u8>>, at: Moment, out: &mut Vec<RecordingLine>) {
+    fn put(&mut self, direction: Direction, text: impl Into<Vec<u8>>, at: Moment, out: &mut Vec<RecordingLine>) {
         for piece in text.into().chunks(PIECE) {
             self.piece(direction, piece.to_vec(), at, None, out);
         }
@@ -286,7 +286,7 @@ impl CallRewriter {
     fn gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment, out: &mut Vec<RecordingLine>) {
         let bytes = u32::try_from(bytes.unwrap_or(1)).unwrap_or(u32::MAX).clamp(1, 1 << 30);
         self.piece(Direction::Read, format!("{bytes:x}\r\n").into_bytes(), at, Some((bytes, cause)), out);
-        self.say(Direction::Read, [b"\r\n", &chunk(b"\n\n")[..]].concat(), at, out);
+        self.put(Direction::Read, [b"\r\n", &chunk(b"\n\n")[..]].concat(), at, out);
     }
 
     fn end(&mut self, how: ExchangeEnd, at: Moment, out: &mut Vec<RecordingLine>) {
@@ -294,7 +294,7 @@ impl CallRewriter {
         let mut lost = 0;
         match how {
             ExchangeEnd::Complete if !self.bodiless && self.framing != EventFraming::Socket => {
-                self.say(Direction::Read, "0\r\n\r\n", at, out);
+                self.put(Direction::Read, "0\r\n\r\n", at, out);
             }
             ExchangeEnd::PeerClosed => out.push(RecordingLine::Plain(Record::ReadEnd { conn, at: at.at, clean: true })),
             ExchangeEnd::Reset => out.push(RecordingLine::Plain(Record::ReadEnd { conn, at: at.at, clean: false })),

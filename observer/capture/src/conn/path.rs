@@ -84,7 +84,7 @@ pub struct NetworkPath {
 
 impl NetworkPath {
     fn note(&mut self, trouble: NetworkEvent, from: Ns, to: Ns) {
-        if self.troubles.len() >= limits::TROUBLES {
+        if self.troubles.len() >= limits::NETWORK_EVENTS {
             self.troubles.pop_front();
         }
         self.troubles.push_back((trouble, from, to));
@@ -211,7 +211,7 @@ impl NetworkPath {
     }
 
     /// What TCP itself knows.
-    pub(super) fn told(&mut self, info: &SockInfo) {
+    pub(super) fn update_tcp_info(&mut self, info: &SockInfo) {
         if let (Some(before), Some(now)) = (self.retransmits, info.retransmits)
             && now > before
         {

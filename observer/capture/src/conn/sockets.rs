@@ -127,7 +127,7 @@ impl TrackedSocket {
 
     /// What TCP knows.
     pub fn update_tcp_info(&mut self, info: &SockInfo) {
-        self.path.told(info);
+        self.path.update_tcp_info(info);
     }
 
     /// One direction.

@@ -187,7 +187,7 @@ impl BodyKind {
 }
 
 /// A message in a line: what tests and fuzzers compare.
-pub(super) fn say(message: &Message<'_>) -> String {
+pub(super) fn line(message: &Message<'_>) -> String {
     match message {
         Message::Event(event) => {
             let name = event.name.map_or(String::new(), |name| format!("{name}: "));
@@ -200,25 +200,25 @@ pub(super) fn say(message: &Message<'_>) -> String {
 }
 
 /// What a cutter says of a body that comes in these pieces.
-pub(super) fn said<'a, C: EventScanner + Default>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
-    let (mut cutter, mut said) = (C::default(), Vec::new());
-    let mut out = |message: Message<'_>| said.push(say(&message));
+pub(super) fn lines<'a, C: EventScanner + Default>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+    let (mut cutter, mut lines) = (C::default(), Vec::new());
+    let mut out = |message: Message<'_>| lines.push(line(&message));
     for piece in pieces {
         cutter.push(piece, &mut out);
         assert!(cutter.held() <= super::check::HELD, "{} bytes are held", cutter.held());
     }
     cutter.finish(&mut out);
-    said
+    lines
 }
 
 /// Fuzz target of a cutter: a stream must come out the same whole and cut. The first bytes say
 /// where to cut; no input may panic, nor any gap.
 pub(super) fn fuzz<C: EventScanner + Default>(data: &[u8]) {
     let Some((cuts, stream)) = data.split_at_checked(4) else { return };
-    let whole = said::<C>([stream]);
+    let whole = lines::<C>([stream]);
     let mut sizes = cuts.iter().cycle();
     let mut rest = stream;
-    let cut = said::<C>(std::iter::from_fn(|| {
+    let cut = lines::<C>(std::iter::from_fn(|| {
         let size = 1 + usize::from(*sizes.next()? & 31);
         let (piece, tail) = rest.split_at_checked(size).unwrap_or((rest, &[]));
         rest = tail;

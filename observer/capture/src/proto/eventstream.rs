@@ -129,7 +129,7 @@ impl EventStream {
         let prelude = Prelude::read(input)?;
         let (body, sum) = input.get(..prelude.total)?.split_last_chunk::<CRC>()?;
         if checksum(body) == u32::from_be_bytes(*sum) {
-            say(body.get(..prelude.room()).unwrap_or(body), prelude, out);
+            emit(body.get(..prelude.room()).unwrap_or(body), prelude, out);
         } else {
             out(note("bad_crc"));
         }
@@ -174,7 +174,7 @@ impl EventStream {
             return piece.len();
         }
         match (self.spoilt, self.kept.split_last_chunk::<CRC>()) {
-            (None, Some((body, sum))) if self.crc.sum() == u32::from_be_bytes(*sum) => say(body, prelude, out),
+            (None, Some((body, sum))) if self.crc.sum() == u32::from_be_bytes(*sum) => emit(body, prelude, out),
             (reason, _) => out(note(reason.unwrap_or("bad_crc"))),
         }
         self.next();
@@ -225,7 +225,7 @@ impl EventStream {
 }
 
 /// One message, proven: its prelude, headers, and payload (or the head of it).
-fn say(message: &[u8], prelude: Prelude, out: &mut dyn FnMut(Message<'_>)) {
+fn emit(message: &[u8], prelude: Prelude, out: &mut dyn FnMut(Message<'_>)) {
     let rest = message.get(PRELUDE..).unwrap_or_default();
     let (headers, payload) = rest.split_at_checked(prelude.headers).unwrap_or((rest, &[]));
     let Some(headers) = EventStreamHeaders::read(headers) else { return out(note("bad_headers")) };

@@ -91,7 +91,7 @@ impl GrpcScanner {
         let frame = GrpcFrame { length, left: length, compressed: flag == 1, spoilt: false };
         self.at = At::Message(frame);
         if length == 0 {
-            self.say(frame, &[], out);
+            self.emit(frame, &[], out);
         }
         size
     }
@@ -111,10 +111,10 @@ impl GrpcScanner {
             out(note("lost_bytes"));
             *self = GrpcScanner::default();
         } else if whole {
-            self.say(frame, piece, out);
+            self.emit(frame, piece, out);
         } else {
             let kept = std::mem::take(&mut self.kept);
-            self.say(frame, &kept, out);
+            self.emit(frame, &kept, out);
             self.kept = kept;
             self.kept.clear();
             self.kept.shrink_to(SSE_IDLE);
@@ -122,7 +122,7 @@ impl GrpcScanner {
         piece.len()
     }
 
-    fn say(&mut self, frame: GrpcFrame, data: &[u8], out: &mut dyn FnMut(Message<'_>)) {
+    fn emit(&mut self, frame: GrpcFrame, data: &[u8], out: &mut dyn FnMut(Message<'_>)) {
         let truncated = frame.length > SSE_EVENT;
         if truncated {
             out(note("event_too_large"));
@@ -146,7 +146,7 @@ pub fn fuzz(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::body::said;
+    use crate::proto::body::lines;
 
     fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
         let length = u32::try_from(message.len()).unwrap().to_be_bytes();
@@ -158,11 +158,11 @@ mod tests {
         // An answer of xAI: id, one delta "Hi", the model.
         let chunk = b"\x0a\x02r1\x12\x08\x0a\x06\x0a\x02Hi\x10\x02\x22\x01g";
         let stream = [frame(0, chunk), frame(0, b""), frame(1, b"zip"), frame(2, b"")].concat();
-        let whole = said::<GrpcScanner>([stream.as_slice()]);
+        let whole = lines::<GrpcScanner>([stream.as_slice()]);
         assert_eq!(whole.len(), 4, "{whole:?}");
         assert!(whole[0].starts_with("event 22 ") && whole[1] == "event 5 " && whole[3] == "grpc/bad_prefix");
-        assert_eq!(said::<GrpcScanner>(stream.chunks(1)), whole);
-        assert_eq!(said::<GrpcScanner>([&stream[..10]]), ["grpc/truncated"]);
+        assert_eq!(lines::<GrpcScanner>(stream.chunks(1)), whole);
+        assert_eq!(lines::<GrpcScanner>([&stream[..10]]), ["grpc/truncated"]);
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
             (10, 21, &["event 10 first"]),
         ] {
             let (mut grpc, mut got) = (GrpcScanner::default(), Vec::new());
-            let mut out = |message: Message<'_>| got.push(crate::proto::body::say(&message));
+            let mut out = |message: Message<'_>| got.push(crate::proto::body::line(&message));
             grpc.push(&stream[..from], &mut out);
             grpc.skip(u64::try_from(to - from).unwrap());
             grpc.push(&stream[to..], &mut out);

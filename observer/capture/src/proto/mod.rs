@@ -169,7 +169,7 @@ pub struct ProtocolNote {
 pub struct RequestHead {
     /// `POST`, `GET` …
     pub method: String,
-    /// Path without the query, capped. Empty if not known (HTTP/2, joined in the middle).
+    /// Path without the query, capped. Empty if not known (HTTP/2, seen from the middle).
     pub path: String,
     /// Query without secrets (`key`, `api-key` … removed), capped.
     pub query: Option<String>,
@@ -186,7 +186,7 @@ pub struct RequestHead {
 /// The facts of a response head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseHead {
-    /// Status code; 0 if it was not seen (HTTP/2, joined in the middle of an answer).
+    /// Status code; 0 if it was not seen (HTTP/2, seen from the middle of an answer).
     pub status: u16,
     /// `content-type` without parameters, lower case.
     pub content_type: Option<String>,
@@ -267,7 +267,7 @@ pub enum SniffVerdict {
     NeedMore,
 }
 
-/// Makes a parser for a connection joined in the middle of an answer, if these bytes are from one.
+/// Makes a parser for a connection seen from the middle of an answer, if these bytes are from one.
 pub type MakeMidStreamParser = fn(&Salt, &[u8]) -> Option<Box<dyn ProtocolParser>>;
 
 /// A row of the protocol table.
@@ -277,7 +277,7 @@ pub struct ProtocolRow {
     /// A connection must be followed whole: no head can be read without those before it, and the
     /// server may speak first.
     pub whole: bool,
-    /// What the first bytes of a direction say. On a connection joined in the middle, ask at the
+    /// What the first bytes of a direction say. On a connection seen from the middle, ask at the
     /// beginning of each call.
     pub sniff: fn(Direction, &[u8]) -> SniffVerdict,
     /// A parser for a new connection.
@@ -291,7 +291,7 @@ pub struct ProtocolRow {
 /// Every protocol we speak. A connection gets the first row that answers `Yes`.
 pub const PROTOCOLS: &[ProtocolRow] = &[http1::ROW, h2::ROW];
 
-/// A parser for an answer that was running when the connection was joined, if these bytes are from the middle of one.
+/// A parser for an answer that was running when the observer came to the connection, if these bytes are from the middle of one.
 #[must_use]
 pub fn parse_mid_stream(salt: &Salt, bytes: &[u8]) -> Option<Box<dyn ProtocolParser>> {
     PROTOCOLS.iter().find_map(|row| (row.mid_stream)(salt, bytes))

@@ -171,10 +171,10 @@ pub fn fuzz(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::body::said;
+    use crate::proto::body::lines;
 
     fn events(pieces: &[&[u8]]) -> Vec<String> {
-        said::<JsonValuesScanner>(pieces.iter().copied())
+        lines::<JsonValuesScanner>(pieces.iter().copied())
     }
 
     fn data(pieces: &[&[u8]]) -> Vec<String> {

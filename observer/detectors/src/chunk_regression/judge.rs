@@ -63,7 +63,7 @@ pub(super) fn judge(track: &mut BaselineTrack, config: &Config, key: &BaselineKe
             _ => None,
         };
         match verdict {
-            Some(_) => tell(kind, track, &base, &newest, config, key, out),
+            Some(_) => report(kind, track, &base, &newest, config, key, out),
             None if on => {
                 track.active.remove(kind);
                 out.over(&name(kind, key));
@@ -172,7 +172,7 @@ fn drift(track: &mut BaselineTrack, base: &BaselineSummary) {
     *above = (*above + off - SLACK).clamp(0.0, 2.0 * DRIFT);
 }
 
-fn tell(
+fn report(
     kind: &'static str,
     track: &mut BaselineTrack,
     base: &BaselineSummary,

@@ -36,7 +36,7 @@ impl<'a> FailoverHop<'a> {
         self.continuation != "none"
     }
 
-    pub(super) fn tell(&self, attempts: &[FailoverAttempt], config: &Config, out: &mut DetectorOutput<'_>) {
+    pub(super) fn record(&self, attempts: &[FailoverAttempt], config: &Config, out: &mut DetectorOutput<'_>) {
         let (from, to) = self.ends;
         let (phase, reason) = (self.from.phase(), self.from.failure.unwrap_or("timeout"));
         out.add(metrics::FAILOVER_HOPS.of(&self.to.subject, &[from, to, phase, reason, self.continuation]), 1.0);

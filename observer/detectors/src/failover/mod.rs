@@ -144,7 +144,7 @@ impl FailoverDetector {
             to.hop = Some(Box::new(from.clone()));
         }
         out.hop(entry, &from.id);
-        hop.tell(attempts, config, out);
+        hop.record(attempts, config, out);
     }
 
     fn attempt(&mut self, entry: &Entry) -> Option<&mut FailoverAttempt> {
@@ -200,7 +200,7 @@ impl FailoverDetector {
             to.hop = Some(Box::new(from.clone()));
         }
         out.hop_call(to.call, &from.id);
-        hop.tell(attempts, config, out);
+        hop.record(attempts, config, out);
     }
 
     /// What became of an attempt that was a hop.

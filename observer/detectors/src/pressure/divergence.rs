@@ -141,12 +141,12 @@ impl ServiceLoad {
             out.over(&key);
         }
         if self.active {
-            self.tell(&key, now, (then, cores), cores_then, config, subject, out);
+            self.report(&key, now, (then, cores), cores_then, config, subject, out);
         }
     }
 
     #[expect(clippy::too_many_arguments, reason = "both sides of one comparison")]
-    fn tell(
+    fn report(
         &self,
         key: &str,
         now: Window,

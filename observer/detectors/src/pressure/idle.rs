@@ -47,12 +47,12 @@ impl IdleSilences {
             if cut && (limit - EARLY_SECONDS..limit + LATE_SECONDS).contains(&last) {
                 keep(cuts, (ended, entry.id.clone(), last), TOGETHER_NS);
                 if cuts.len() >= config.streams as usize {
-                    tell("idle_cut", *limit, cuts, config, subject, out);
+                    report("idle_cut", *limit, cuts, config, subject, out);
                 }
             } else if !cut && (config.headroom * limit..limit - EARLY_SECONDS).contains(&longest) {
                 keep(near, (ended, entry.id.clone(), longest), TOGETHER_NS);
                 if near.len() >= config.streams as usize {
-                    tell("idle_headroom", *limit, near, config, subject, out);
+                    report("idle_headroom", *limit, near, config, subject, out);
                 }
             }
         }
@@ -63,7 +63,7 @@ impl IdleSilences {
     }
 }
 
-fn tell(
+fn report(
     kind: &'static str,
     limit: f64,
     cases: &VecDeque<Case>,

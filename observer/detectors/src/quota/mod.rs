@@ -231,7 +231,7 @@ impl Account {
                 Some(margin) => {
                     let since = *bucket.dry_since.get_or_insert(now);
                     if now.seconds_since(since) >= config.sustained_minutes * 60.0 && bucket.seen == now {
-                        tell_dry(&key, &self.subject, dimension, bucket, margin, since, out);
+                        report_dry(&key, &self.subject, dimension, bucket, margin, since, out);
                     }
                 }
             }
@@ -333,7 +333,7 @@ impl Account {
     }
 }
 
-fn tell_dry(
+fn report_dry(
     key: &str,
     subject: &CallLabels,
     dimension: &str,

@@ -15,7 +15,7 @@ pub(super) struct Case {
     /// In the order in which the parties spoke.
     pub turns: Vec<(Direction, Vec<u8>)>,
     pub close: ConnClosing,
-    /// The connection is joined in the middle.
+    /// The connection is seen from the middle.
     pub late: bool,
     /// The dialect expects JSON to be a stream of texts.
     json_stream: bool,
@@ -69,7 +69,7 @@ impl Case {
         answers.any(|(_, bytes)| memchr::memmem::find(bytes, text.as_bytes()).is_some())
     }
 
-    /// The parser that the table names for the first bytes; on a connection joined in the middle, for the first turn
+    /// The parser that the table names for the first bytes; on a connection seen from the middle, for the first turn
     /// that is recognised.
     pub(super) fn parser(&self) -> Box<dyn ProtocolParser> {
         (self.row().make)(&Salt::random())

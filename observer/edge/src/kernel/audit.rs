@@ -40,7 +40,7 @@ impl MappingAudit {
     }
 
     /// The ring is empty: what can be told now.
-    pub(super) fn tell(&mut self) -> Vec<Record<'static>> {
+    pub(super) fn emit(&mut self) -> Vec<Record<'static>> {
         if std::mem::take(&mut self.ripe) { std::mem::take(&mut self.found) } else { Vec::new() }
     }
 }
@@ -56,9 +56,9 @@ mod tests {
         assert!(!audit.due(0, Ns(1)), "nothing was lost");
         assert!(audit.due(3, Ns(2)));
         audit.found(vec![Record::SockClose { sock: SocketCookie(1), at: Ns(2) }]);
-        assert!(audit.tell().is_empty(), "what was on its way is not in the ring yet");
+        assert!(audit.emit().is_empty(), "what was on its way is not in the ring yet");
         assert!(!audit.due(4, Ns(3)));
-        assert_eq!(audit.tell().len(), 1);
+        assert_eq!(audit.emit().len(), 1);
         assert!(!audit.due(4, Ns(4)), "not so soon");
         assert!(audit.due(4, Ns(2 + EVERY_NS)));
         assert!(!audit.due(4, Ns(u64::MAX)), "that loss was looked into");

@@ -54,7 +54,7 @@ impl ProcessDiscovery {
     }
 
     /// The programs that were started until `at`, and first of all that some of them were missed.
-    pub(super) fn tell(&mut self, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
+    pub(super) fn emit(&mut self, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
         while let Some(record) = self.acts.next(at) {
             sink(&record);
         }

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::family::ProcessTree;
 use super::files::{MappedFiles, TargetId};
-use super::join::{SocketEnd, SocketPairing, TlsWrite};
+use super::followed_sockets::FollowedSockets;
+use super::pairing::{SocketEnd, SocketPairing, TlsWrite};
 use super::procs::ProcessTable;
 use super::ring::RingRecord;
-use super::socks::FollowedSockets;
 use super::targets::CallCounts;
 use capture::record::{ConnKey, Record, SocketCookie, TlsData};
 use capture::units::{Direction, Ns};
@@ -19,7 +19,7 @@ pub(super) struct EdgeState {
     pub(super) calls: HashMap<TargetId, CallCounts>,
     pub(super) processes: ProcessTable,
     pub(super) family: ProcessTree,
-    pub(super) join: SocketPairing,
+    pub(super) pairing: SocketPairing,
     pub(super) socks: FollowedSockets,
     /// TLS sockets whose payload the kernel side need not copy any more.
     pub(super) silenced: Vec<SocketCookie>,
@@ -30,7 +30,7 @@ pub(super) struct EdgeState {
     /// Records made here, to be handed over before the next of the ring.
     pub(super) made: VecDeque<Record<'static>>,
     /// Sockets whose end was reported without waiting for the TLS object's.
-    end_told: HashSet<ConnKey>,
+    end_emitted: HashSet<ConnKey>,
     pub(super) newest: Ns,
     /// The TLS object of the latest record: bursts come from one, and need not be looked up again.
     last: Option<ConnKey>,
@@ -56,13 +56,13 @@ impl EdgeState {
             calls: HashMap::new(),
             processes: ProcessTable::default(),
             family: ProcessTree::default(),
-            join: SocketPairing::default(),
+            pairing: SocketPairing::default(),
             socks: FollowedSockets::default(),
             silenced: Vec::new(),
             introduced: HashSet::new(),
             live: HashMap::new(),
             made: VecDeque::new(),
-            end_told: HashSet::new(),
+            end_emitted: HashSet::new(),
             newest: Ns(0),
             last: None,
             last_library: None,
@@ -98,28 +98,28 @@ impl EdgeState {
             RingRecord::Shutdown { conn, at } => {
                 // Who asks for an end of what was reset did not end it; who was told of an error still says
                 // goodbye, and what came first was the peer's end.
-                if !self.tell_reset(conn, at, sink) {
-                    self.tell_peers_end(conn, at, sink);
+                if !self.emit_reset(conn, at, sink) {
+                    self.emit_peers_end(conn, at, sink);
                     sink(&Record::Shutdown { conn, at });
                 }
             }
             RingRecord::ReadEnd { conn, at } => {
-                if !self.tell_reset(conn, at, sink) {
+                if !self.emit_reset(conn, at, sink) {
                     sink(&Record::ReadEnd { conn, at, clean: true });
                 }
             }
             RingRecord::Close { conn, at, read_pos, write_pos } => {
-                if let Some(paired) = self.join.settle_for(&conn) {
+                if let Some(paired) = self.pairing.settle_for(&conn) {
                     sink(&Record::Paired(paired));
                 }
-                self.tell_end(conn, at, sink);
+                self.emit_end(conn, at, sink);
                 self.over(&conn);
                 sink(&Record::Close { conn, at, read_pos, write_pos });
             }
             RingRecord::Exit { tgid, at } => {
                 let conns: Vec<ConnKey> = self.live.get(&tgid).into_iter().flat_map(HashMap::keys).copied().collect();
                 for conn in conns {
-                    self.tell_reset(conn, at, sink);
+                    self.emit_reset(conn, at, sink);
                 }
                 sink(&Record::Exit { tgid, at });
                 ended.push(tgid);
@@ -131,7 +131,7 @@ impl EdgeState {
             }
             RingRecord::Segment { segment, owner, known } => {
                 self.newest = self.newest.max(segment.at);
-                if self.socks.segment(&segment, known, &mut self.join, sink) {
+                if self.socks.segment(&segment, known, &mut self.pairing, sink) {
                     self.processes.hello(owner.tgid);
                 }
                 if self.socks.silence(segment.sock) {
@@ -144,19 +144,19 @@ impl EdgeState {
     }
 
     /// How the socket of a TLS object ended, if its peer ended it and nobody told yet.
-    fn tell_end(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
-        if let Some(SocketEnd { at: end, by_peer: true, reset }) = self.join.end_of(&conn)
-            && !self.end_told.remove(&conn)
+    fn emit_end(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
+        if let Some(SocketEnd { at: end, by_peer: true, reset }) = self.pairing.end_of(&conn)
+            && !self.end_emitted.remove(&conn)
         {
             sink(&Record::ReadEnd { conn, at: end.min(at), clean: !reset });
         }
     }
 
     /// That the peer reset the socket of a TLS object, if it did by then.
-    fn tell_reset(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) -> bool {
-        let end = self.join.end_of(&conn).filter(|end| end.by_peer && end.reset && end.at <= at);
+    fn emit_reset(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) -> bool {
+        let end = self.pairing.end_of(&conn).filter(|end| end.by_peer && end.reset && end.at <= at);
         if let Some(end) = end
-            && self.end_told.insert(conn)
+            && self.end_emitted.insert(conn)
         {
             sink(&Record::ReadEnd { conn, at: end.at, clean: false });
         }
@@ -164,10 +164,10 @@ impl EdgeState {
     }
 
     /// That the peer ended the socket of a TLS object in order, if it did by then and nobody told yet.
-    fn tell_peers_end(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
-        let end = self.join.end_of(&conn).filter(|end| end.by_peer && !end.reset && end.at <= at);
+    fn emit_peers_end(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
+        let end = self.pairing.end_of(&conn).filter(|end| end.by_peer && !end.reset && end.at <= at);
         if let Some(end) = end
-            && self.end_told.insert(conn)
+            && self.end_emitted.insert(conn)
         {
             sink(&Record::ReadEnd { conn, at: end.at, clean: true });
         }
@@ -179,16 +179,16 @@ impl EdgeState {
         let before: Vec<ConnKey> =
             live.filter(|other| other.handle == conn.handle && **other != conn).copied().collect();
         for other in before {
-            if let Some(paired) = self.join.settle_for(&other) {
+            if let Some(paired) = self.pairing.settle_for(&other) {
                 sink(&Record::Paired(paired));
             }
-            self.tell_end(other, at, sink);
+            self.emit_end(other, at, sink);
             self.over(&other);
         }
     }
 
     fn over(&mut self, conn: &ConnKey) {
-        self.join.closed(conn);
+        self.pairing.closed(conn);
         if let Some(live) = self.live.get_mut(&conn.tgid) {
             live.remove(conn);
         }
@@ -204,10 +204,10 @@ impl EdgeState {
         }
         self.processes.spoke(data.conn.tgid);
         if data.direction == Direction::Read
-            && !self.join.is_paired(&data.conn)
-            && let Some(paired) = self.join.settle_for(&data.conn)
+            && !self.pairing.is_paired(&data.conn)
+            && let Some(paired) = self.pairing.settle_for(&data.conn)
         {
-            // An answer: what it answers has left. Its own arrival is to be known, so the join does not wait.
+            // An answer: what it answers has left. Its own arrival is to be known, so the pairing does not wait.
             sink(&Record::Paired(paired));
         }
         sink(&Record::Data(data));
@@ -216,7 +216,7 @@ impl EdgeState {
                 *written = (*written).max(data.pos + u64::from(data.call_len));
             }
             let write = TlsWrite { entered: data.entered, at: data.at, len: data.call_len };
-            if let Some(paired) = self.join.wrote(data.conn, write) {
+            if let Some(paired) = self.pairing.wrote(data.conn, write) {
                 sink(&Record::Paired(paired));
             }
         }
@@ -253,11 +253,11 @@ impl EdgeState {
 
     /// The process is gone: what is kept of it goes. Returns the TLS objects that it left.
     pub(super) fn forget(&mut self, tgid: u32) -> impl Iterator<Item = ConnKey> {
-        self.join.exited(tgid);
+        self.pairing.exited(tgid);
         self.socks.exited(tgid);
         self.last = None;
         self.introduced.retain(|(known, _)| *known != tgid);
-        self.end_told.retain(|conn| conn.tgid != tgid);
+        self.end_emitted.retain(|conn| conn.tgid != tgid);
         self.live.remove(&tgid).unwrap_or_default().into_keys()
     }
 
@@ -275,7 +275,7 @@ impl EdgeState {
 
     /// Sockets that turned out to fit no write, or one after all.
     pub(super) fn judge_sockets(&mut self, now: Ns) {
-        for change in self.join.judge(now) {
+        for change in self.pairing.judge(now) {
             self.processes.changed(change);
         }
     }
@@ -288,9 +288,9 @@ impl EdgeState {
     }
 
     /// Ends of sockets whose TLS object lives on, once the application had its time to read.
-    pub(super) fn tell_ends(&mut self, now: Ns) {
-        for (conn, end) in self.join.ended_before(Ns(now.0.saturating_sub(END_GRACE_NS))) {
-            if !self.end_told.insert(conn) {
+    pub(super) fn emit_ends(&mut self, now: Ns) {
+        for (conn, end) in self.pairing.ended_before(Ns(now.0.saturating_sub(END_GRACE_NS))) {
+            if !self.end_emitted.insert(conn) {
                 continue;
             }
             let record = if end.by_peer {

@@ -46,7 +46,7 @@ pub enum LoadError {
     #[error("{what} is refused: {}; {}", .refusal.why, .refusal.fix)]
     Barred { what: &'static str, refusal: PrivilegeRefusal },
     /// Not room enough for the maps.
-    #[error("memory does not suffice{what}: {}; raise the limit (Kubernetes: resources.limits.memory; better to twice of that), or lower kernel.ring_bytes", .memory.told())]
+    #[error("memory does not suffice{what}: {}; raise the limit (Kubernetes: resources.limits.memory; better to twice of that), or lower kernel.ring_bytes", .memory.text())]
     Memory { what: String, memory: MapMemory },
     /// Anything else the kernel refuses at load.
     #[error(

@@ -61,7 +61,7 @@ impl MapMemory {
 
     /// `the kernel's maps take 59 MiB; memory.max of / allows 64 MiB, at least 91 MiB are needed`.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn text(&self) -> String {
         let mut text = format!("the kernel's maps take {}", mib(self.maps));
         for MemoryLimit { by, bytes, used, needed } in &self.limits {
             let more = if bytes < needed {

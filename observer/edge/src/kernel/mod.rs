@@ -1,8 +1,8 @@
 //! Stages 1-2: the kernel edge. The only place with root, `unsafe` and aya.
 //!
 //! `load` brings the programs in, `watch` tells of new mappings, `targets` probes what carries TLS
-//! (where: `capture::stacks`), `ring` decodes records, `follow` and `socks` know what is followed,
-//! `preexisting` what was open before (`sock_diag`), `join` pairs sockets with TLS objects
+//! (where: `capture::stacks`), `ring` decodes records, `follow` and `followed_sockets` know what is followed,
+//! `preexisting` what was open before (`sock_diag`), `pairing` pairs sockets with TLS objects
 //! (`unmatched`: those that fit none), `crowd` keeps the tables free for all, and `session` is all of
 //! it running.
 #![expect(unsafe_code, reason = "system calls and ring memory; every block states why it is sound")]
@@ -16,12 +16,13 @@ mod discovery;
 mod family;
 mod files;
 mod follow;
+mod followed_sockets;
 pub mod heap;
 mod host;
-mod join;
 mod load;
 mod memory;
 mod multi;
+mod pairing;
 mod preexisting;
 mod preflight;
 pub mod probes;
@@ -31,7 +32,6 @@ mod ring;
 mod session;
 mod sights;
 mod sock_diag;
-mod socks;
 mod sweep;
 mod targets;
 mod unmatched;

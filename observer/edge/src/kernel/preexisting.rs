@@ -7,8 +7,8 @@ use aya::maps::{Array, HashMap, MapData};
 use observer_common::record::{DIR_READ, DIR_WRITE};
 use observer_common::sock::{Address, STAGE_MID, SockState, mark};
 
+use super::followed_sockets::lost;
 use super::sock_diag::{self, ClientSocket};
-use super::socks::lost;
 use crate::coverage::{ProbeRow, ProbeState};
 use crate::identity::IdentityReader;
 use capture::record::{Record, SocketCookie};

@@ -238,13 +238,13 @@ impl CaptureEdge for EdgeSession {
                 continue;
             };
             discovery.look_until(raw.at(), &files, follow);
-            discovery.tell(raw.at(), sink);
+            discovery.emit(raw.at(), sink);
             follow.handle(raw, sink, &mut ended);
         }
         if !more {
-            discovery.tell(Ns(u64::MAX), sink);
+            discovery.emit(Ns(u64::MAX), sink);
         }
-        for paired in self.follow.join.settle(self.follow.newest) {
+        for paired in self.follow.pairing.settle(self.follow.newest) {
             sink(&Record::Paired(paired));
         }
         self.follow.flush_passed();
@@ -256,7 +256,7 @@ impl CaptureEdge for EdgeSession {
         }
         self.ask();
         if !more {
-            let found = self.audit.tell().into_iter().filter(|record| self.follow.audited(record));
+            let found = self.audit.emit().into_iter().filter(|record| self.follow.audited(record));
             let news: Vec<_> = found.collect();
             self.follow.made.extend(news);
         }
@@ -274,7 +274,7 @@ impl CaptureEdge for EdgeSession {
 
     fn tick(&mut self, now: Ns) {
         self.follow.newest = self.follow.newest.max(now);
-        self.follow.tell_ends(now);
+        self.follow.emit_ends(now);
         self.follow.judge_sockets(now);
         self.follow.processes.purge(now);
         self.follow.calls.retain(|file, _| self.follow.files.has(*file));

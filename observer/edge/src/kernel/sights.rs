@@ -93,16 +93,16 @@ const SIGHTS: &[HealthTest] = &[
 pub fn sights(ring: u32, stage: CheckStage) -> Vec<HealthCheck> {
     let none_left = || {
         let sight = SIGHTS.iter().find(|sight| sight.name == "descriptors");
-        sight.map(|sight| told(sight, Less("none is left".into()))).into_iter().collect()
+        sight.map(|sight| check_of(sight, Less("none is left".into()))).into_iter().collect()
     };
     HostFacts::read(ring).map_or_else(none_left, |host| judge(&host, stage))
 }
 
 fn judge(host: &HostFacts, stage: CheckStage) -> Vec<HealthCheck> {
-    SIGHTS.iter().map(|sight| told(sight, (sight.look)(host, stage))).collect()
+    SIGHTS.iter().map(|sight| check_of(sight, (sight.look)(host, stage))).collect()
 }
 
-fn told(sight: &HealthTest, seen: TestOutcome) -> HealthCheck {
+fn check_of(sight: &HealthTest, seen: TestOutcome) -> HealthCheck {
     match seen {
         Well(found) => HealthCheck::ok(sight.name, found),
         Less(found) => HealthCheck::bad(sight.name, CheckSeverity::Degraded, found, sight.lost, sight.fix),
@@ -188,9 +188,9 @@ fn mount_namespace(host: &HostFacts, _: CheckStage) -> TestOutcome {
 
 fn memory(HostFacts { memory, .. }: &HostFacts, stage: CheckStage) -> TestOutcome {
     match stage {
-        CheckStage::Before if memory.short().is_some() => Nothing(memory.told()),
-        CheckStage::Running if memory.near().is_some() => Less(memory.told()),
-        _ => Well(memory.told()),
+        CheckStage::Before if memory.short().is_some() => Nothing(memory.text()),
+        CheckStage::Running if memory.near().is_some() => Less(memory.text()),
+        _ => Well(memory.text()),
     }
 }
 
@@ -313,13 +313,13 @@ mod tests {
     fn too_little_memory_is_told_before_anything_is_tried() {
         let mut host = host();
         limited(&mut host, 64, 10);
-        let told =
+        let memory =
             |host: &HostFacts, stage| judge(host, stage).into_iter().find(|check| check.name == "memory").unwrap();
-        let check = told(&host, CheckStage::Before);
+        let check = memory(&host, CheckStage::Before);
         assert_eq!(check.severity, CheckSeverity::Blind);
         assert!(check.found.contains("64 MiB") && check.found.contains("at least 82 MiB"), "{check:?}");
-        assert_eq!(told(&host, CheckStage::Running).severity, CheckSeverity::Ok, "it runs, so it sufficed");
+        assert_eq!(memory(&host, CheckStage::Running).severity, CheckSeverity::Ok, "it runs, so it sufficed");
         limited(&mut host, 82, 10);
-        assert_eq!(told(&host, CheckStage::Before).severity, CheckSeverity::Ok);
+        assert_eq!(memory(&host, CheckStage::Before).severity, CheckSeverity::Ok);
     }
 }

@@ -120,11 +120,11 @@ impl ProbeTarget {
                     for (probe, offsets) in probes {
                         match uprobes.attach(program, via, offsets) {
                             Ok(link) => self.links.push(link),
-                            Err(error) => tell(errors, probe, error),
+                            Err(error) => record_error(errors, probe, error),
                         }
                     }
                 }
-                Err(error) => probes.iter().for_each(|(probe, _)| tell(errors, *probe, error.clone())),
+                Err(error) => probes.iter().for_each(|(probe, _)| record_error(errors, *probe, error.clone())),
             }
         }
     }
@@ -266,7 +266,7 @@ fn together(probes: &[FunctionProbe]) -> Vec<ProgramPoints<'_>> {
     all
 }
 
-fn tell(errors: &mut [Option<String>], probe: usize, error: String) {
+fn record_error(errors: &mut [Option<String>], probe: usize, error: String) {
     if let Some(place) = errors.get_mut(probe) {
         *place = Some(error);
     }

@@ -1,5 +1,5 @@
 //! TLS sockets that carried a request which no probed write fits: traffic that passes another stack
-//! than the one that is probed, if any is. Pure: what the join of both layers knows goes in, how many
+//! than the one that is probed, if any is. Pure: what the pairing of both layers knows goes in, how many
 //! there are of each process comes out.
 //!
 //! A socket is judged once its request was answered and some time has passed: one that is young, or
@@ -13,7 +13,7 @@ use capture::units::Ns;
 /// come up by then, the write's thread being off its CPU for some time slices included.
 const JUDGED_AFTER_NS: u64 = 2_000_000_000;
 
-/// Sockets kept, of either kind: as many as the join knows. Of one more that is answered at the same time
+/// Sockets kept, of either kind: as many as the pairing knows. Of one more that is answered at the same time
 /// nothing is said; one more that was judged cannot be taken back.
 const MAX_SOCKETS: usize = 65_536;
 

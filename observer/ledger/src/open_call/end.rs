@@ -16,7 +16,7 @@ impl OpenCall {
         self.flush_read(sink);
         let gaps = if self.entry.shape { &self.entry.arrival_gaps } else { &self.entry.gaps };
         let stalls = self.stalls.judge(gaps);
-        self.tell_stalls(stalls, sink);
+        self.record_stalls(stalls, sink);
         self.entry.outcome = Some(outcome);
         self.entry.ended = Some(self.marker.filter(|_| outcome == CallOutcome::Complete).unwrap_or(at));
         if self.entry.chunks >= 2 && self.whole && !self.entry.live_input {

@@ -40,7 +40,7 @@ impl OpenCall {
             stalls = self.stalls.gap(last, at, path, &self.entry.arrival_gaps);
         }
         emit(sink, &self.entry, CallEventKind::Record { gap: gap.map(|ns| ns as f64 / 1e9) });
-        self.tell_stalls(stalls, sink);
+        self.record_stalls(stalls, sink);
     }
 
     pub(super) fn chunk(&mut self, at: Moment, chars: u64, path: Option<&NetworkPath>, sink: &mut dyn EventSink) {
@@ -60,7 +60,7 @@ impl OpenCall {
         let chars = u32::try_from(chars).unwrap_or(u32::MAX);
         let (gap, arrival_gap) = (gap.map(seconds), arrived.map(seconds));
         emit(sink, &self.entry, CallEventKind::Chunk { gap, arrival_gap, chars });
-        self.tell_stalls(stalls, sink);
+        self.record_stalls(stalls, sink);
     }
 
     /// The gap before an event of an API whose chunks are not known.
@@ -72,7 +72,7 @@ impl OpenCall {
         }
     }
 
-    pub(super) fn tell_stalls(&mut self, stalls: Vec<AnswerStall>, sink: &mut dyn EventSink) {
+    pub(super) fn record_stalls(&mut self, stalls: Vec<AnswerStall>, sink: &mut dyn EventSink) {
         for stall in stalls {
             if self.entry.stalls.len() < limits::STALLS {
                 self.entry.stalls.push(stall);

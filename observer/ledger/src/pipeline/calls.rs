@@ -99,15 +99,15 @@ impl PendingRequest {
             Message::Response(_) if doubt.asks.is_none() => Some(doubt.look.fits(true)),
             Message::Response(head) => {
                 doubt.answer = Some(((*head).clone(), at));
-                told(look::answer_head(head))
+                fits(look::answer_head(head))
             }
-            Message::Event(event) => told(look::answer_begins(event.data, true)),
+            Message::Event(event) => fits(look::answer_begins(event.data, true)),
             Message::Body(bytes) => {
                 if doubt.first.is_empty() {
                     doubt.since = at;
                 }
                 doubt.first.extend_from_slice(bytes);
-                told(look::answer_begins(&doubt.first, false))
+                fits(look::answer_begins(&doubt.first, false))
             }
             // What is not seen leaves the claim to the path.
             Message::Gap { .. } => Some(true),
@@ -125,7 +125,7 @@ impl PendingRequest {
     }
 }
 
-fn told(answer: AnswerEvidence) -> Option<bool> {
+fn fits(answer: AnswerEvidence) -> Option<bool> {
     match answer {
         AnswerEvidence::Fits => Some(true),
         AnswerEvidence::Foreign => Some(false),

@@ -59,7 +59,7 @@ pub(super) fn released(at: Ns, env: &mut SessionContext<'_>) {
 }
 
 /// One message of a claimed exchange.
-pub(super) fn tell(
+pub(super) fn on_message(
     dialect: &mut dyn Dialect,
     stream: &mut OpenCall,
     message: &Message<'_>,
@@ -77,8 +77,8 @@ pub(super) fn tell(
         }
         Message::Event(event) => {
             stream.event_begin(at, event.data.len(), event.wire_bytes);
-            let mut said = |utterance: Utterance<'_>| stream.on_utterance(&utterance, at, events);
-            dialect.event(event, &mut said);
+            let mut emit = |utterance: Utterance<'_>| stream.on_utterance(&utterance, at, events);
+            dialect.event(event, &mut emit);
             stream.event_end(path, events);
         }
         Message::Comment => stream.on_comment(at),

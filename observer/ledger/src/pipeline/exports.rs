@@ -33,7 +33,7 @@ impl SpanExports {
     }
 
     /// A message of one of them. False: it is of none.
-    pub(super) fn tell(
+    pub(super) fn on_message(
         &mut self,
         exchange: ExchangeId,
         at: Ns,

@@ -16,7 +16,7 @@ impl MediaSockets {
     /// Takes on the upgrade to such a socket. False: it is none, or its process has had no speech made yet.
     pub(super) fn take(&mut self, exchange: ExchangeId, head: &RequestHead, env: &SessionContext<'_>) -> bool {
         let room = self.open.len() < limits::UNCLAIMED_ASKED;
-        let taken = room && ws::asked(head) && env.call_table.has_speech_made(env.key.tgid);
+        let taken = room && ws::is_requested(head) && env.call_table.has_speech_made(env.key.tgid);
         if taken {
             self.open.push(exchange);
         }
@@ -24,7 +24,12 @@ impl MediaSockets {
     }
 
     /// A message of one of them. False: it is of none.
-    pub(super) fn tell(&mut self, exchange: ExchangeId, message: &Message<'_>, env: &mut SessionContext<'_>) -> bool {
+    pub(super) fn on_message(
+        &mut self,
+        exchange: ExchangeId,
+        message: &Message<'_>,
+        env: &mut SessionContext<'_>,
+    ) -> bool {
         if !self.open.contains(&exchange) {
             return false;
         }

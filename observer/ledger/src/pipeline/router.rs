@@ -9,7 +9,7 @@ mod asked;
 
 use super::calls::{InFlightCall, OpenCalls, PendingRequest};
 use super::context::SessionContext;
-use super::entries::{begin, end, released, tell};
+use super::entries::{begin, end, on_message, released};
 use super::turns::WebSocketCalls;
 use crate::HostEvent;
 use capture::conn::Chunk;
@@ -42,7 +42,7 @@ pub(super) struct MessageRouter<'a, 'e> {
     unclaimed: Vec<ExchangeId>,
     /// Requests whose answer is a stream of JSON texts, if it is JSON.
     json_streams: Vec<ExchangeId>,
-    /// The dialect of an answer that was running when the connection was joined: the next request is its.
+    /// The dialect of an answer that was running when the observer came to the connection: the next request is its.
     mid_stream_row: Option<&'static DialectRow>,
     /// Added to the parser's exchange ids.
     base: u64,
@@ -54,7 +54,7 @@ impl MessageSink for MessageRouter<'_, '_> {
         match message {
             Message::Request(head) => self.request(exchange, at, head),
             Message::End(how) => self.end(exchange, at, how),
-            message => self.tell(exchange, at, &message),
+            message => self.route(exchange, at, &message),
         }
     }
 }
@@ -151,22 +151,22 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
         self.unclaimed.push(exchange);
     }
 
-    fn tell(&mut self, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
+    fn route(&mut self, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
         if let Some(call) = self.calls.open.iter_mut().find(|call| call.exchange == exchange) {
             let Some(stream) = self.env.call_table.open_call(call.stream) else { return };
-            tell(call.dialect.as_mut(), stream, message, at, self.env.path, self.env.events, self.env.tap);
+            on_message(call.dialect.as_mut(), stream, message, at, self.env.path, self.env.events, self.env.tap);
             if matches!(message, Message::RequestEnd { .. }) && call.dialect.streams_json() {
                 self.json_streams.push(exchange);
             }
             if let Some(prompt) = call.prompt(message) {
-                self.env.call_table.prompt(call.stream, &prompt, self.env.events);
+                self.env.call_table.on_prompt(call.stream, &prompt, self.env.events);
             }
         } else if let Some(index) = self.calls.sockets.iter().position(|socket| socket.exchange == exchange) {
-            self.tell_socket(index, exchange, at, message);
+            self.route_to_socket(index, exchange, at, message);
         } else if let Some(index) = self.calls.asked.iter().position(|asked| asked.exchange == exchange) {
-            self.tell_asked(index, exchange, at, message);
-        } else if self.calls.exports.tell(exchange, at.at, message, self.env)
-            || self.calls.media.tell(exchange, message, self.env)
+            self.route_to_pending(index, exchange, at, message);
+        } else if self.calls.exports.on_message(exchange, at.at, message, self.env)
+            || self.calls.media.on_message(exchange, message, self.env)
         {
             self.outcome.kept = true;
         } else if let Message::Note(note) = message {
@@ -181,15 +181,15 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
         }
     }
 
-    fn tell_socket(&mut self, index: usize, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
+    fn route_to_socket(&mut self, index: usize, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
         let Some(socket) = self.calls.sockets.get_mut(index) else { return };
         match message {
-            Message::Response(head) if ws::granted(&socket.head, head) => socket.opened(head),
+            Message::Response(head) if ws::is_granted(&socket.head, head) => socket.opened(head),
             // Refused: a call like any other, and this is its answer.
             Message::Response(_) => {
                 let socket = self.calls.sockets.swap_remove(index);
                 self.refused(&socket, at);
-                self.tell(exchange, at, message);
+                self.route(exchange, at, message);
             }
             Message::RequestEnd { .. } => socket.asked = Some(at),
             message => socket.message(at, message, self.base, self.env),
@@ -200,7 +200,7 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
     fn refused(&mut self, socket: &WebSocketCalls, at: Moment) {
         let row = socket.row.call;
         self.begin(socket.exchange, row, &socket.head, (row.make)(&socket.head), socket.at);
-        self.tell(socket.exchange, socket.asked.unwrap_or(at), &Message::RequestEnd { lost: false });
+        self.route(socket.exchange, socket.asked.unwrap_or(at), &Message::RequestEnd { lost: false });
     }
 
     fn begin(

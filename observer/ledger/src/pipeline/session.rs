@@ -10,7 +10,7 @@
 //! A protocol whose connections must be followed whole (HTTP/2: each head builds on those before
 //! it, of all streams) does not go back to listening when nobody claims a request: everything goes
 //! on coming up, the verdict stays `Unknown`, until the requests in a row, or the bytes, are too
-//! many. After `limits::WHOLE_UNCLAIMED` bytes it counts as joined in the middle, which costs it
+//! many. After `limits::WHOLE_UNCLAIMED` bytes it counts as seen from the middle, which costs it
 //! some header fields at worst.
 //!
 //! A path that anybody may use (`/api/chat`) is not claimed before the request's body is seen to
@@ -28,13 +28,13 @@
 //!
 //! Where bytes are missing before the first request, what is read may be the answer to one that was
 //! not seen: an event stream of a dialect that its own words give away is shown from there on, as
-//! joined in the middle.
+//! seen from the middle.
 //!
 //! While listening nothing is held but the few bytes that do not tell yet; of a connection that is not tracked, nothing
 //! stays. After `limits::NON_LLM_REQUESTS` requests in a row that nobody claims
 //! and that do not even go where model calls go, a connection is ignored.
 
-mod listen;
+mod request_wait;
 mod verdict;
 
 use std::net::SocketAddr;
@@ -51,7 +51,7 @@ use capture::record::{ConnKey, SocketCookie, TlsSocketPairing};
 use capture::units::{Direction, LossCause, Moment, Ns};
 use observer_common::record::Verdict;
 
-use listen::RequestWait;
+use request_wait::RequestWait;
 
 /// A connection above its bytes.
 pub(super) struct ConnSession {
@@ -82,22 +82,22 @@ pub(super) struct ConnSession {
     jump: bool,
     /// The parser has not been given any read since reads were left out.
     unsure: bool,
-    /// The dialect of the answer in whose middle the connection was joined, until the router is told.
+    /// The dialect of the answer in whose middle the observer came, until the router is told.
     mid_stream_row: Option<&'static dialects::DialectRow>,
     /// Reads that came before the write that asked for them.
     early: EarlyReads,
 }
 
 enum Stage {
-    Listening(RequestWait),
-    Speaking(Box<dyn ProtocolParser>),
+    AwaitingRequest(RequestWait),
+    Parsing(Box<dyn ProtocolParser>),
     Ignored,
 }
 
 impl Default for ConnSession {
     fn default() -> Self {
         ConnSession {
-            stage: Stage::Listening(RequestWait::new(true)),
+            stage: Stage::AwaitingRequest(RequestWait::new(true)),
             verdict: Verdict::Unknown,
             calls: OpenCalls::default(),
             strangers: 0,
@@ -172,12 +172,12 @@ impl ConnSession {
         match &self.stage {
             Stage::Ignored => false,
             // It is the answer to the request that was passed over.
-            Stage::Listening(_) if self.verdict == Verdict::Heads => false,
-            Stage::Listening(listening) => {
+            Stage::AwaitingRequest(_) if self.verdict == Verdict::Heads => false,
+            Stage::AwaitingRequest(wait) => {
                 let row = recognise(Direction::Read, bytes);
-                !listening.running && matches!(row, (SniffVerdict::Yes, Some(row)) if !row.whole)
+                !wait.running && matches!(row, (SniffVerdict::Yes, Some(row)) if !row.whole)
             }
-            Stage::Speaking(parser) => self.calls.idle_socket() || parser.early(bytes),
+            Stage::Parsing(parser) => self.calls.idle_socket() || parser.early(bytes),
         }
     }
 
@@ -191,11 +191,11 @@ impl ConnSession {
         }
         match &mut self.stage {
             Stage::Ignored => {}
-            Stage::Speaking(_) => self.speak(direction, chunk, at, env),
-            Stage::Listening(listening) => match (chunk, direction) {
-                (Chunk::Gap { .. }, _) => listening.gap(),
-                (Chunk::Data(bytes), Direction::Write) => self.hear_written(bytes, at, env),
-                (Chunk::Data(bytes), Direction::Read) => self.hear_read(bytes, at, env),
+            Stage::Parsing(_) => self.parse(direction, chunk, at, env),
+            Stage::AwaitingRequest(wait) => match (chunk, direction) {
+                (Chunk::Gap { .. }, _) => wait.gap(),
+                (Chunk::Data(bytes), Direction::Write) => self.sniff_written(bytes, at, env),
+                (Chunk::Data(bytes), Direction::Read) => self.sniff_read(bytes, at, env),
             },
         }
     }
@@ -216,7 +216,7 @@ impl ConnSession {
     /// The peer's address became known.
     pub(super) fn remote(&mut self, peer: SocketAddr, env: &mut SessionContext<'_>) {
         self.remote = Some(peer);
-        env.call_table.remote(&env.key, peer);
+        env.call_table.set_remote(&env.key, peer);
     }
 
     /// The socket below became known.
@@ -259,8 +259,8 @@ impl ConnSession {
             None => (how, at),
         };
         let moment = Moment { at, arrival: None, call: u64::MAX };
-        let stage = std::mem::replace(&mut self.stage, Stage::Listening(RequestWait::new(false)));
-        if let Stage::Speaking(mut parser) = stage {
+        let stage = std::mem::replace(&mut self.stage, Stage::AwaitingRequest(RequestWait::new(false)));
+        if let Stage::Parsing(mut parser) = stage {
             env.remote = self.remote;
             let mut router = MessageRouter::new(&mut self.calls, self.exchanges, env);
             parser.close(how, moment, &mut router);
@@ -272,8 +272,8 @@ impl ConnSession {
     /// Bytes held.
     pub(super) fn held(&self) -> usize {
         let stage = match &self.stage {
-            Stage::Listening(listening) => listening.head.len(),
-            Stage::Speaking(parser) => parser.held(),
+            Stage::AwaitingRequest(wait) => wait.head.len(),
+            Stage::Parsing(parser) => parser.held(),
             Stage::Ignored => 0,
         };
         stage + self.calls.held() + self.early.held()
@@ -288,8 +288,8 @@ impl ConnSession {
         matches!(self.verdict, Verdict::Unknown | Verdict::Track)
     }
 
-    fn speak(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, env: &mut SessionContext<'_>) {
-        let Stage::Speaking(parser) = &mut self.stage else { return };
+    fn parse(&mut self, direction: Direction, chunk: Chunk<'_>, at: Moment, env: &mut SessionContext<'_>) {
+        let Stage::Parsing(parser) = &mut self.stage else { return };
         env.remote = self.remote;
         let mut router = MessageRouter::new(&mut self.calls, self.exchanges, env);
         router.attached_within(self.mid_stream_row.take());

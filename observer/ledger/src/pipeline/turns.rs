@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use super::context::SessionContext;
-use super::entries::{begin, tell};
+use super::entries::{begin, on_message};
 use crate::{CallNo, HostEvent};
 use capture::limits::SOCKET_TURNS;
 use capture::proto::{BodyEvent, ExchangeEnd, ExchangeId, Message, RequestHead, ResponseHead};
@@ -85,7 +85,7 @@ impl WebSocketCalls {
             Message::Event(event) => self.received(event, at, base, env),
             Message::Gap { bytes, cause } => self.gap(*bytes, *cause, at, env),
             Message::Note(note) if self.turns.is_empty() => env.events.on_host_event(&HostEvent::ParserNote(*note)),
-            Message::Comment | Message::Note(_) => self.tell_at(0, at, message, env),
+            Message::Comment | Message::Note(_) => self.route_at(0, at, message, env),
             _ => {}
         }
     }
@@ -184,9 +184,9 @@ impl WebSocketCalls {
         if let (Some(open), Some(head)) = (self.turns.get_mut(place), &self.answer)
             && !std::mem::replace(&mut open.headed, true)
         {
-            open.tell(at, &Message::Response(head), env);
+            open.on_message(at, &Message::Response(head), env);
         }
-        self.tell_at(place, at, &Message::Event(*event), env);
+        self.route_at(place, at, &Message::Event(*event), env);
     }
 
     /// A call begins, with a message of the client or without.
@@ -217,13 +217,13 @@ impl WebSocketCalls {
     fn gap(&mut self, bytes: Option<u64>, cause: LossCause, at: Moment, env: &mut SessionContext<'_>) {
         let gap = Message::Gap { bytes, cause };
         for turn in &mut self.turns {
-            turn.tell(at, &gap, env);
+            turn.on_message(at, &gap, env);
         }
     }
 
-    fn tell_at(&mut self, place: usize, at: Moment, message: &Message<'_>, env: &mut SessionContext<'_>) {
+    fn route_at(&mut self, place: usize, at: Moment, message: &Message<'_>, env: &mut SessionContext<'_>) {
         if let Some(open) = self.turns.get_mut(place) {
-            open.tell(at, message, env);
+            open.on_message(at, message, env);
         }
     }
 
@@ -235,9 +235,9 @@ impl WebSocketCalls {
 }
 
 impl OpenTurn {
-    fn tell(&mut self, at: Moment, message: &Message<'_>, env: &mut SessionContext<'_>) {
+    fn on_message(&mut self, at: Moment, message: &Message<'_>, env: &mut SessionContext<'_>) {
         if let Some(stream) = env.call_table.open_call(self.stream) {
-            tell(self.dialect.as_mut(), stream, message, at, env.path, env.events, env.tap);
+            on_message(self.dialect.as_mut(), stream, message, at, env.path, env.events, env.tap);
         }
     }
 
@@ -258,11 +258,11 @@ impl OpenTurn {
         self.asked_for(message.truncated, at, env);
         let mut scan = PromptScan::new(row.api, &env.settings.salt);
         scan.push(message.data);
-        env.call_table.prompt(self.stream, &scan.end(message.truncated), env.events);
+        env.call_table.on_prompt(self.stream, &scan.end(message.truncated), env.events);
     }
 
     /// What it was asked with is complete, unless `lost`.
     fn asked_for(&mut self, lost: bool, at: Moment, env: &mut SessionContext<'_>) {
-        self.tell(at, &Message::RequestEnd { lost }, env);
+        self.on_message(at, &Message::RequestEnd { lost }, env);
     }
 }

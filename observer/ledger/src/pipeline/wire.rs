@@ -129,7 +129,7 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
         self.with(&paired.conn, |_, env| {
             env.connections.on_paired(&env.key, env.birth, paired.peer);
             if env.path.is_some_and(|path| path.proxied) {
-                env.call_table.note(&env.key, BEHIND_PROXY);
+                env.call_table.add_note(&env.key, BEHIND_PROXY);
             }
         });
     }

@@ -78,7 +78,7 @@ impl ProbeView {
             state: probe_state(row.state).to_owned(),
             placement: row.placement.clone(),
             hits: row.hits,
-            reason: row.told(),
+            reason: row.text(),
             stack: row.stack.map(str::to_owned),
             anchor: row.certainty.map(|certainty| certainty.to_string()),
             build_id: row.build_id.clone(),

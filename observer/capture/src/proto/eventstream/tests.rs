@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::body::{said, say as line};
+use crate::proto::body::{line, lines};
 
 /// A message with string headers.
 pub(crate) fn message(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
@@ -34,8 +34,8 @@ fn a_frame_of_the_real_service() {
     assert_eq!((bytes.len(), &bytes[..12]), (158, b"\0\0\0\x9e\0\0\0\x57\xfe\x1b\x82\x4f".as_slice()));
     assert_eq!(bytes[154..], [0x93, 0x43, 0xf0, 0x10]);
     let expected = [r#"event 158 contentBlockDelta: {"contentBlockIndex":0,"delta":{"text":"Hi"},"p":"abc"}"#];
-    assert_eq!(said::<EventStream>([bytes.as_slice()]), expected);
-    assert_eq!(said::<EventStream>(bytes.chunks(1)), expected);
+    assert_eq!(lines::<EventStream>([bytes.as_slice()]), expected);
+    assert_eq!(lines::<EventStream>(bytes.chunks(1)), expected);
 }
 
 #[test]
@@ -83,14 +83,14 @@ fn what_is_damaged_is_skipped_and_counted() {
         (b"noise that is none".to_vec(), "eventstream/bad_prelude"),
     ] {
         let stream = [one.as_slice(), &middle, &three].concat();
-        let whole = said::<EventStream>([stream.as_slice()]);
+        let whole = lines::<EventStream>([stream.as_slice()]);
         assert_eq!(whole.len(), 3, "{whole:?}");
         assert!(whole[0].ends_with("a: {\"x\":1}") && whole[1] == expected && whole[2].ends_with("c: {\"x\":3}"));
-        assert_eq!(said::<EventStream>(stream.chunks(1)), whole);
+        assert_eq!(lines::<EventStream>(stream.chunks(1)), whole);
     }
-    assert_eq!(said::<EventStream>([bad_headers.as_slice()]).len(), 1);
-    assert_eq!(said::<EventStream>([&one[..20]]), ["eventstream/truncated"]);
-    assert_eq!(said::<EventStream>([&one[..5]]), ["eventstream/truncated"]);
+    assert_eq!(lines::<EventStream>([bad_headers.as_slice()]).len(), 1);
+    assert_eq!(lines::<EventStream>([&one[..20]]), ["eventstream/truncated"]);
+    assert_eq!(lines::<EventStream>([&one[..5]]), ["eventstream/truncated"]);
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Http2Parser {
             fields.unknown = true;
         }
         if half.table.desynced() {
-            half.tell(at, sink);
+            half.note_desynced(at, sink);
         }
         if first.kind == frame::PUSH_PROMISE {
             return; // it belongs to a stream that we do not follow, but its fields are in the table now
@@ -111,7 +111,7 @@ impl Http2Parser {
             (None, false) if !fields.unknown => {}
             _ => {
                 let cause = self.requests.cause.unwrap_or(LossCause::LateAttach);
-                self.streams.unheard(first.stream, cause);
+                self.streams.open_unseen(first.stream, cause);
                 note(out.at, "lost_request_head", out.sink);
             }
         }

@@ -67,7 +67,7 @@ struct Half {
     /// Why the place, or a block, was lost last.
     cause: Option<LossCause>,
     /// That the table is not whole was said.
-    told: bool,
+    noted: bool,
 }
 
 impl ProtocolParser for Http2Parser {
@@ -87,7 +87,7 @@ impl ProtocolParser for Http2Parser {
             }
             Chunk::Data(bytes) => {
                 if direction == Direction::Write && self.requests.framer.untouched() && !bytes.starts_with(b"P") {
-                    self.join(at, sink);
+                    self.begin_mid_stream(at, sink);
                 }
                 self.half(direction).framer.enter(at.call);
                 self.data(direction, bytes, at, sink);
@@ -135,7 +135,7 @@ impl ProtocolParser for Http2Parser {
 }
 
 impl Http2Parser {
-    /// A parser for a connection that begins now (or was joined late, if the first chunk says so).
+    /// A parser for a connection that begins now (or is seen from the middle, if the first chunk says so).
     #[must_use]
     pub fn new(salt: Salt) -> Self {
         Http2Parser {
@@ -155,7 +155,7 @@ impl Http2Parser {
     }
 
     /// The client begins with a frame: its preface was before our time.
-    fn join(&mut self, at: Moment, sink: &mut dyn MessageSink) {
+    fn begin_mid_stream(&mut self, at: Moment, sink: &mut dyn MessageSink) {
         if self.requests.framer.hurt() {
             return;
         }
@@ -300,7 +300,7 @@ impl Http2Parser {
         let half = self.half(direction);
         half.lose();
         half.cause = Some(cause);
-        half.tell(at, sink);
+        half.note_desynced(at, sink);
         self.streams.gap_in_all(direction, cause, at, sink);
         if direction == Direction::Write {
             self.streams.blind(cause);
@@ -327,12 +327,12 @@ impl Half {
 
     fn lose_table(&mut self, at: Moment, sink: &mut dyn MessageSink) {
         self.table.lose();
-        self.tell(at, sink);
+        self.note_desynced(at, sink);
     }
 
     /// Says once that header fields will be missing.
-    fn tell(&mut self, at: Moment, sink: &mut dyn MessageSink) {
-        if !std::mem::replace(&mut self.told, true) {
+    fn note_desynced(&mut self, at: Moment, sink: &mut dyn MessageSink) {
+        if !std::mem::replace(&mut self.noted, true) {
             note(at, "desynced", sink);
         }
     }

@@ -42,7 +42,7 @@ pub(super) enum StreamAnswer {
     Waiting,
     /// The head came, but what kind of body follows is among the fields that are not known: its first bytes (held until
     /// they do) will tell.
-    Untold(ResponseHead, Moment, Vec<u8>),
+    Held(ResponseHead, Moment, Vec<u8>),
     Body(BodyInterpreter),
     /// A WebSocket was granted.
     Socket(Box<WebSocketParser>),
@@ -111,7 +111,7 @@ impl Http2Stream {
     }
 
     /// It was a WebSocket, which is over.
-    pub(super) fn said_all(&self) -> bool {
+    pub(super) fn is_closed_socket(&self) -> bool {
         matches!(&self.answer, StreamAnswer::Socket(socket) if socket.over())
     }
 
@@ -126,19 +126,19 @@ impl Http2Stream {
     pub(super) fn end_request(&mut self, lost: bool, out: &mut StreamOutput<'_>) {
         let Some(mut body) = self.request.take() else { return };
         if !lost && !self.ignored {
-            body.finish(&mut |message| out.say(message));
+            body.finish(&mut |message| out.emit(message));
         }
-        out.say(Message::RequestEnd { lost: lost || body.blind() });
+        out.emit(Message::RequestEnd { lost: lost || body.blind() });
     }
 
     /// What is to be read of a piece, with what was held back before it; `None`: it is held back too.
-    pub(super) fn told<'b>(
+    pub(super) fn release_held<'b>(
         &mut self,
         direction: Direction,
         bytes: &'b [u8],
         out: &mut StreamOutput<'_>,
     ) -> Option<Cow<'b, [u8]>> {
-        let StreamAnswer::Untold(.., first) = &mut self.answer else { return Some(bytes.into()) };
+        let StreamAnswer::Held(.., first) = &mut self.answer else { return Some(bytes.into()) };
         if direction == Direction::Write {
             return Some(bytes.into());
         }
@@ -148,13 +148,13 @@ impl Http2Stream {
             *first = held;
             return None;
         };
-        self.tell(shape, out);
+        self.emit_held_answer(shape, out);
         Some(held.into())
     }
 
     /// Says a held-back answer. A body of which nothing is known (`None`) is not read: it may be compressed.
-    pub(super) fn tell(&mut self, shape: Option<BodyShape>, out: &mut StreamOutput<'_>) {
-        let StreamAnswer::Untold(head, began, _) = &mut self.answer else { return };
+    pub(super) fn emit_held_answer(&mut self, shape: Option<BodyShape>, out: &mut StreamOutput<'_>) {
+        let StreamAnswer::Held(head, began, _) = &mut self.answer else { return };
         if head.content_type.is_none() && shape == Some(BodyShape::Events) {
             head.content_type = Some("text/event-stream".into());
         }
@@ -163,7 +163,7 @@ impl Http2Stream {
         out.sink.message(ExchangeId(u64::from(out.id)), *began, Message::Response(head));
         if head.status == 0 {
             // What came before is missing: nothing that follows is the first of its kind.
-            out.say(Message::Gap { bytes: None, cause: self.missed });
+            out.emit(Message::Gap { bytes: None, cause: self.missed });
         }
         self.answer = StreamAnswer::Body(body);
     }
@@ -171,7 +171,7 @@ impl Http2Stream {
     pub(super) fn held(&self) -> usize {
         let answer = match &self.answer {
             StreamAnswer::Waiting => 0,
-            StreamAnswer::Untold(head, ..) => head.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            StreamAnswer::Held(head, ..) => head.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
             StreamAnswer::Body(body) => body.held(),
             StreamAnswer::Socket(socket) => socket.held(),
         };

@@ -22,7 +22,7 @@ pub(super) struct Http2Streams {
     /// Requests may have been missed, for this reason: an answer to none that we know is followed all the same.
     blind: Option<LossCause>,
     /// Streams whose request was seen to be lost, and those whose answer was adopted before: neither is begun twice.
-    unheard: BTreeMap<u32, LossCause>,
+    unseen: BTreeMap<u32, LossCause>,
     adopted: BTreeSet<u32>,
     windows: FlowWindows,
 }
@@ -35,12 +35,12 @@ pub(super) struct StreamOutput<'a> {
 }
 
 impl StreamOutput<'_> {
-    pub(super) fn say(&mut self, message: Message<'_>) {
+    pub(super) fn emit(&mut self, message: Message<'_>) {
         self.sink.message(ExchangeId(u64::from(self.id)), self.at, message);
     }
 
     fn note(&mut self, reason: &'static str) {
-        self.say(Message::Note(ProtocolNote { protocol: "http2", reason }));
+        self.emit(Message::Note(ProtocolNote { protocol: "http2", reason }));
     }
 }
 
@@ -73,9 +73,9 @@ impl Http2Streams {
     }
 
     /// The client began a stream, with what is not known.
-    pub(super) fn unheard(&mut self, id: u32, cause: LossCause) {
-        if self.unheard.len() < HTTP2_STREAMS {
-            self.unheard.insert(id, cause);
+    pub(super) fn open_unseen(&mut self, id: u32, cause: LossCause) {
+        if self.unseen.len() < HTTP2_STREAMS {
+            self.unseen.insert(id, cause);
         }
     }
 
@@ -87,7 +87,7 @@ impl Http2Streams {
 
     /// Whether an answer on this stream may be to a request that we missed.
     pub(super) fn may_adopt(&self, id: u32) -> bool {
-        let missed = self.unheard.contains_key(&id)
+        let missed = self.unseen.contains_key(&id)
             || (self.blind.is_some() && (id > self.last || self.first == 0 || id < self.first));
         id & 1 == 1 && missed && !self.open.contains_key(&id) && !self.adopted.contains(&id)
     }
@@ -101,12 +101,12 @@ impl Http2Streams {
             self.make_room(out);
         }
         self.adopted.insert(out.id);
-        let cause = self.unheard.remove(&out.id).or(self.blind).unwrap_or(LossCause::LateAttach);
+        let cause = self.unseen.remove(&out.id).or(self.blind).unwrap_or(LossCause::LateAttach);
         self.last = self.last.max(out.id);
         self.open.insert(out.id, Http2Stream::adopted(cause, self.windows.open()));
-        out.say(Message::Request(&RequestHead { protocol: "h2", ..RequestHead::default() }));
+        out.emit(Message::Request(&RequestHead { protocol: "h2", ..RequestHead::default() }));
         out.note("unknown_path");
-        out.say(Message::RequestEnd { lost: true });
+        out.emit(Message::RequestEnd { lost: true });
     }
 
     /// A note of a stream; of one that is not open, of the connection.
@@ -152,7 +152,7 @@ impl Http2Streams {
         }
         let (codings, has_path, unknown) = (fields.codings(), fields.has_path(), fields.unknown);
         let head = fields.request();
-        let asks = ws::asked(&head);
+        let asks = ws::is_requested(&head);
         let windows = self.windows.open();
         let stream = if asks {
             Http2Stream::asking(windows)
@@ -162,12 +162,12 @@ impl Http2Streams {
         self.open.insert(out.id, stream);
         out.sink.message(ExchangeId(u64::from(out.id)), began, Message::Request(&head));
         match (codings, unknown) {
-            (None, _) => out.say(Message::Note(ProtocolNote { protocol: "content", reason: "unknown_coding" })),
+            (None, _) => out.emit(Message::Note(ProtocolNote { protocol: "content", reason: "unknown_coding" })),
             (_, true) => out.note(if has_path { "unknown_headers" } else { "unknown_path" }),
             _ => {}
         }
         if asks {
-            out.say(Message::RequestEnd { lost: false });
+            out.emit(Message::RequestEnd { lost: false });
         }
     }
 
@@ -196,24 +196,24 @@ impl Http2Streams {
             out.note("unknown_headers");
         }
         if stream.granted(&head, began, out) {
-            return self.said_on_socket(out);
+            return self.after_socket_bytes(out);
         }
         if unknown && (head.content_type.is_none() || head.header("content-encoding").is_none()) {
-            stream.answer = StreamAnswer::Untold(head, began, Vec::new());
+            stream.answer = StreamAnswer::Held(head, began, Vec::new());
             return;
         }
         stream.answer = StreamAnswer::Body(BodyInterpreter::response(&head, codings.as_deref(), stream.json_stream));
         out.sink.message(ExchangeId(u64::from(out.id)), began, Message::Response(&head));
         if codings.is_none() {
-            out.say(Message::Note(ProtocolNote { protocol: "content", reason: "unknown_coding" }));
+            out.emit(Message::Note(ProtocolNote { protocol: "content", reason: "unknown_coding" }));
         }
     }
 
     fn trailers(&mut self, list: &[(String, String)], out: &mut StreamOutput<'_>) {
         let Some(stream) = self.open.get_mut(&out.id) else { return };
-        stream.tell(None, out);
+        stream.emit_held_answer(None, out);
         if !stream.ignored && !list.is_empty() {
-            out.say(Message::Trailers(list));
+            out.emit(Message::Trailers(list));
         }
     }
 
@@ -229,18 +229,18 @@ impl Http2Streams {
                 return self.end(ExchangeEnd::Lost, out);
             }
             // We are in the middle of it: its first bytes tell what it is.
-            stream.answer = StreamAnswer::Untold(ResponseHead::default(), out.at, Vec::new());
+            stream.answer = StreamAnswer::Held(ResponseHead::default(), out.at, Vec::new());
         }
         if direction == Direction::Read {
             stream.unsure = false; // it goes on
         }
         if stream.spoken(direction, Chunk::Data(bytes), out) {
-            return self.said_on_socket(out);
+            return self.after_socket_bytes(out);
         }
-        let Some(bytes) = stream.told(direction, bytes, out) else { return };
+        let Some(bytes) = stream.release_held(direction, bytes, out) else { return };
         let ignored = stream.ignored;
         if let Some(body) = stream.body(direction).filter(|_| !ignored) {
-            body.push(&bytes, &mut |message| out.say(message));
+            body.push(&bytes, &mut |message| out.emit(message));
             // All are only counted where one is large: most hold next to nothing.
             if body.held() > 8 * SSE_EVENT_HEAD && self.held() > HTTP2_HELD {
                 out.note("too_much_held");
@@ -262,11 +262,11 @@ impl Http2Streams {
             return;
         }
         if direction == Direction::Read {
-            stream.tell(None, out);
+            stream.emit_held_answer(None, out);
         }
         match stream.body(direction) {
-            Some(body) => body.gap(bytes, cause, &mut |message| out.say(message)),
-            None if direction == Direction::Read => out.say(Message::Gap { bytes, cause }),
+            Some(body) => body.gap(bytes, cause, &mut |message| out.emit(message)),
+            None if direction == Direction::Read => out.emit(Message::Gap { bytes, cause }),
             None => {}
         }
     }
@@ -329,24 +329,24 @@ impl Http2Streams {
             return socket.close(end, out.at, out.sink);
         }
         stream.end_request(true, out);
-        let empty = matches!(&stream.answer, StreamAnswer::Untold(.., first) if first.is_empty());
-        stream.tell(empty.then_some(BodyShape::Plain), out);
+        let empty = matches!(&stream.answer, StreamAnswer::Held(.., first) if first.is_empty());
+        stream.emit_held_answer(empty.then_some(BodyShape::Plain), out);
         let mut end = end;
         if let StreamAnswer::Body(body) = &mut stream.answer {
             if end == ExchangeEnd::Complete && !stream.ignored {
-                body.finish(&mut |message| out.say(message));
+                body.finish(&mut |message| out.emit(message));
             }
             if body.blind() {
                 end = ExchangeEnd::Lost;
             }
         }
-        out.say(Message::End(end));
+        out.emit(Message::End(end));
     }
 
     /// A WebSocket took some bytes: one that said goodbye has no further ones, and none may hold too much.
-    fn said_on_socket(&mut self, out: &mut StreamOutput<'_>) {
+    fn after_socket_bytes(&mut self, out: &mut StreamOutput<'_>) {
         let Some(stream) = self.open.get(&out.id) else { return };
-        if stream.said_all() {
+        if stream.is_closed_socket() {
             self.open.remove(&out.id);
         } else if stream.held() > 8 * SSE_EVENT_HEAD && self.held() > HTTP2_HELD {
             out.note("too_much_held");
@@ -375,7 +375,7 @@ impl Http2Streams {
     }
 
     pub(super) fn held(&self) -> usize {
-        let ids = (self.unheard.len() + self.adopted.len()) * 2 * size_of::<u32>();
+        let ids = (self.unseen.len() + self.adopted.len()) * 2 * size_of::<u32>();
         ids + self.open.values().map(Http2Stream::held).sum::<usize>()
     }
 

@@ -1,14 +1,14 @@
 //! HTTP/1: both directions of one connection. Request N is paired with response N; nothing is assumed about how bytes
 //! are cut or about clients waiting for their answer.
 //!
-//! A half that lost its place (joined in the middle, bytes missing) *skips* until a call of the application begins with
+//! A half that lost its place (seen from the middle, bytes missing) *skips* until a call of the application begins with
 //! a head. Clients write a request in a call of its own, and an answer begins in a call of its own because the server
 //! waited for that request; so the place is found again at the next exchange, whatever was lost.
 
 mod body;
 mod fuzz;
 mod head;
-mod joined;
+mod mid_stream;
 mod request;
 mod response;
 mod sniff;
@@ -34,7 +34,7 @@ pub(super) const ROW: ProtocolRow = ProtocolRow {
     whole: false,
     sniff: sniff::sniff,
     make: |salt| Box::new(Http1Parser::new(salt.clone())),
-    mid_stream: joined::join,
+    mid_stream: mid_stream::parse_mid_stream,
 };
 
 /// One connection.
@@ -49,7 +49,7 @@ pub struct Http1Parser {
     /// Ordinal of the request being written.
     writing: u64,
     dead: bool,
-    /// An answer was running when the connection was joined, and nobody was told yet.
+    /// An answer was running when the observer came to the connection, and nobody was told yet.
     mid_stream: bool,
     /// The connection speaks another protocol now.
     socket: Option<Box<WebSocketParser>>,
@@ -108,7 +108,7 @@ impl ProtocolParser for Http1Parser {
                 self.die();
             };
         }
-        self.say_joined(at, sink);
+        self.emit_mid_stream(at, sink);
         match (chunk, direction) {
             (Chunk::Gap { cause: LossCause::LateAttach, .. }, _) if self.half(direction).idle() => {
                 self.half(direction).skip();
@@ -173,7 +173,7 @@ impl ProtocolParser for Http1Parser {
 }
 
 impl Http1Parser {
-    /// A parser for a connection that begins now (or was joined late, if the first chunk says so).
+    /// A parser for a connection that begins now (or is seen from the middle, if the first chunk says so).
     #[must_use]
     pub fn new(salt: Salt) -> Self {
         Http1Parser {

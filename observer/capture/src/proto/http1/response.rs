@@ -114,7 +114,7 @@ impl Http1Parser {
         if response.codings.is_none() {
             sink.message(id, at, Message::Note(ProtocolNote { protocol: "content", reason: "unknown_coding" }));
         }
-        if upgrade && !ignored && ws::accepted(&response.head) {
+        if upgrade && !ignored && ws::is_accepted(&response.head) {
             return self.hand_over(id, &response.head, at, sink);
         }
         if status == 101 || (tunnel && (200..300).contains(&status)) {

@@ -7,7 +7,7 @@ pub const PROTOCOL: &str = ":protocol";
 
 /// Whether a request asks for a WebSocket: an upgrade, or an extended CONNECT.
 #[must_use]
-pub fn asked(head: &RequestHead) -> bool {
+pub fn is_requested(head: &RequestHead) -> bool {
     let says = |name| head.header(name).is_some_and(|to| to.trim().eq_ignore_ascii_case("websocket"));
     match head.method.as_str() {
         "GET" => says("upgrade"),
@@ -18,12 +18,12 @@ pub fn asked(head: &RequestHead) -> bool {
 
 /// Whether this answer grants it.
 #[must_use]
-pub fn granted(asked: &RequestHead, answer: &ResponseHead) -> bool {
+pub fn is_granted(asked: &RequestHead, answer: &ResponseHead) -> bool {
     if asked.method == "CONNECT" { matches!(answer.status, 200..=299) } else { answer.status == 101 }
 }
 
 /// Whether a head says that the protocol changes to this one.
 #[must_use]
-pub fn accepted(head: &ResponseHead) -> bool {
+pub fn is_accepted(head: &ResponseHead) -> bool {
     head.status == 101 && head.header("upgrade").is_some_and(|to| to.trim().eq_ignore_ascii_case("websocket"))
 }

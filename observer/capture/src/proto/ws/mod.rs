@@ -21,7 +21,7 @@
 //! upgrade's head; the message that began it is its request body, the events that follow are its
 //! events. `http_error` of a refused upgrade is a call as any other.
 //!
-//! A connection joined after its upgrade is not recognised: what it speaks, and with which window, was said before.
+//! A connection seen from after its upgrade on is not recognised: what it speaks, and with which window, was said before.
 
 mod deflate;
 mod direction;
@@ -30,7 +30,7 @@ mod fuzz;
 mod handshake;
 
 pub use fuzz::fuzz;
-pub use handshake::{PROTOCOL, accepted, asked, granted};
+pub use handshake::{PROTOCOL, is_accepted, is_granted, is_requested};
 
 use deflate::{DeflateParameters, MessageInflater};
 use direction::{PartialMessage, WsDirection, emit, kind};

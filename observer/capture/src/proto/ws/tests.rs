@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::limits::{SSE_EVENT, SSE_EVENT_HEAD};
 use crate::proto::BodyEventKind;
-use crate::proto::body::say as line;
+use crate::proto::body::line;
 
 /// What was said, a line a message; the client's behind `>`.
 #[derive(Default)]

@@ -134,7 +134,7 @@ fn probe(image: &ElfImage, layout: &StackLayout, strategy: PlacementStrategy, di
     let offsets: Vec<u64> = functions.iter().zip(&skips).filter_map(place).collect();
     let suites: Vec<_> = functions.iter().map(|function| function.name).collect();
     let stepped = skips.iter().filter(|skip| !skip.cheap).count();
-    let why = format!("{}; {}{}", suites.join(", "), ANCHOR, told(stepped));
+    let why = format!("{}; {}{}", suites.join(", "), ANCHOR, stepping_note(stepped));
     let exit = (direction == Direction::Read)
         .then(|| CallExit::ReturnProbe(ProbePoint { program: DECRYPT_DONE, offsets: offsets.clone() }));
     FunctionProbe {
@@ -147,7 +147,7 @@ fn probe(image: &ElfImage, layout: &StackLayout, strategy: PlacementStrategy, di
     }
 }
 
-fn told(stepped: usize) -> String {
+fn stepping_note(stepped: usize) -> String {
     match stepped {
         0 => "; the kernel emulates the instructions there".into(),
         some => format!("; the kernel single-steps {some} of the instructions there"),

@@ -64,7 +64,7 @@ const ABOVE: usize = 4;
 /// Where a file lies, by the lists of mounts of ours and of the process. `None`: its mount is in
 /// neither (taken away lazily), or the file has no name any more.
 pub(super) fn seat(opened: &PathHandle, mapping: &NewMapping) -> Option<MountedPath> {
-    let told = living(opened.told_path().ok()?);
+    let told = living(opened.kernel_path().ok()?);
     let MountCandidate { mount, ours } = listed(opened, mapping.pid)?;
     let below = |path: &Path| mount.in_file_system(path);
     let path = if ours { below(&told) } else { below(Path::new(&mapping.path)).or_else(|| below(&told)) };

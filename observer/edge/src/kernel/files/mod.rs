@@ -145,7 +145,7 @@ impl SharedFiles {
         }
         let now = crate::clock::now();
         let mut state = self.state();
-        seen.into_iter().for_each(|seen| state.hear(seen, now));
+        seen.into_iter().for_each(|seen| state.on_watch_event(seen, now));
         drop(state);
         self.work.notify_all();
     }
@@ -156,7 +156,7 @@ impl SharedFiles {
 const MAX_EVENTS: usize = 262_144;
 
 impl State {
-    fn hear(&mut self, seen: WatchEvent, now: Ns) {
+    fn on_watch_event(&mut self, seen: WatchEvent, now: Ns) {
         match &seen {
             WatchEvent::Mapped(mapping) => return self.mapped(mapping, now),
             WatchEvent::Forked { pid, parent } => self.holders.forked(*pid, *parent),
@@ -175,10 +175,10 @@ impl State {
                 self.look_at_all();
             }
         }
-        self.tell_pipeline(seen);
+        self.send_to_pipeline(seen);
     }
 
-    fn tell_pipeline(&mut self, seen: WatchEvent) {
+    fn send_to_pipeline(&mut self, seen: WatchEvent) {
         if self.events.len() >= MAX_EVENTS {
             self.events.clear();
             self.events.push_back(WatchEvent::Lost(0));

@@ -155,7 +155,7 @@ impl PathHandle {
     }
 
     /// Its path as the kernel tells it to us: from our root, or from the root of the mount namespace it lies in.
-    pub(super) fn told_path(&self) -> io::Result<PathBuf> {
+    pub(super) fn kernel_path(&self) -> io::Result<PathBuf> {
         std::fs::read_link(self.path())
     }
 }

@@ -142,7 +142,7 @@ impl State {
         self.headless = living;
         for pid in dead {
             self.holders.ended(pid, now);
-            self.tell_pipeline(WatchEvent::Ended { pid });
+            self.send_to_pipeline(WatchEvent::Ended { pid });
         }
     }
 

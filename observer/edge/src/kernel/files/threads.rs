@@ -177,7 +177,7 @@ pub(super) fn start(shared: &Arc<SharedFiles>) -> std::io::Result<()> {
         desks.push(WatchedWorker::new(looker(shared, number >= LOOKERS)?));
     }
     let shared = Arc::clone(shared);
-    let hear = move || hear(&shared, desks);
+    let hear = move || watch_mappings(&shared, desks);
     std::thread::Builder::new().name("discovery".into()).spawn(hear)?;
     Ok(())
 }
@@ -247,7 +247,7 @@ fn next(shared: &SharedFiles, desk: &WorkerState) -> Option<FileJob> {
     }
 }
 
-fn hear(shared: &Arc<SharedFiles>, mut desks: Vec<WatchedWorker>) {
+fn watch_mappings(shared: &Arc<SharedFiles>, mut desks: Vec<WatchedWorker>) {
     hurry();
     let rings: Vec<OwnedFd> = {
         let watch = shared.watch.lock().unwrap_or_else(PoisonError::into_inner);

@@ -48,18 +48,18 @@ impl MessageRouter<'_, '_> {
         call.prompt = None;
         let (stream, prompt) = (call.stream, prompt.end(facts.truncated));
         self.requested(exchange, Some((facts, at)), &asked.notes);
-        self.env.call_table.prompt(stream, &prompt, self.env.events);
+        self.env.call_table.on_prompt(stream, &prompt, self.env.events);
         if let Some((head, at)) = &answer {
-            self.tell(exchange, *at, &Message::Response(head));
+            self.route(exchange, *at, &Message::Response(head));
         }
         if !first.is_empty() {
-            self.tell(exchange, since, &Message::Body(&first));
+            self.route(exchange, since, &Message::Body(&first));
         }
     }
 
     /// No dialect claims it: its answer may be worth a look.
     pub(super) fn ask(&mut self, exchange: ExchangeId, at: Moment, head: &RequestHead) {
-        // Where the request was not seen (HTTP/2, joined in the middle), its answer is all there is.
+        // Where the request was not seen (HTTP/2, seen from the middle), its answer is all there is.
         let may_stream = head.method == "POST" || head.method.is_empty();
         let asked = self.asked(exchange, at, head);
         if !may_stream || self.calls.unclaimed() >= limits::UNCLAIMED_ASKED {
@@ -68,7 +68,7 @@ impl MessageRouter<'_, '_> {
         self.calls.asked.push(asked);
     }
 
-    pub(super) fn tell_asked(&mut self, index: usize, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
+    pub(super) fn route_to_pending(&mut self, index: usize, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
         let Some(asked) = self.calls.asked.get_mut(index) else { return };
         match asked.settle(message, at) {
             None => {
@@ -82,7 +82,7 @@ impl MessageRouter<'_, '_> {
                 self.claim(asked);
                 // What was held is told by now.
                 if !waited || !matches!(message, Message::Response(_) | Message::Body(_)) {
-                    self.tell(exchange, at, message);
+                    self.route(exchange, at, message);
                 }
                 return;
             }
@@ -90,8 +90,8 @@ impl MessageRouter<'_, '_> {
                 let answer = asked.doubt.take().and_then(|doubt| doubt.answer);
                 if let Some((head, at)) = answer.filter(|_| !matches!(message, Message::Response(_))) {
                     // It is nobody's: what it is answered with may still be a stream of events.
-                    self.tell_asked(index, exchange, at, &Message::Response(&head));
-                    return self.tell(exchange, at, message);
+                    self.route_to_pending(index, exchange, at, &Message::Response(&head));
+                    return self.route(exchange, at, message);
                 }
             }
         }
@@ -115,7 +115,7 @@ impl MessageRouter<'_, '_> {
                 self.outcome.unknown = true;
                 self.begin(exchange, &unknown::ROW, &asked.head, asked.dialect, asked.at);
                 self.requested(exchange, asked.facts, &asked.notes);
-                self.tell(exchange, at, message);
+                self.route(exchange, at, message);
             }
             Message::Note(note) => {
                 if asked.notes.len() < limits::NOTES {

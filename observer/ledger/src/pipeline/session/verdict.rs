@@ -1,6 +1,6 @@
 //! What becomes of a connection by what was asked on it: the verdict that the kernel is told.
 
-use super::listen::RequestWait;
+use super::request_wait::RequestWait;
 use super::{ConnSession, Stage, socket_of};
 use crate::pipeline::context::SessionContext;
 use crate::pipeline::router::{MessageRouter, PushOutcome};
@@ -55,13 +55,13 @@ impl ConnSession {
         MessageRouter::new(&mut self.calls, self.exchanges, env).abandon(self.last);
         if self.verdict == Verdict::Track {
             self.listen();
-        } else if matches!(self.stage, Stage::Speaking(_)) {
+        } else if matches!(self.stage, Stage::Parsing(_)) {
             self.ignore(env);
         }
     }
 
     fn listen(&mut self) {
-        self.stage = Stage::Listening(RequestWait::new(false));
+        self.stage = Stage::AwaitingRequest(RequestWait::new(false));
         self.exchanges += limits::EXCHANGE_STEP;
         self.calls.forget();
         self.waited = 0;

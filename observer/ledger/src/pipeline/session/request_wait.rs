@@ -45,12 +45,12 @@ impl RequestWait {
 }
 
 impl ConnSession {
-    pub(super) fn hear_written(&mut self, bytes: &[u8], at: Moment, env: &mut SessionContext<'_>) {
-        let Stage::Listening(listening) = &mut self.stage else { return };
-        if !listening.may_begin(at.call) {
+    pub(super) fn sniff_written(&mut self, bytes: &[u8], at: Moment, env: &mut SessionContext<'_>) {
+        let Stage::AwaitingRequest(wait) = &mut self.stage else { return };
+        if !wait.may_begin(at.call) {
             return;
         }
-        let mut head = std::mem::take(&mut listening.head);
+        let mut head = std::mem::take(&mut wait.head);
         let bytes = if head.is_empty() {
             bytes
         } else {
@@ -59,7 +59,7 @@ impl ConnSession {
         };
         match recognise(Direction::Write, bytes) {
             (SniffVerdict::Yes, Some(row)) => self.start(row, Direction::Write, bytes, at, env),
-            (SniffVerdict::NeedMore, _) if bytes.len() <= limits::SNIFF => listening.head = bytes.to_vec(),
+            (SniffVerdict::NeedMore, _) if bytes.len() <= limits::SNIFF => wait.head = bytes.to_vec(),
             (SniffVerdict::ServerSide, _) => self.ignore(env),
             _ => self.miss(env),
         }
@@ -68,18 +68,18 @@ impl ConnSession {
     /// On a connection seen from its start, the client speaks first, unless the protocol says
     /// otherwise: a server that does is none of ours, and a request read means that the application
     /// is the server.
-    pub(super) fn hear_read(&mut self, bytes: &[u8], at: Moment, env: &mut SessionContext<'_>) {
-        let Stage::Listening(listening) = &mut self.stage else { return };
-        listening.read = listening.read.saturating_add(bytes.len() as u64);
-        let from_start = listening.from_start && listening.head.is_empty();
-        if listening.running
+    pub(super) fn sniff_read(&mut self, bytes: &[u8], at: Moment, env: &mut SessionContext<'_>) {
+        let Stage::AwaitingRequest(wait) = &mut self.stage else { return };
+        wait.read = wait.read.saturating_add(bytes.len() as u64);
+        let from_start = wait.from_start && wait.head.is_empty();
+        if wait.running
             && let Some(row) = dialects::running(bytes)
             && let Some(parser) = proto::parse_mid_stream(&env.settings.salt, bytes)
         {
-            return self.join(row, parser, bytes, at, env);
+            return self.begin_mid_stream(row, parser, bytes, at, env);
         }
-        let Stage::Listening(listening) = &mut self.stage else { return };
-        let enough = listening.read > limits::JOIN_READ;
+        let Stage::AwaitingRequest(wait) = &mut self.stage else { return };
+        let enough = wait.read > limits::MID_STREAM_READ;
         match recognise(Direction::Read, bytes) {
             (SniffVerdict::ServerSide, _) => self.ignore(env),
             (SniffVerdict::Yes, Some(row)) if from_start && row.whole => {
@@ -87,15 +87,15 @@ impl ConnSession {
             }
             (SniffVerdict::No, _) if from_start => self.ignore(env),
             _ if enough && self.verdict != Verdict::Track => {
-                listening.read = 0;
+                wait.read = 0;
                 self.decide(Verdict::Heads, env);
             }
             _ => {}
         }
     }
 
-    /// An answer was running when the connection was joined: it is shown from here on.
-    fn join(
+    /// An answer was running when the observer came to the connection: it is shown from here on.
+    fn begin_mid_stream(
         &mut self,
         row: &'static dialects::DialectRow,
         parser: Box<dyn ProtocolParser>,
@@ -106,15 +106,15 @@ impl ConnSession {
         self.whole = false;
         self.spoken = 0;
         self.mid_stream_row = Some(row);
-        self.stage = Stage::Speaking(parser);
-        self.speak(Direction::Read, Chunk::Data(bytes), at, env);
+        self.stage = Stage::Parsing(parser);
+        self.parse(Direction::Read, Chunk::Data(bytes), at, env);
     }
 
     /// Something else than a request began.
     fn miss(&mut self, env: &mut SessionContext<'_>) {
-        let Stage::Listening(listening) = &mut self.stage else { return };
-        listening.misses += 1;
-        let never = listening.from_start || listening.misses >= limits::JOIN_WRITES;
+        let Stage::AwaitingRequest(wait) = &mut self.stage else { return };
+        wait.misses += 1;
+        let never = wait.from_start || wait.misses >= limits::MID_STREAM_WRITES;
         if never && self.verdict != Verdict::Track {
             self.ignore(env);
         } else if self.verdict == Verdict::Heads {
@@ -130,7 +130,7 @@ impl ConnSession {
         at: Moment,
         env: &mut SessionContext<'_>,
     ) {
-        let from_start = matches!(&self.stage, Stage::Listening(listening) if listening.from_start);
+        let from_start = matches!(&self.stage, Stage::AwaitingRequest(wait) if wait.from_start);
         self.jump = self.verdict == Verdict::Heads;
         self.unsure = !from_start;
         self.whole = row.whole;
@@ -138,7 +138,7 @@ impl ConnSession {
         if row.whole && self.verdict == Verdict::Heads {
             self.decide(Verdict::Unknown, env);
         }
-        self.stage = Stage::Speaking((row.make)(&env.settings.salt));
-        self.speak(direction, Chunk::Data(bytes), at, env);
+        self.stage = Stage::Parsing((row.make)(&env.settings.salt));
+        self.parse(direction, Chunk::Data(bytes), at, env);
     }
 }

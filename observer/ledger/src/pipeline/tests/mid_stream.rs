@@ -1,4 +1,4 @@
-//! Connections joined in the middle, and answers that were running then.
+//! Connections seen from the middle, and answers that were running then.
 
 use super::*;
 

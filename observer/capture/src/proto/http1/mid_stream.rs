@@ -1,8 +1,8 @@
-//! An answer that was already running when the connection was joined: its head is gone, its events still come.
+//! An answer that was already running when the observer came to the connection: its head is gone, its events still come.
 
 use super::body::Http1Framing;
 use super::{Half, Http1Parser, PendingExchange, State};
-use crate::limits::JOIN_LINES;
+use crate::limits::MID_STREAM_LINES;
 use crate::proto::body::BodyInterpreter;
 use crate::proto::{ExchangeId, Message, MessageSink, ProtocolParser, RequestHead, ResponseHead, Salt};
 use crate::units::{LossCause, Moment};
@@ -11,7 +11,7 @@ use crate::units::{LossCause, Moment};
 const RUNNING: ExchangeId = ExchangeId(1);
 
 /// A parser for a connection whose first bytes read are these, if they are plainly from the middle of an event stream.
-pub(super) fn join(salt: &Salt, bytes: &[u8]) -> Option<Box<dyn ProtocolParser>> {
+pub(super) fn parse_mid_stream(salt: &Salt, bytes: &[u8]) -> Option<Box<dyn ProtocolParser>> {
     let framing = framing(bytes)?;
     let head = ResponseHead { status: 200, content_type: Some("text/event-stream".into()), ..ResponseHead::default() };
     let mut parser = Http1Parser::new(salt.clone());
@@ -40,7 +40,7 @@ fn framing(bytes: &[u8]) -> Option<Http1Framing> {
         return None; // frames of another protocol, with events inside
     }
     let (mut event, mut sized) = (false, false);
-    for line in bytes.split(|&byte| byte == b'\n').take(JOIN_LINES) {
+    for line in bytes.split(|&byte| byte == b'\n').take(MID_STREAM_LINES) {
         event |= [&b"data:"[..], b"event:"].iter().any(|field| line.starts_with(field));
         sized |= line.strip_suffix(b"\r").is_some_and(is_size);
     }
@@ -53,7 +53,7 @@ fn is_size(line: &[u8]) -> bool {
 
 impl Http1Parser {
     /// Says once what is known of the running answer: that there is one, and that its beginning is missing.
-    pub(super) fn say_joined(&mut self, at: Moment, sink: &mut dyn MessageSink) {
+    pub(super) fn emit_mid_stream(&mut self, at: Moment, sink: &mut dyn MessageSink) {
         if !std::mem::take(&mut self.mid_stream) {
             return;
         }

@@ -124,9 +124,9 @@ fn a_request_that_is_answered_and_fits_no_write_is_unmatched_and_nothing_less_is
     let finished = [&[20, 3, 3, 0, 1, 1][..], &sent(300)].concat();
     let judged = |writes: &[&[u8]], answered: bool| {
         let (mut socks, _) = opened(SocketOrigin::Born);
-        let mut join = SocketPairing::default();
+        let mut pairing = SocketPairing::default();
         let mut pass = |direction, seq, bytes: &[u8]| {
-            socks.segment(&segment(direction, seq, bytes), KnownTcpState::default(), &mut join, &mut |_| {});
+            socks.segment(&segment(direction, seq, bytes), KnownTcpState::default(), &mut pairing, &mut |_| {});
         };
         let mut seq = 201;
         for bytes in writes {
@@ -137,7 +137,7 @@ fn a_request_that_is_answered_and_fits_no_write_is_unmatched_and_nothing_less_is
             pass(Direction::Read, 101, &sent(20));
             pass(Direction::Read, 126, &sent(20));
         }
-        join.judge(LATER)
+        pairing.judge(LATER)
     };
     assert_eq!(judged(&[&hello, &sent(300)], true), [MatchChange::Unmatched(7)]);
     assert_eq!(judged(&[&hello, &finished], true), [], "the handshake's end, however long");

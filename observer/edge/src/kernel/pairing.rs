@@ -42,7 +42,7 @@ pub(super) enum WireEvent {
     End { by_peer: bool, reset: bool },
 }
 
-/// How a joined socket ended first.
+/// How a paired socket ended first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SocketEnd {
     pub at: Ns,
@@ -50,7 +50,7 @@ pub(super) struct SocketEnd {
     pub reset: bool,
 }
 
-/// The join of both layers, for the whole host.
+/// The pairing of both layers, for the whole host.
 #[derive(Debug, Default)]
 pub(super) struct SocketPairing {
     sockets: HashMap<u64, PairableSocket>,
@@ -93,7 +93,7 @@ const LONG_WINDOW_NS: u64 = 30_000_000_000;
 const SETTLE_NS: u64 = 5_000_000;
 
 impl SocketPairing {
-    /// A TLS object wrote. Returns the other end if this joins it.
+    /// A TLS object wrote. Returns the other end if this pairs it.
     pub(super) fn wrote(&mut self, conn: ConnKey, write: TlsWrite) -> Option<TlsSocketPairing> {
         if self.paired.contains_key(&conn) {
             return None;

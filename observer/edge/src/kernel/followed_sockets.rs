@@ -1,4 +1,4 @@
-//! Followed sockets as the edge knows them: what is told of them and how often, what the join of
+//! Followed sockets as the edge knows them: what is told of them and how often, what the pairing of
 //! both layers needs of those that carry TLS, and their verdicts.
 
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use observer_common::record::Verdict;
 use observer_common::sock::verdict_word;
 
-use super::join::{SocketPairing, SocketPeer, WireEvent};
+use super::pairing::{SocketPairing, SocketPeer, WireEvent};
 use super::ring::KnownTcpState;
 use capture::conn::tunnel;
 use capture::limits;
@@ -20,7 +20,7 @@ const MAX_SOCKETS: usize = observer_common::limits::MAX_SOCKS as usize;
 /// What TCP knows of a socket is told again at most so often …
 const INFO_EVERY_NS: u64 = 100_000_000;
 
-/// Records of application data reported to the join: one of the first tells whose they are.
+/// Records of application data reported to the pairing: one of the first tells whose they are.
 const WIRE_RECORDS: u32 = 8;
 
 /// Bytes read on a TLS socket before its payload is left out, if nobody asked for it: the handshake
@@ -53,7 +53,7 @@ struct FollowedSocket {
     tls: Option<bool>,
     /// Pieces that asked a proxy for a tunnel; `None`: it is no proxy that is spoken to.
     tunnel: Option<u32>,
-    /// Records of application data that were reported to the join.
+    /// Records of application data that were reported to the pairing.
     reported: u32,
     /// It sent a record that asks for something, and something was read since.
     asked: bool,
@@ -62,8 +62,8 @@ struct FollowedSocket {
     read: u64,
     /// Sequence number behind the last byte that the application sent, as far as it came up.
     sent: Option<u32>,
-    told: KnownTcpState,
-    told_at: Ns,
+    emitted: KnownTcpState,
+    emitted_at: Ns,
     /// The pipeline has decided about it.
     decided: bool,
     /// We have, for want of anybody who did.
@@ -92,7 +92,7 @@ impl FollowedSockets {
         &mut self,
         segment: &TcpSegment<'_>,
         known: KnownTcpState,
-        join: &mut SocketPairing,
+        pairing: &mut SocketPairing,
         sink: &mut dyn FnMut(&Record<'_>),
     ) -> bool {
         let Some(one) = self.known.get_mut(&segment.sock) else {
@@ -103,13 +103,13 @@ impl FollowedSockets {
             sink(&Record::SockInfo(info));
         }
         sink(&Record::Segment(*segment));
-        one.passed(segment, join)
+        one.passed(segment, pairing)
     }
 
     /// What TCP knows, on its own account.
     pub(super) fn info(&mut self, sock: SocketCookie, at: Ns, known: KnownTcpState, sink: &mut dyn FnMut(&Record<'_>)) {
         if let Some(one) = self.known.get_mut(&sock) {
-            one.tell(at, known);
+            one.set_known(at, known);
         }
         sink(&Record::SockInfo(info(sock, at, known)));
     }
@@ -155,7 +155,7 @@ impl FollowedSockets {
         verdict_word(sock.0, verdict, sent)
     }
 
-    /// A TLS socket whose payload nobody asked for and that has told what the join needs: the rest
+    /// A TLS socket whose payload nobody asked for and that has told what the pairing needs: the rest
     /// is not worth its copying.
     pub(super) fn silence(&mut self, sock: SocketCookie) -> bool {
         let Some(one) = self.known.get_mut(&sock) else { return false };
@@ -178,8 +178,8 @@ impl FollowedSocket {
             answered: false,
             read: 0,
             sent: None,
-            told: KnownTcpState::default(),
-            told_at: Ns(0),
+            emitted: KnownTcpState::default(),
+            emitted_at: Ns(0),
             decided: false,
             silenced: false,
         }
@@ -187,45 +187,45 @@ impl FollowedSocket {
 
     /// What TCP knows, if it is worth telling: a retransmission always, the round trip when it moved by an eighth.
     fn news(&mut self, sock: SocketCookie, at: Ns, known: KnownTcpState) -> Option<SockInfo> {
-        let again = known.retransmits.unwrap_or(0) > self.told.retransmits.unwrap_or(0);
-        let moved = match (known.srtt_us, self.told.srtt_us) {
+        let again = known.retransmits.unwrap_or(0) > self.emitted.retransmits.unwrap_or(0);
+        let moved = match (known.srtt_us, self.emitted.srtt_us) {
             (Some(now), Some(told)) => now.abs_diff(told) > told / 8,
             (now, told) => now.is_some() && told.is_none(),
         };
-        let due = moved && at - self.told_at >= INFO_EVERY_NS;
+        let due = moved && at - self.emitted_at >= INFO_EVERY_NS;
         (again || due).then(|| {
-            self.tell(at, known);
+            self.set_known(at, known);
             info(sock, at, known)
         })
     }
 
-    fn tell(&mut self, at: Ns, known: KnownTcpState) {
-        (self.told, self.told_at) = (known, at);
+    fn set_known(&mut self, at: Ns, known: KnownTcpState) {
+        (self.emitted, self.emitted_at) = (known, at);
     }
 
-    /// What the join needs of it. True: a ClientHello.
-    fn passed(&mut self, segment: &TcpSegment<'_>, join: &mut SocketPairing) -> bool {
+    /// What the pairing needs of it. True: a ClientHello.
+    fn passed(&mut self, segment: &TcpSegment<'_>, pairing: &mut SocketPairing) -> bool {
         let mut hello = false;
         match segment.direction {
             Direction::Read => {
                 self.read += u64::from(segment.len);
                 if self.asked && !self.answered && segment.len > 0 {
                     self.answered = true;
-                    join.wire(segment.sock.0, segment.at, self.peer, WireEvent::Answered);
+                    pairing.wire(segment.sock.0, segment.at, self.peer, WireEvent::Answered);
                 }
             }
             Direction::Write if segment.len > 0 => {
                 let end = segment.seq.wrapping_add(segment.len);
                 if self.sent.is_none_or(|sent| end.wrapping_sub(sent).cast_signed() > 0) {
                     self.sent = Some(end);
-                    hello = self.said(segment, join);
+                    hello = self.sent(segment, pairing);
                 }
             }
             Direction::Write => {}
         }
         if self.tls == Some(true) && (segment.fin || segment.rst) {
             let end = WireEvent::End { by_peer: segment.direction == Direction::Read, reset: segment.rst };
-            join.wire(segment.sock.0, segment.at, self.peer, end);
+            pairing.wire(segment.sock.0, segment.at, self.peer, end);
         }
         hello
     }
@@ -240,7 +240,7 @@ impl FollowedSocket {
         !begins_tls(bytes) && *pieces <= limits::TUNNEL_PIECES
     }
 
-    fn said(&mut self, segment: &TcpSegment<'_>, join: &mut SocketPairing) -> bool {
+    fn sent(&mut self, segment: &TcpSegment<'_>, pairing: &mut SocketPairing) -> bool {
         let first = self.tls.is_none();
         if first && self.asks_proxy(segment.bytes) {
             return false;
@@ -251,13 +251,13 @@ impl FollowedSocket {
         }
         let hello = first && begins_hello(segment.bytes);
         if hello || (first && self.attach == SocketOrigin::Mid) {
-            join.wire(segment.sock.0, segment.at, self.peer, WireEvent::Hello);
+            pairing.wire(segment.sock.0, segment.at, self.peer, WireEvent::Hello);
         }
         if !hello && self.reported < WIRE_RECORDS {
             for record in application_data(segment.bytes) {
                 self.reported += 1;
                 self.asked |= record >= REQUEST_RECORD;
-                join.wire(segment.sock.0, segment.at, self.peer, WireEvent::Out { record });
+                pairing.wire(segment.sock.0, segment.at, self.peer, WireEvent::Out { record });
             }
         }
         hello
