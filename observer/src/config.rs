@@ -54,7 +54,7 @@ pub struct File {
     qoe: Qoe,
     kernel: Kernel,
     state: State,
-    detect: detectors::Typed,
+    detect: detectors::RawDetectorSettings,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -52,7 +52,7 @@ pub const SOCKET_TURNS: usize = 16;
 
 /// Requests at once on one connection that no dialect claims and whose answer is awaited, in case
 /// it is a stream of events.
-pub const UNCLAIMED_ASKED: usize = 8;
+pub const PENDING_REQUESTS: usize = 8;
 
 /// Bytes followed on a connection while only such requests are open: their bodies, and a response head. An answer that
 /// begins later is not seen.

@@ -20,7 +20,7 @@ use ledger::{CallEvent, CallEventKind, CallOutcome, Entry, HostEvent};
 
 thresholds! {
     /// Thresholds of claims.
-    pub struct Config, Typed {
+    pub struct Config, RawConfig {
         /// What counts as a claim: words of an answer, in any case. Languages other than English need their own.
         patterns: Vec<String> = defaults(), any;
         /// Claims of one pattern that a verdict rests on, and the share of them without evidence.
@@ -224,7 +224,7 @@ fn judge(
     let key = format!("claims|{rule}|{}", subject.key());
     if share <= config.unevidenced_share {
         if out.is_open(&key) {
-            out.over(&key);
+            out.end(&key);
         }
         return;
     }

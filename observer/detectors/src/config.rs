@@ -15,16 +15,16 @@ pub struct ConfigFault {
 }
 
 /// The thresholds of one detector.
-pub trait Values: Clone + Debug + Default {
-    /// As typed: every key optional.
-    type Typed: DeserializeOwned + Debug + Default;
+pub trait Thresholds: Clone + Debug + Default {
+    /// The section as the operator wrote it: every key optional, nothing checked.
+    type Raw: DeserializeOwned + Debug + Default;
     /// These values where `typed` says nothing.
     ///
     /// # Errors
     /// A value is out of its range.
-    fn over(&self, typed: &Self::Typed) -> Result<Self, ConfigFault>;
+    fn over(&self, typed: &Self::Raw) -> Result<Self, ConfigFault>;
     /// Overrides for single services.
-    fn services(typed: &Self::Typed) -> &BTreeMap<String, Self::Typed>;
+    fn services(typed: &Self::Raw) -> &BTreeMap<String, Self::Raw>;
     /// Whether the detector judges at all.
     fn enabled(&self) -> bool;
 }
@@ -36,12 +36,12 @@ pub struct ConfigSection<V> {
     services: BTreeMap<String, V>,
 }
 
-impl<V: Values> ConfigSection<V> {
+impl<V: Thresholds> ConfigSection<V> {
     /// Checks what was typed.
     ///
     /// # Errors
     /// A value is out of its range, or an override has overrides.
-    pub fn new(typed: &V::Typed) -> Result<ConfigSection<V>, ConfigFault> {
+    pub fn new(typed: &V::Raw) -> Result<ConfigSection<V>, ConfigFault> {
         let base = V::default().over(typed)?;
         let mut services = BTreeMap::new();
         for (name, over) in V::services(typed) {
@@ -109,7 +109,7 @@ macro_rules! thresholds {
             }
         }
 
-        /// The same as typed.
+        /// The section as the operator wrote it.
         #[derive(Debug, Default, serde::Deserialize)]
         #[serde(deny_unknown_fields, default)]
         $vis struct $typed {
@@ -118,8 +118,8 @@ macro_rules! thresholds {
             $($field: Option<$type>,)*
         }
 
-        impl $crate::config::Values for $name {
-            type Typed = $typed;
+        impl $crate::config::Thresholds for $name {
+            type Raw = $typed;
 
             fn over(&self, typed: &$typed) -> Result<Self, $crate::config::ConfigFault> {
                 $(if let Some(value) = &typed.$field {

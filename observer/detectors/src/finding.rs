@@ -154,8 +154,8 @@ impl FindingTable {
         Some(true)
     }
 
-    pub(super) fn over(&mut self, detector: &str, key: &str, at: Ns) {
-        self.end(at, |finding| finding.detector == detector && finding.key == key);
+    pub(super) fn end(&mut self, detector: &str, key: &str, at: Ns) {
+        self.end_where(at, |finding| finding.detector == detector && finding.key == key);
     }
 
     pub(super) fn is_open(&self, detector: &str, key: &str) -> bool {
@@ -167,10 +167,10 @@ impl FindingTable {
     }
 
     pub(super) fn tick(&mut self, now: Ns) {
-        self.end(now, |finding| finding.quiet_ns.is_some_and(|quiet| now - finding.seen >= quiet));
+        self.end_where(now, |finding| finding.quiet_ns.is_some_and(|quiet| now - finding.seen >= quiet));
     }
 
-    fn end(&mut self, at: Ns, over: impl Fn(&Finding) -> bool) {
+    fn end_where(&mut self, at: Ns, over: impl Fn(&Finding) -> bool) {
         for mut finding in self.open.extract_if(.., |finding| over(finding)) {
             finding.ended = Some(at);
             self.ended.push_back(finding);
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(findings.report("d", report("a", &subject), at(10)), Some(true));
         assert_eq!(findings.report("d", report("a", &subject), at(20)), Some(false));
         assert_eq!(findings.report("e", report("a", &subject), at(20)), Some(true));
-        findings.over("d", "a", Ns(30));
+        findings.end("d", "a", Ns(30));
         let all = findings.list();
         assert_eq!((all[0].detector, all[0].ended), ("e", None));
         assert_eq!((all[1].count, all[1].seen, all[1].ended), (2, Ns(20), Some(Ns(30))));
@@ -289,7 +289,7 @@ mod tests {
             assert_eq!(opened.is_some(), n < limits::OPEN_FINDINGS as u64);
         }
         for n in 0..limits::OPEN_FINDINGS {
-            findings.over("d", &n.to_string(), Ns(1));
+            findings.end("d", &n.to_string(), Ns(1));
         }
         assert_eq!(findings.list().len(), limits::OPEN_FINDINGS.min(limits::ENDED_FINDINGS));
     }

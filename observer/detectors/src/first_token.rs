@@ -19,7 +19,7 @@ use ledger::{CallEvent, CallEventKind, CallMilestone, CallOutcome, Entry};
 
 thresholds! {
     /// Thresholds of first token.
-    pub struct Config, Typed {
+    pub struct Config, RawConfig {
         /// Streams that a baseline needs, and newest ones that are held against it.
         baseline_streams: u32 = 100, within(20..=100_000);
         streams: u32 = 30, within(10..=64);
@@ -209,7 +209,7 @@ impl Track {
     fn take(&mut self, sample: Sample, config: &Config, key: &Key, out: &mut DetectorOutput<'_>) {
         let (now, at) = (out.now(), sample.at);
         if self.active.is_some_and(|since| at.seconds_since(since) > config.adopt_hours * 3600.0) {
-            out.over(&name("invisible_wait", key));
+            out.end(&name("invisible_wait", key));
             *self = Track { window: std::mem::take(&mut self.window), ..Track::default() };
         }
         self.window.push_back(sample);
@@ -259,7 +259,7 @@ impl Track {
             self.report_wait(wait - FLOOR, &now, &newest, key, out);
         } else if on {
             self.active = None;
-            out.over(&name("invisible_wait", key));
+            out.end(&name("invisible_wait", key));
         }
     }
 
@@ -310,7 +310,7 @@ impl Track {
         let hidden = limit > 0.0 && now.visible_95 > limit && now.emitted_95 < limit;
         let name = name("objective_hidden", key);
         if !hidden && std::mem::replace(&mut self.over_objective, hidden) {
-            return out.over(&name);
+            return out.end(&name);
         }
         self.over_objective = hidden;
         if !hidden {

@@ -29,6 +29,7 @@ mod claims;
 mod clocks;
 mod common;
 pub mod config;
+mod detector_set;
 mod failover;
 mod finding;
 mod first_token;
@@ -39,7 +40,6 @@ mod quota;
 mod reasoning;
 mod recent;
 mod retry;
-mod runner;
 mod sketch;
 mod stale_results;
 mod subject;
@@ -47,13 +47,13 @@ mod table;
 mod tool_rot;
 mod voice;
 
+pub use detector_set::{DetectorFeed, DetectorSet, SavedBaselines};
 pub use finding::{EvidenceFact, Finding, FindingReport, FindingSeverity, FindingTable, number};
 pub use output::{DetectorNow, DetectorOutput};
 pub use quota::QuotaRow;
 pub use recent::RecentMap;
-pub use runner::{DetectorFeed, DetectorSet, SavedBaselines};
 pub use sketch::QuantileSketch;
-pub use table::{DETECTORS, DetectorRow, DetectorSettings, Typed};
+pub use table::{DETECTORS, DetectorRow, DetectorSettings, RawDetectorSettings};
 
 use ledger::{CallEvent, HostEvent};
 

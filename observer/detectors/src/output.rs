@@ -91,8 +91,8 @@ impl<'a> DetectorOutput<'a> {
     }
 
     /// What was reported under this key is over.
-    pub fn over(&mut self, key: &str) {
-        self.findings.over(self.detector, key, self.now.at);
+    pub fn end(&mut self, key: &str) {
+        self.findings.end(self.detector, key, self.now.at);
     }
 
     /// An open finding has this key.

@@ -21,7 +21,7 @@ use ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
 
 thresholds! {
     /// Thresholds of reasoning.
-    pub struct Config, Typed {
+    pub struct Config, RawConfig {
         /// Answers that a baseline needs, and newest ones that are held against it.
         baseline_answers: u32 = 100, within(20..=100_000);
         answers: u32 = 30, within(10..=64);
@@ -223,7 +223,7 @@ impl Track {
         out: &mut DetectorOutput<'_>,
     ) {
         if self.active.is_some_and(|since| sample.at.seconds_since(since) > config.adopt_hours * 3600.0) {
-            out.over(&name("share", subject));
+            out.end(&name("share", subject));
             *self = Track { window: std::mem::take(&mut self.window), ..Track::default() };
         }
         let day = day(now, sample.at);
@@ -262,7 +262,7 @@ impl Track {
         let on = self.active.is_some();
         if strength < 1.0 && !(on && strength >= RELEASE) {
             if self.active.take().is_some() {
-                out.over(&name("share", subject));
+                out.end(&name("share", subject));
             }
             return;
         }
@@ -312,7 +312,7 @@ fn report_empty(
     let key = name("only", subject);
     if share < config.empty_share {
         if was {
-            out.over(&key);
+            out.end(&key);
         }
         return false;
     }

@@ -22,7 +22,7 @@ use ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
 
 thresholds! {
     /// Thresholds of stale results.
-    pub struct Config, Typed {
+    pub struct Config, RawConfig {
         /// Seconds for which a tool's result is fresh, by name; `*` for all others. Without one, a
         /// tool is judged by how often its results are seen to change.
         freshness_seconds: BTreeMap<String, f64> = BTreeMap::new(), any;

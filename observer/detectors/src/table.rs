@@ -31,17 +31,17 @@ macro_rules! detectors {
         #[derive(Clone, Debug, Default)]
         pub struct DetectorSettings { $(pub $name: ConfigSection<$name::Config>,)* }
 
-        /// The `detect` section as typed.
+        /// The `detect` section as the operator wrote it, not checked yet.
         #[derive(Debug, Default, Deserialize)]
         #[serde(deny_unknown_fields, default)]
-        pub struct Typed { $($name: $name::Typed,)* }
+        pub struct RawDetectorSettings { $($name: $name::RawConfig,)* }
 
         impl DetectorSettings {
             /// Checks what was typed.
             ///
             /// # Errors
             /// A value is out of its range; the key is that below `detect`.
-            pub fn new(typed: &Typed) -> Result<DetectorSettings, ConfigFault> {
+            pub fn new(typed: &RawDetectorSettings) -> Result<DetectorSettings, ConfigFault> {
                 Ok(DetectorSettings {
                     $($name: ConfigSection::new(&typed.$name).map_err(|fault| ConfigFault {
                         key: format!("{}.{}", stringify!($name), fault.key),

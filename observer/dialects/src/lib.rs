@@ -75,7 +75,7 @@ use self::answer::TokenCounting;
 use self::emit::StartReporter;
 pub use self::head::{RequestMarks, ResponseFacts, ServerTimes};
 use self::path::ends as path_ends;
-pub use self::running::running;
+pub use self::running::find_mid_stream;
 pub use self::socket::{SOCKETS, SocketDialect, SocketRow, SocketTurn, find_socket, whose};
 pub use self::table::{DIALECTS, DeclaredRoute, DialectRow, find, related, row};
 use capture::proto::{BodyEvent, ExchangeEnd, ResponseHead};

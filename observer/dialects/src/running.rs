@@ -30,7 +30,7 @@ const WORDS: &[(&str, &str)] = &[
 
 /// The dialect of a running event stream; `None`: nothing in these bytes tells.
 #[must_use]
-pub fn running(bytes: &[u8]) -> Option<&'static DialectRow> {
+pub fn find_mid_stream(bytes: &[u8]) -> Option<&'static DialectRow> {
     WORDS
         .iter()
         .find(|(words, _)| memchr::memmem::find(bytes, words.as_bytes()).is_some())
@@ -44,8 +44,8 @@ mod tests {
     #[test]
     fn every_api_named_here_exists() {
         for (words, api) in WORDS {
-            assert_eq!(running(words.as_bytes()).map(|row| row.api), Some(*api), "{words}");
+            assert_eq!(find_mid_stream(words.as_bytes()).map(|row| row.api), Some(*api), "{words}");
         }
-        assert!(running(b"data: {\"price\": 7}\n\n").is_none());
+        assert!(find_mid_stream(b"data: {\"price\": 7}\n\n").is_none());
     }
 }

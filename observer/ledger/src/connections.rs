@@ -172,7 +172,7 @@ impl ModelConnections {
     }
 
     /// A call began on its connection. `path`: what the network did so far, where the socket is known.
-    pub fn began(
+    pub fn on_call_begun(
         &mut self,
         entry: &Entry,
         birth: ConnectionBirth,
@@ -189,8 +189,8 @@ impl ModelConnections {
         } else if connection.open == 0 {
             let idle = entry.started - connection.used;
             emit(connection, ConnectionEvent::Reused { idle: idle as f64 / 1e9 }, sink);
-            connection.suspect =
-                (idle >= STALE_IDLE_NS).then(|| SuspectedLoss { retransmits: path.map_or(0, NetworkPath::sent_again) });
+            connection.suspect = (idle >= STALE_IDLE_NS)
+                .then(|| SuspectedLoss { retransmits: path.map_or(0, NetworkPath::retransmissions) });
         }
         connection.protocol = entry.protocol;
         connection.streams += 1;
@@ -200,7 +200,7 @@ impl ModelConnections {
     }
 
     /// A call on this connection is over.
-    pub fn released(&mut self, conn: &ConnKey, at: Ns, path: Option<&NetworkPath>, sink: &mut dyn EventSink) {
+    pub fn on_call_ended(&mut self, conn: &ConnKey, at: Ns, path: Option<&NetworkPath>, sink: &mut dyn EventSink) {
         let Some(connection) = self.open.get_mut(conn) else { return };
         connection.open = connection.open.saturating_sub(1);
         connection.used = connection.used.max(at);
@@ -221,16 +221,16 @@ impl ModelConnections {
     }
 
     /// The peer sent bytes: it has not forgotten the connection.
-    pub fn answered(&mut self, conn: &ConnKey) {
+    pub fn on_answer(&mut self, conn: &ConnKey) {
         if let Some(connection) = self.open.get_mut(conn) {
             connection.suspect = None;
         }
     }
 
     /// Something was sent again.
-    pub fn sent_again(&mut self, conn: &ConnKey, path: &NetworkPath, sink: &mut dyn EventSink) {
+    pub fn on_retransmit(&mut self, conn: &ConnKey, path: &NetworkPath, sink: &mut dyn EventSink) {
         let Some(connection) = self.open.get_mut(conn) else { return };
-        let since = |suspect: SuspectedLoss| path.sent_again().saturating_sub(suspect.retransmits);
+        let since = |suspect: SuspectedLoss| path.retransmissions().saturating_sub(suspect.retransmits);
         if connection.suspect.is_some_and(|suspect| since(suspect) >= STALE_RETRANSMITS) {
             connection.suspect = None;
             emit(connection, ConnectionEvent::Stale, sink);
@@ -238,7 +238,7 @@ impl ModelConnections {
     }
 
     /// It ends so. The first end counts; of a process's end the connections' ends follow.
-    pub fn ends(&mut self, conn: &ConnKey, how: ConnectionEnd, at: Ns, sink: &mut dyn EventSink) {
+    pub fn on_end(&mut self, conn: &ConnKey, how: ConnectionEnd, at: Ns, sink: &mut dyn EventSink) {
         let Some(connection) = self.open.get_mut(conn) else { return };
         connection.ended.get_or_insert((how, at));
         // A request on a connection that was idle for long is answered by a reset: the peer had closed it.
@@ -248,15 +248,15 @@ impl ModelConnections {
     }
 
     /// The process is gone, and its connections with it.
-    pub fn exit(&mut self, tgid: u32, at: Ns, sink: &mut dyn EventSink) {
+    pub fn on_exit(&mut self, tgid: u32, at: Ns, sink: &mut dyn EventSink) {
         let conns: Vec<ConnKey> = self.open.keys().filter(|conn| conn.tgid == tgid).copied().collect();
         for conn in conns {
-            self.gone(&conn, ConnectionEnd::Exit, at, None, sink);
+            self.on_gone(&conn, ConnectionEnd::Exit, at, None, sink);
         }
     }
 
     /// It is gone. `how`: unless something told before.
-    pub fn gone(
+    pub fn on_gone(
         &mut self,
         conn: &ConnKey,
         how: ConnectionEnd,
@@ -298,7 +298,11 @@ fn new_connection(entry: &Entry, birth: ConnectionBirth) -> ModelConnection {
 
 /// What the path did since it was last told.
 fn emit_trouble(connection: &mut ModelConnection, path: &NetworkPath, at: Ns, sink: &mut dyn EventSink) {
-    let now = ReportedState { local: path.sent_again(), peer: path.again + path.holes, closed_ns: path.closed_ns(at) };
+    let now = ReportedState {
+        local: path.retransmissions(),
+        peer: path.again + path.holes,
+        closed_ns: path.zero_window_ns(at),
+    };
     let local = u64::from(now.local.saturating_sub(connection.emitted.local));
     let peer = now.peer.saturating_sub(connection.emitted.peer);
     let closed = now.closed_ns.saturating_sub(connection.emitted.closed_ns);

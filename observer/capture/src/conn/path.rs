@@ -147,13 +147,13 @@ impl NetworkPath {
 
     /// Segments this side sent again: as TCP tells, or as they passed.
     #[must_use]
-    pub fn sent_again(&self) -> u32 {
+    pub fn retransmissions(&self) -> u32 {
         self.retransmits.unwrap_or(0).max(self.resent)
     }
 
     /// How long this side has left no room to send, nanoseconds.
     #[must_use]
-    pub fn closed_ns(&self, now: Ns) -> u64 {
+    pub fn zero_window_ns(&self, now: Ns) -> u64 {
         self.closed_ns + self.no_room_since.map_or(0, |since| now - since)
     }
 

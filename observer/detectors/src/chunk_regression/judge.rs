@@ -66,7 +66,7 @@ pub(super) fn judge(track: &mut BaselineTrack, config: &Config, key: &BaselineKe
             Some(_) => report(kind, track, &base, &newest, config, key, out),
             None if on => {
                 track.active.remove(kind);
-                out.over(&name(kind, key));
+                out.end(&name(kind, key));
             }
             None => {}
         }

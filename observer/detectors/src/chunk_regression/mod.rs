@@ -26,7 +26,7 @@ use crate::subject::Subject;
 
 thresholds! {
     /// Thresholds of chunk regression.
-    pub struct Config, Typed {
+    pub struct Config, RawConfig {
         /// Streams that a baseline needs.
         baseline_streams: u32 = 200, within(20..=100_000);
         /// Newest streams that are held against it.

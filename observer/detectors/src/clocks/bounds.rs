@@ -73,7 +73,7 @@ impl ClockBounds {
         let bound = self.within(out.now().at).filter(|_| self.len() >= enough as usize)?;
         let off = least(bound) > threshold;
         if std::mem::replace(&mut self.off, off) && !off {
-            out.over(key);
+            out.end(key);
         }
         off.then(|| centre(bound))
     }

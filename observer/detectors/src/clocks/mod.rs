@@ -21,7 +21,7 @@ use ledger::{CallEvent, CallEventKind, Entry, HostEvent};
 
 thresholds! {
     /// Thresholds of clocks.
-    pub struct Config, Typed {
+    pub struct Config, RawConfig {
         /// A peer's clock is off if all of its bounds lie so far from this host's, seconds.
         offset_seconds: f64 = 2.0, within(0.1..=86_400.0);
         /// Responses that such a verdict rests on.

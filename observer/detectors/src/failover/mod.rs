@@ -29,7 +29,7 @@ use super::output::CallKey;
 
 thresholds! {
     /// Thresholds of failover.
-    pub struct Config, Typed {
+    pub struct Config, RawConfig {
         /// Longest time from a failure to the attempt that follows it.
         window_seconds: f64 = 30.0, within(0.1..=600.0);
         /// Longest time from giving up on a silent answer to the attempt that follows it.

@@ -138,7 +138,7 @@ impl ServiceLoad {
         let was = self.active;
         self.active = self.row >= IN_A_ROW;
         if was && !self.active {
-            out.over(&key);
+            out.end(&key);
         }
         if self.active {
             self.report(&key, now, (then, cores), cores_then, config, subject, out);

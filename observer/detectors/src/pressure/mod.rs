@@ -24,7 +24,7 @@ use ledger::{CallEvent, CallEventKind, CallOutcome, Entry, HostEvent};
 
 thresholds! {
     /// Thresholds of streaming pressure.
-    pub struct Config, Typed {
+    pub struct Config, RawConfig {
         /// Idle limits of what may lie on the way, seconds: Heroku 55, nginx and ALB 60, Cloudflare
         /// 100, NAT and NLB 350.
         idle_limits_seconds: Vec<f64> = vec![55.0, 60.0, 100.0, 350.0], any;

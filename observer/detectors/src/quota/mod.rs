@@ -25,7 +25,7 @@ use ledger::{CallEvent, CallEventKind, Entry};
 
 thresholds! {
     /// Thresholds of the quota clock.
-    pub struct Config, Typed {
+    pub struct Config, RawConfig {
         /// Windows shorter than this fill again before anyone could act.
         horizon_hours: f64 = 1.0, within(0.01..=10_000.0);
         /// A quota must be about to run dry for so long before it is told.
@@ -225,7 +225,7 @@ impl Account {
             match bucket.margin(now).filter(|margin| long && *margin < 0.0) {
                 None => {
                     if bucket.dry_since.take().is_some() {
-                        out.over(&key);
+                        out.end(&key);
                     }
                 }
                 Some(margin) => {

@@ -52,7 +52,7 @@ impl RetryBudget {
         let key = format!("budget|{}", subject.service);
         if used <= 1.0 {
             if self.over_since.take().is_some() {
-                out.over(&key);
+                out.end(&key);
             }
             return;
         }

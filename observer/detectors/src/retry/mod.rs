@@ -26,7 +26,7 @@ use ledger::{CallEvent, CallEventKind, CallOutcome, Entry};
 
 thresholds! {
     /// Thresholds of the retry budget.
-    pub struct Config, Typed {
+    pub struct Config, RawConfig {
         /// Longest time from a failure (or from the end of its retry-after) to a retry.
         window_seconds: f64 = 120.0, within(1.0..=3600.0);
         /// Attempts at one logical call that are a storm.

@@ -61,7 +61,7 @@ impl AgentTasks {
         let key = format!("plans|{}", subject.service);
         if now < config.task_growth * before || share < config.repair_share {
             if self.since.take().is_some() {
-                out.over(&key);
+                out.end(&key);
             }
             return;
         }

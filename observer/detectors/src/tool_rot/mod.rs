@@ -21,7 +21,7 @@ use ledger::{CallEvent, CallEventKind, Entry};
 
 thresholds! {
     /// Thresholds of tool rot.
-    pub struct Config, Typed {
+    pub struct Config, RawConfig {
         /// Calls of a tool that a verdict rests on, within an hour, …
         calls: u32 = 20, within(5..=100_000);
         /// … and the share of them that are valid and rejected nevertheless.
@@ -128,7 +128,7 @@ impl ToolRotDetector {
             tool.rejected = RecentMap::new(limits::FINDING_STREAMS);
             tool.changes = tool.changes.saturating_add(1);
             out.add(metrics::TOOL_CHANGES.of(subject, &[name]), 1.0);
-            out.over(&key_of("rot", subject, name));
+            out.end(&key_of("rot", subject, name));
         }
     }
 

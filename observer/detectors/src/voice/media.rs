@@ -138,7 +138,7 @@ impl Service {
         let key = format!("media|{}", turn.subject.service);
         if share < config.over_share {
             if std::mem::replace(&mut self.over, false) {
-                out.over(&key);
+                out.end(&key);
             }
             return;
         }

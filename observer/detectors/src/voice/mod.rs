@@ -20,7 +20,7 @@ use ledger::{CallEvent, CallEventKind, CallMilestone, CallOutcome, Entry, HostEv
 
 thresholds! {
     /// Thresholds of voice.
-    pub struct Config, Typed {
+    pub struct Config, RawConfig {
         /// Time from the request to the model to the first audio, seconds, that users put up with.
         budget_seconds: f64 = 0.8, within(0.05..=60.0);
         /// Turns that a verdict rests on, and the share of them over the budget.
@@ -227,7 +227,7 @@ impl Service {
         let key = format!("ttfa|{}", self.subject.service);
         if share < config.over_share {
             if std::mem::replace(&mut self.over, false) {
-                out.over(&key);
+                out.end(&key);
             }
             return;
         }

@@ -14,7 +14,7 @@ use dialects::{Dialect, DialectRow, RequestFacts};
 #[derive(Default)]
 pub(super) struct OpenCalls {
     pub(super) open: Vec<InFlightCall>,
-    pub(super) asked: Vec<PendingRequest>,
+    pub(super) pending: Vec<PendingRequest>,
     pub(super) sockets: Vec<WebSocketCalls>,
     pub(super) exports: SpanExports,
     pub(super) media: MediaSockets,
@@ -156,12 +156,12 @@ impl OpenCalls {
 
     /// A request is open whose body is still to tell whether it is a call.
     pub(super) fn doubted(&self) -> bool {
-        self.asked.iter().any(|asked| asked.doubt.is_some())
+        self.pending.iter().any(|asked| asked.doubt.is_some())
     }
 
     /// Requests that are no dialect's, for all that is known.
     pub(super) fn unclaimed(&self) -> usize {
-        self.asked.iter().filter(|asked| asked.doubt.is_none()).count()
+        self.pending.iter().filter(|asked| asked.doubt.is_none()).count()
     }
 
     /// Something odd about the connection, by its name. True if every call on it is to be marked.
@@ -179,7 +179,7 @@ impl OpenCalls {
 
     /// The connection is looked at anew.
     pub(super) fn forget(&mut self) {
-        self.asked = Vec::new();
+        self.pending = Vec::new();
         self.marks = Vec::new();
     }
 
@@ -188,7 +188,7 @@ impl OpenCalls {
         let open =
             self.open.iter().map(|call| call.dialect.held() + call.prompt.as_ref().map_or(0, |scan| scan.held()));
         let doubt = |asked: &PendingRequest| asked.doubt.as_ref().map_or(0, |doubt| doubt.held());
-        let asked = self.asked.iter().map(|asked| size_of::<PendingRequest>() + asked.dialect.held() + doubt(asked));
+        let asked = self.pending.iter().map(|asked| size_of::<PendingRequest>() + asked.dialect.held() + doubt(asked));
         let sockets = self.sockets.iter().map(WebSocketCalls::held);
         open.chain(asked).chain(sockets).sum::<usize>() + self.exports.held()
     }

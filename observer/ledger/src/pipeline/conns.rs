@@ -157,7 +157,7 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
         conn.state.end(how, at, &mut env);
         if over {
             let SessionContext { connections, key, path, events, .. } = env;
-            connections.gone(&key, link_end, at, path, events);
+            connections.on_gone(&key, link_end, at, path, events);
         }
     }
 }

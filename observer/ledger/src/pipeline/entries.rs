@@ -32,7 +32,7 @@ pub(super) fn begin(
         if env.path.is_some_and(|path| path.proxied) {
             stream.add_note(BEHIND_PROXY);
         }
-        env.connections.began(stream.entry(), env.birth, env.path, env.events);
+        env.connections.on_call_begun(stream.entry(), env.birth, env.path, env.events);
         env.tap.on_message(stream.entry(), at, &Message::Request(head));
     }
     Some(stream)
@@ -55,7 +55,7 @@ pub(super) fn end(
 }
 
 pub(super) fn released(at: Ns, env: &mut SessionContext<'_>) {
-    env.connections.released(&env.key, at, env.path, env.events);
+    env.connections.on_call_ended(&env.key, at, env.path, env.events);
 }
 
 /// One message of a claimed exchange.

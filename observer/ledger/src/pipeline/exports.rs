@@ -25,7 +25,7 @@ struct PendingExport {
 impl SpanExports {
     /// Takes on a request that exports spans. False: its process calls no models, or too many are under way.
     pub(super) fn take(&mut self, exchange: ExchangeId, head: &RequestHead, env: &SessionContext<'_>) -> bool {
-        let wanted = env.call_table.calls_models(env.key.tgid) && self.open.len() < limits::UNCLAIMED_ASKED;
+        let wanted = env.call_table.calls_models(env.key.tgid) && self.open.len() < limits::PENDING_REQUESTS;
         let reader = if wanted { ExportReader::new(head, &env.settings.salt) } else { None };
         let taken = reader.is_some();
         self.open.extend(reader.map(|reader| PendingExport { exchange, reader: Some(Box::new(reader)) }));

@@ -15,7 +15,7 @@ pub(super) struct MediaSockets {
 impl MediaSockets {
     /// Takes on the upgrade to such a socket. False: it is none, or its process has had no speech made yet.
     pub(super) fn take(&mut self, exchange: ExchangeId, head: &RequestHead, env: &SessionContext<'_>) -> bool {
-        let room = self.open.len() < limits::UNCLAIMED_ASKED;
+        let room = self.open.len() < limits::PENDING_REQUESTS;
         let taken = room && ws::is_requested(head) && env.call_table.has_speech_made(env.key.tgid);
         if taken {
             self.open.push(exchange);

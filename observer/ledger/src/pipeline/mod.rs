@@ -164,7 +164,7 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
                     self.end(conn, ConnClosing::ProcessExit, *at, [None; 2]);
                 }
                 self.shapes_exit(*tgid, *at);
-                self.connections.exit(*tgid, *at, &mut self.sink);
+                self.connections.on_exit(*tgid, *at, &mut self.sink);
             }
         }
     }

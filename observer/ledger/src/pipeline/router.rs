@@ -5,7 +5,7 @@
 //! whose body is not that dialect's. The upgrade to a WebSocket is no call itself; those on it are
 //! (`turns`).
 
-mod asked;
+mod pending;
 
 use super::calls::{InFlightCall, OpenCalls, PendingRequest};
 use super::context::SessionContext;
@@ -101,7 +101,7 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
 
     /// The parser is gone: what it left open ends as lost.
     pub(super) fn abandon(&mut self, at: Ns) {
-        for asked in std::mem::take(&mut self.calls.asked).into_iter().filter(PendingRequest::may_fit) {
+        for asked in std::mem::take(&mut self.calls.pending).into_iter().filter(PendingRequest::may_fit) {
             self.claim(asked);
         }
         let OpenCalls { open, sockets, exports, .. } = std::mem::take(self.calls);
@@ -163,7 +163,7 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
             }
         } else if let Some(index) = self.calls.sockets.iter().position(|socket| socket.exchange == exchange) {
             self.route_to_socket(index, exchange, at, message);
-        } else if let Some(index) = self.calls.asked.iter().position(|asked| asked.exchange == exchange) {
+        } else if let Some(index) = self.calls.pending.iter().position(|asked| asked.exchange == exchange) {
             self.route_to_pending(index, exchange, at, message);
         } else if self.calls.exports.on_message(exchange, at.at, message, self.env)
             || self.calls.media.on_message(exchange, message, self.env)
@@ -226,7 +226,7 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
             self.outcome.kept = true;
             return;
         }
-        let OpenCalls { open, asked, sockets, .. } = &mut *self.calls;
+        let OpenCalls { open, pending, sockets, .. } = &mut *self.calls;
         if let Some(index) = open.iter().position(|call| call.exchange == exchange) {
             let mut call = open.swap_remove(index);
             end(call.stream, call.dialect.as_mut(), how, at, self.env);
@@ -237,8 +237,8 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
             }
             self.refused(&socket, at);
             self.end(exchange, at, how);
-        } else if let Some(index) = asked.iter().position(|asked| asked.exchange == exchange) {
-            let asked = asked.swap_remove(index);
+        } else if let Some(index) = pending.iter().position(|asked| asked.exchange == exchange) {
+            let asked = pending.swap_remove(index);
             if asked.may_fit() {
                 self.claim(asked);
                 return self.end(exchange, at, how);

@@ -299,7 +299,8 @@ impl ConnSession {
         let dead = parser.dead();
         if let Chunk::Data(bytes) = chunk {
             self.spoken = self.spoken.saturating_add(bytes.len() as u64);
-            self.waited = if self.calls.asked.is_empty() { 0 } else { self.waited.saturating_add(bytes.len() as u64) };
+            self.waited =
+                if self.calls.pending.is_empty() { 0 } else { self.waited.saturating_add(bytes.len() as u64) };
         }
         self.judge(&outcome, env);
         if dead {

@@ -134,7 +134,7 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
             let ended = exchange.ended.or(last.then_some((ExchangeEnd::Lost, now)));
             if let (Some(stream), Some((how, at))) = (exchange.stream, ended) {
                 self.call_table.end(stream, how, at, &mut self.sink);
-                self.connections.released(&open.conn(), at, Some(path), &mut self.sink);
+                self.connections.on_call_ended(&open.conn(), at, Some(path), &mut self.sink);
             }
         }
         // What was to be shown and was not, never will be.
@@ -173,7 +173,7 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
         exchange.stream = Some(no);
         let Some(stream) = self.call_table.open_call(no) else { return };
         let birth = ConnectionBirth { sock: Some(open.sock), at: open.at, older: open.attach == SocketOrigin::Mid };
-        self.connections.began(stream.entry(), birth, Some(path), &mut self.sink);
+        self.connections.on_call_begun(stream.entry(), birth, Some(path), &mut self.sink);
         if path.proxied {
             stream.add_note(BEHIND_PROXY);
         }

@@ -48,7 +48,7 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
         self.connection(&socket, segment);
         if let Some((how, end)) = ending(&socket, segment, seen.reset) {
             self.closing(&socket.open.conn(), how, segment.at);
-            self.connections.ends(&socket.conn(), end, segment.at, &mut self.sink);
+            self.connections.on_end(&socket.conn(), end, segment.at, &mut self.sink);
             self.shape_closes(segment.sock, end, segment.at);
         }
         self.sockets.return_lent(socket);
@@ -94,25 +94,25 @@ impl<S: EventSink, T: MessageTap> Pipeline<S, T> {
         if let Some(outside) = &socket.tls {
             self.settle_shape(&socket.open, &socket.path, outside.tls.facts(), at, true);
         }
-        self.connections.gone(&socket.conn(), ConnectionEnd::Lost, at, Some(&socket.path), &mut self.sink);
+        self.connections.on_gone(&socket.conn(), ConnectionEnd::Lost, at, Some(&socket.path), &mut self.sink);
     }
 
     /// What TCP knows of a socket.
     pub(super) fn sock_info(&mut self, info: &SockInfo) {
         let Some(socket) = self.sockets.get_mut(info.sock) else { return };
-        let before = socket.path.sent_again();
+        let before = socket.path.retransmissions();
         socket.update_tcp_info(info);
-        if socket.path.sent_again() > before {
-            self.connections.sent_again(&socket.conn(), &socket.path, &mut self.sink);
+        if socket.path.retransmissions() > before {
+            self.connections.on_retransmit(&socket.conn(), &socket.path, &mut self.sink);
         }
     }
 
     /// What a segment says of its connection's health.
     fn connection(&mut self, socket: &TrackedSocket, segment: &TcpSegment<'_>) {
         match segment.direction {
-            Direction::Read if segment.len > 1 => self.connections.answered(&socket.conn()),
+            Direction::Read if segment.len > 1 => self.connections.on_answer(&socket.conn()),
             Direction::Write if segment.len > 0 => {
-                self.connections.sent_again(&socket.conn(), &socket.path, &mut self.sink);
+                self.connections.on_retransmit(&socket.conn(), &socket.path, &mut self.sink);
             }
             _ => {}
         }

@@ -114,12 +114,12 @@ impl ConnectionView {
             rtt_seconds: path.and_then(|path| micros(path.srtt_us)),
             rtt_least_seconds: path.and_then(|path| micros(path.least_us)),
             retransmits: RetransmitsView {
-                local: path.map(|path| path.sent_again().into()),
+                local: path.map(|path| path.retransmissions().into()),
                 peer: path.map(|path| path.again + path.holes),
                 missed: path.map(|path| path.missed),
             },
             zero_windows: path.map(|path| path.closed_window),
-            zero_window_seconds: path.map(|path| path.closed_ns(now) as f64 / 1e9),
+            zero_window_seconds: path.map(|path| path.zero_window_ns(now) as f64 / 1e9),
             joined: socket
                 .filter(|socket| socket.carries == SocketContent::Tls)
                 .and_then(|socket| PairingView::new(socket, now)),

@@ -73,7 +73,7 @@ impl ConnSession {
         wait.read = wait.read.saturating_add(bytes.len() as u64);
         let from_start = wait.from_start && wait.head.is_empty();
         if wait.running
-            && let Some(row) = dialects::running(bytes)
+            && let Some(row) = dialects::find_mid_stream(bytes)
             && let Some(parser) = proto::parse_mid_stream(&env.settings.salt, bytes)
         {
             return self.begin_mid_stream(row, parser, bytes, at, env);

@@ -18,7 +18,7 @@ impl ConnSession {
         if outcome.unknown || kept {
             (self.strangers, self.spoken) = (0, 0);
         }
-        let wanted = kept || !self.calls.is_empty() || !self.calls.asked.is_empty();
+        let wanted = kept || !self.calls.is_empty() || !self.calls.pending.is_empty();
         if wanted && self.verdict == Verdict::Heads {
             self.decide(Verdict::Unknown, env);
         }
@@ -33,7 +33,7 @@ impl ConnSession {
         if self.strangers >= limits::NON_LLM_REQUESTS {
             return self.ignore(env);
         }
-        let passed = outcome.unclaimed && self.calls.asked.is_empty();
+        let passed = outcome.unclaimed && self.calls.pending.is_empty();
         let too_long = self.waited > limits::UNCLAIMED_BYTES;
         let of_no_interest = if self.whole { self.spoken > limits::WHOLE_UNCLAIMED } else { passed || too_long };
         if of_no_interest {
@@ -43,7 +43,7 @@ impl ConnSession {
 
     /// What is spoken now is of no interest; what follows may be.
     fn pass_over(&mut self, env: &mut SessionContext<'_>) {
-        let strangers = self.calls.asked.iter().filter(|asked| asked.stranger).count();
+        let strangers = self.calls.pending.iter().filter(|asked| asked.stranger).count();
         self.strangers = self.strangers.saturating_add(u32::try_from(strangers).unwrap_or(u32::MAX));
         self.listen();
         self.decide(Verdict::Heads, env);

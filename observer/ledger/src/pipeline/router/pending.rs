@@ -21,7 +21,7 @@ impl MessageRouter<'_, '_> {
         let prompt = PromptScan::new(row.api, &self.env.settings.salt);
         let (asks, answer, first, since) = (None, None, Vec::new(), at);
         let doubt = Some(Box::new(TentativeClaim { row, dialect, prompt, look, asks, answer, first, since }));
-        self.calls.asked.push(PendingRequest { doubt, ..self.asked(exchange, at, head) });
+        self.calls.pending.push(PendingRequest { doubt, ..self.asked(exchange, at, head) });
     }
 
     fn asked(&self, exchange: ExchangeId, at: Moment, head: &RequestHead) -> PendingRequest {
@@ -62,14 +62,14 @@ impl MessageRouter<'_, '_> {
         // Where the request was not seen (HTTP/2, seen from the middle), its answer is all there is.
         let may_stream = head.method == "POST" || head.method.is_empty();
         let asked = self.asked(exchange, at, head);
-        if !may_stream || self.calls.unclaimed() >= limits::UNCLAIMED_ASKED {
+        if !may_stream || self.calls.unclaimed() >= limits::PENDING_REQUESTS {
             return self.pass(exchange, asked.stranger);
         }
-        self.calls.asked.push(asked);
+        self.calls.pending.push(asked);
     }
 
     pub(super) fn route_to_pending(&mut self, index: usize, exchange: ExchangeId, at: Moment, message: &Message<'_>) {
-        let Some(asked) = self.calls.asked.get_mut(index) else { return };
+        let Some(asked) = self.calls.pending.get_mut(index) else { return };
         match asked.settle(message, at) {
             None => {
                 let asks = matches!(message, Message::RequestEnd { .. });
@@ -77,7 +77,7 @@ impl MessageRouter<'_, '_> {
                 self.json_streams.extend(lines.then_some(exchange));
             }
             Some(true) => {
-                let asked = self.calls.asked.swap_remove(index);
+                let asked = self.calls.pending.swap_remove(index);
                 let waited = asked.doubt.as_ref().is_some_and(|doubt| doubt.asks.is_some());
                 self.claim(asked);
                 // What was held is told by now.
@@ -95,20 +95,20 @@ impl MessageRouter<'_, '_> {
                 }
             }
         }
-        let doubted = self.calls.asked.get(index).is_some_and(|asked| asked.doubt.is_some());
+        let doubted = self.calls.pending.get(index).is_some_and(|asked| asked.doubt.is_some());
         if doubted && matches!(message, Message::Response(_)) {
             return; // it is held
         }
-        if self.calls.unclaimed() > limits::UNCLAIMED_ASKED {
-            let asked = self.calls.asked.swap_remove(index);
+        if self.calls.unclaimed() > limits::PENDING_REQUESTS {
+            let asked = self.calls.pending.swap_remove(index);
             return self.pass(exchange, asked.stranger);
         }
-        let Some(asked) = self.calls.asked.get_mut(index) else { return };
+        let Some(asked) = self.calls.pending.get_mut(index) else { return };
         match message {
             Message::RequestBody(bytes) => asked.dialect.request_body(bytes),
             Message::RequestEnd { lost } => asked.facts = Some((asked.dialect.request_end(*lost), at)),
             Message::Response(head) => {
-                let asked = self.calls.asked.swap_remove(index);
+                let asked = self.calls.pending.swap_remove(index);
                 if !is_stream(head) {
                     return self.pass(exchange, asked.stranger);
                 }
