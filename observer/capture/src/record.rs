@@ -48,7 +48,7 @@ pub enum Record<'a> {
 }
 
 impl Record<'_> {
-    /// Its stamp; 0 for those that only name something.
+    /// The record's stamp; 0 for records that only name something.
     #[must_use]
     pub fn at(&self) -> Ns {
         match self {
@@ -155,9 +155,9 @@ impl SocketCookie {
 /// How we came to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SocketOrigin {
-    /// Its connect() was seen, and every segment since.
+    /// The socket's connect() was seen, and every segment since.
     Born,
-    /// It was open when the observer came.
+    /// The socket was open when the observer came.
     Mid,
 }
 

@@ -64,9 +64,9 @@ pub struct FindingReport<'a> {
     pub verdict: String,
     /// What was measured now.
     pub inputs: Vec<EvidenceFact>,
-    /// What it was held against.
+    /// What the inputs were compared with.
     pub baseline: Vec<EvidenceFact>,
-    /// What it might have been and is not.
+    /// Explanations that were ruled out.
     pub excluded: Vec<&'static str>,
     /// Calls to look at.
     pub streams: Vec<String>,

@@ -15,11 +15,11 @@ use ledger::{EventKind, EventKinds};
 pub struct DetectorRow {
     /// Name in labels, in the configuration and in `inspect findings`.
     pub name: &'static str,
-    /// What it judges, in a sentence.
+    /// What the detector judges, in a sentence.
     pub about: &'static str,
-    /// The kinds of events it is called for.
+    /// The kinds of events that the detector is called for.
     pub events: EventKinds,
-    /// Metrics that it alone feeds. Gauges among them are filled anew at each scrape.
+    /// Metrics that this detector alone feeds. Gauges among them are filled anew at each scrape.
     pub metrics: &'static [MetricId],
     /// The detector, as set.
     pub make: fn(&DetectorSettings) -> Box<dyn Detector>,

@@ -35,7 +35,7 @@ pub(crate) struct ContentPart<'a> {
 }
 
 impl LooseContent<'_> {
-    /// Says each text with its kind.
+    /// Emits each text with its kind.
     pub(crate) fn emit(&self, kind: DeltaKind, out: &mut dyn FnMut(DeltaKind, &str)) {
         match self {
             Self::Absent => {}

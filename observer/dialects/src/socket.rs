@@ -12,7 +12,7 @@ use capture::proto::{BodyEvent, BodyEventKind, RequestHead, ws};
 /// What a message does to the calls on its socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SocketTurn {
-    /// It belongs to the call that is open, if one is.
+    /// The message belongs to the call that is open, if one is.
     #[default]
     Same,
     /// A call begins with it. Of the server: unless one waits for its answer, in which case it is that.
@@ -22,11 +22,11 @@ pub enum SocketTurn {
     Runs,
     /// The same, and nothing of that call follows.
     Last,
-    /// It is the last message of the call that is open.
+    /// The message is the last of the call that is open.
     Ends,
-    /// It is the last message of every call that is open.
+    /// The message is the last of every call that is open.
     EndsAll,
-    /// It belongs to no call: the socket's own affairs.
+    /// The message belongs to no call: it is about the socket itself.
     Apart,
 }
 

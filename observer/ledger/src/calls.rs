@@ -74,7 +74,7 @@ pub struct CallOpening<'a> {
 /// All calls. Bounded by `limits::OPEN_STREAMS`, `CallLimits::ended` and `limits::ENDED_POINTS`.
 pub struct CallTable {
     limits: CallLimits,
-    /// Boxed: a table has room to spare, and a stream is large.
+    /// Boxed: a table has room to spare, and an open call is large.
     open: HashMap<CallNo, Box<OpenCall>, RandomState>,
     next: u64,
     /// Shared, so that who shows them need not copy them.
@@ -86,7 +86,7 @@ pub struct CallTable {
     overflow: u64,
     conversations: ConversationIndex,
     callers: CallerTable,
-    /// Those that have speech made.
+    /// Processes that have speech made.
     speakers: CallerTable,
 }
 

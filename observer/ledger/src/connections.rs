@@ -32,7 +32,7 @@ pub enum ConnectionEnd {
     LocalRst,
     /// The process ended with it open.
     Exit,
-    /// Its end was not seen.
+    /// No end was seen.
     Lost,
 }
 
@@ -55,21 +55,21 @@ impl ConnectionEnd {
     }
 }
 
-/// What is told of a connection at the moment it happens.
+/// What happened to a connection, emitted at that moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ConnectionEvent {
-    /// It carries its first model call.
+    /// The connection carries its first model call.
     Opened,
     /// A call begins on it after `idle` seconds without one.
     Reused { idle: f64 },
-    /// Its round-trip time when a call ended.
+    /// The round-trip time when a call ended.
     Rtt { seconds: f64 },
     /// A request on it, after a long idle time, is not answered: the peer, or a box on the way, has forgotten it.
     Stale,
     /// Segments sent again by this side and by the peer (lost ones that came later among them), and
-    /// seconds in which this side left no room to send, since that was last told.
+    /// seconds in which this side left no room to send, since the last such event.
     Trouble { local: u64, peer: u64, no_room: f64 },
-    /// It is over. `age`: its seconds, where its birth was seen.
+    /// The connection is over. `age`: its seconds, where its birth was seen.
     Ended { how: ConnectionEnd, age: Option<f64> },
 }
 
@@ -82,9 +82,9 @@ fn emit(connection: &ModelConnection, news: ConnectionEvent, sink: &mut dyn Even
 pub struct ModelConnection {
     /// The connection.
     pub conn: ConnKey,
-    /// Its socket, where it is known.
+    /// The socket that carries the connection, where it is known.
     pub sock: Option<SocketCookie>,
-    /// Whose it is.
+    /// The process that opened it.
     pub identity: Arc<ProcessIdentity>,
     /// What metrics are labelled with: those of its first call.
     pub labels: Arc<CallLabels>,
@@ -98,7 +98,7 @@ pub struct ModelConnection {
     pub remote: Option<SocketAddr>,
     /// When it was established, or first heard of.
     pub opened: Ns,
-    /// It was open before the observer came: it is older than it looks.
+    /// The connection was open before the observer came: it is older than it looks.
     pub older: bool,
     /// Only its shape is seen.
     pub shape: bool,
@@ -112,7 +112,7 @@ pub struct ModelConnection {
     suspect: Option<SuspectedLoss>,
     /// How it ended, once known.
     ended: Option<(ConnectionEnd, Ns)>,
-    /// What was told of its path so far.
+    /// What was emitted of its path so far.
     emitted: ReportedState,
 }
 
@@ -157,11 +157,11 @@ pub struct ModelConnections {
 /// What a connection's birth is known to be.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionBirth {
-    /// Its socket, where it is known.
+    /// The socket that carries the connection, where it is known.
     pub sock: Option<SocketCookie>,
     /// When it was established, or first heard of.
     pub at: Ns,
-    /// It was open before.
+    /// The connection was open before the observer came.
     pub older: bool,
 }
 
@@ -237,7 +237,7 @@ impl ModelConnections {
         }
     }
 
-    /// It ends so. The first end counts; of a process's end the connections' ends follow.
+    /// One side ended the connection. The first end counts; the end of a process ends its connections.
     pub fn on_end(&mut self, conn: &ConnKey, how: ConnectionEnd, at: Ns, sink: &mut dyn EventSink) {
         let Some(connection) = self.open.get_mut(conn) else { return };
         connection.ended.get_or_insert((how, at));
@@ -255,7 +255,7 @@ impl ModelConnections {
         }
     }
 
-    /// It is gone. `how`: unless something told before.
+    /// Nothing more comes of the connection. `how` it ended counts only if no end was seen before.
     pub fn on_gone(
         &mut self,
         conn: &ConnKey,
@@ -296,7 +296,7 @@ fn new_connection(entry: &Entry, birth: ConnectionBirth) -> ModelConnection {
     }
 }
 
-/// What the path did since it was last told.
+/// Emits what the path did since the last such event.
 fn emit_trouble(connection: &mut ModelConnection, path: &NetworkPath, at: Ns, sink: &mut dyn EventSink) {
     let now = ReportedState {
         local: path.retransmissions(),

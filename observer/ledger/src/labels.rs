@@ -11,7 +11,8 @@ use capture::identity::ProcessIdentity;
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $field:ident: $label:ident = $name:literal, $values:ident;)*) => {
-        /// Whose call it is and whom it calls, made once a call and shared from then on. What is not known is empty.
+        /// The labels of a call: who makes it and whom it goes to. They are made once a call and shared from then
+        /// on; what is not known is empty.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct CallLabels {
             $($(#[$doc])* pub $field: Box<str>,)*
@@ -22,13 +23,13 @@ macro_rules! labels {
         pub enum CallLabel { $($label),* }
 
         impl CallLabel {
-            /// Its name in the exposition.
+            /// The label's name in the exposition.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(CallLabel::$label => $name),* }
             }
 
-            /// Whose words its values are.
+            /// The vocabulary that the label's values come from.
             #[must_use]
             pub const fn values(self) -> LabelVocabulary {
                 match self { $(CallLabel::$label => LabelVocabulary::$values),* }
@@ -52,7 +53,7 @@ macro_rules! labels {
     };
 }
 
-/// Whose words the values of a label are.
+/// The vocabulary that the values of a label come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LabelVocabulary {
     /// A handful of our own.

@@ -210,7 +210,7 @@ impl NetworkPath {
         }
     }
 
-    /// What TCP itself knows.
+    /// Takes over what TCP itself knows of the connection.
     pub(super) fn update_tcp_info(&mut self, info: &SockInfo) {
         if let (Some(before), Some(now)) = (self.retransmits, info.retransmits)
             && now > before

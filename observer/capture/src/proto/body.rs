@@ -199,7 +199,7 @@ pub(super) fn line(message: &Message<'_>) -> String {
     }
 }
 
-/// What a cutter says of a body that comes in these pieces.
+/// The messages that a scanner makes of a body in these pieces, a line each.
 pub(super) fn lines<'a, C: EventScanner + Default>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
     let (mut cutter, mut lines) = (C::default(), Vec::new());
     let mut out = |message: Message<'_>| lines.push(line(&message));

@@ -291,7 +291,8 @@ pub struct ProtocolRow {
 /// Every protocol we speak. A connection gets the first row that answers `Yes`.
 pub const PROTOCOLS: &[ProtocolRow] = &[http1::ROW, h2::ROW];
 
-/// A parser for an answer that was running when the observer came to the connection, if these bytes are from the middle of one.
+/// A parser for an answer that was running when the observer came to the connection, if these bytes are
+/// from the middle of one.
 #[must_use]
 pub fn parse_mid_stream(salt: &Salt, bytes: &[u8]) -> Option<Box<dyn ProtocolParser>> {
     PROTOCOLS.iter().find_map(|row| (row.mid_stream)(salt, bytes))

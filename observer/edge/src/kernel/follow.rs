@@ -143,7 +143,7 @@ impl EdgeState {
         }
     }
 
-    /// How the socket of a TLS object ended, if its peer ended it and nobody told yet.
+    /// Emits how the socket of a TLS object ended, if its peer ended it and no record said so yet.
     fn emit_end(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
         if let Some(SocketEnd { at: end, by_peer: true, reset }) = self.pairing.end_of(&conn)
             && !self.end_emitted.remove(&conn)
@@ -152,7 +152,7 @@ impl EdgeState {
         }
     }
 
-    /// That the peer reset the socket of a TLS object, if it did by then.
+    /// Emits that the peer reset the socket of a TLS object, if it did by then.
     fn emit_reset(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) -> bool {
         let end = self.pairing.end_of(&conn).filter(|end| end.by_peer && end.reset && end.at <= at);
         if let Some(end) = end
@@ -163,7 +163,8 @@ impl EdgeState {
         end.is_some()
     }
 
-    /// That the peer ended the socket of a TLS object in order, if it did by then and nobody told yet.
+    /// Emits that the peer ended the socket of a TLS object in order, if it did by then and no record
+    /// said so yet.
     fn emit_peers_end(&mut self, conn: ConnKey, at: Ns, sink: &mut dyn FnMut(&Record<'_>)) {
         let end = self.pairing.end_of(&conn).filter(|end| end.by_peer && !end.reset && end.at <= at);
         if let Some(end) = end
@@ -287,7 +288,7 @@ impl EdgeState {
         }
     }
 
-    /// Ends of sockets whose TLS object lives on, once the application had its time to read.
+    /// Emits ends of sockets whose TLS object lives on, once the application had its time to read.
     pub(super) fn emit_ends(&mut self, now: Ns) {
         for (conn, end) in self.pairing.ended_before(Ns(now.0.saturating_sub(END_GRACE_NS))) {
             if !self.end_emitted.insert(conn) {

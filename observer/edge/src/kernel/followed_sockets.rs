@@ -1,4 +1,4 @@
-//! Followed sockets as the edge knows them: what is told of them and how often, what the pairing of
+//! Followed sockets as the edge knows them: which records are emitted of them and how often, what the pairing of
 //! both layers needs of those that carry TLS, and their verdicts.
 
 use std::collections::HashMap;
@@ -49,13 +49,13 @@ pub(super) struct FollowedSockets {
 struct FollowedSocket {
     peer: SocketPeer,
     attach: SocketOrigin,
-    /// It carries TLS; `None`: nothing was sent yet but to a proxy.
+    /// The socket carries TLS; `None`: nothing was sent yet but to a proxy.
     tls: Option<bool>,
     /// Pieces that asked a proxy for a tunnel; `None`: it is no proxy that is spoken to.
     tunnel: Option<u32>,
     /// Records of application data that were reported to the pairing.
     reported: u32,
-    /// It sent a record that asks for something, and something was read since.
+    /// The socket sent a record that asks for something, and something was read since.
     asked: bool,
     answered: bool,
     /// Bytes that were read.
@@ -134,7 +134,7 @@ impl FollowedSockets {
         self.known.keys().copied()
     }
 
-    /// It is closed, and no record told so. False: one did.
+    /// Marks a socket as closed of which no record said so. False: one did.
     pub(super) fn forget(&mut self, sock: SocketCookie) -> bool {
         self.known.remove(&sock).is_some()
     }
@@ -203,7 +203,7 @@ impl FollowedSocket {
         (self.emitted, self.emitted_at) = (known, at);
     }
 
-    /// What the pairing needs of it. True: a ClientHello.
+    /// Gives a segment to the pairing. True: it was a ClientHello.
     fn passed(&mut self, segment: &TcpSegment<'_>, pairing: &mut SocketPairing) -> bool {
         let mut hello = false;
         match segment.direction {

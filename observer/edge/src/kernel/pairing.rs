@@ -36,7 +36,7 @@ pub(super) enum WireEvent {
     Hello,
     /// Sent a TLS record of application data; its length, header excluded.
     Out { record: u32 },
-    /// Its request is being answered.
+    /// The socket's request is being answered.
     Answered,
     /// FIN or RST, by whom.
     End { by_peer: bool, reset: bool },

@@ -99,7 +99,7 @@ impl PreexistingSockets {
         untold.collect()
     }
 
-    /// Takes back the marks of sockets that the kernel side let go.
+    /// Removes the marks of sockets that the kernel side let go.
     pub(super) fn sweep(&mut self, now: Ns) {
         if now < self.next {
             return;

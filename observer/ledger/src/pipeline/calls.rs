@@ -53,13 +53,13 @@ pub(super) struct PendingRequest {
     pub(super) at: Moment,
     pub(super) head: RequestHead,
     pub(super) dialect: Box<dyn Dialect>,
-    /// What it asked for, once it is complete.
+    /// What the request asked for, once it is complete.
     pub(super) facts: Option<(RequestFacts, Moment)>,
     /// Oddities so far.
     pub(super) notes: Vec<&'static str>,
-    /// It does not even go where model calls go.
+    /// The request does not even go where model calls go.
     pub(super) stranger: bool,
-    /// Its path is a dialect's, and its body is still to tell.
+    /// The dialect that owns the path, until the body shows whether the claim holds.
     pub(super) doubt: Option<Box<TentativeClaim>>,
 }
 

@@ -1,4 +1,4 @@
-//! A call's way through the ledger: begun, told each message, ended.
+//! A call in the ledger: how it begins, what each message does to it, how it ends.
 
 use super::context::SessionContext;
 use super::wire::BEHIND_PROXY;
@@ -58,7 +58,7 @@ pub(super) fn released(at: Ns, env: &mut SessionContext<'_>) {
     env.connections.on_call_ended(&env.key, at, env.path, env.events);
 }
 
-/// One message of a claimed exchange.
+/// Gives one message of a claimed exchange to the dialect, the call and the tap.
 pub(super) fn on_message(
     dialect: &mut dyn Dialect,
     stream: &mut OpenCall,

@@ -32,7 +32,7 @@ impl SpanExports {
         taken
     }
 
-    /// A message of one of them. False: it is of none.
+    /// A message arrived. False: it is of no export that is under way.
     pub(super) fn on_message(
         &mut self,
         exchange: ExchangeId,
@@ -61,14 +61,14 @@ impl SpanExports {
         true
     }
 
-    /// It is over. False: it is none of them.
+    /// An exchange is over. False: it was no export that is under way.
     pub(super) fn end(&mut self, exchange: ExchangeId) -> bool {
         let before = self.open.len();
         self.open.retain(|export| export.exchange != exchange);
         self.open.len() < before
     }
 
-    /// All of them are given up.
+    /// Every export under way is given up.
     pub(super) fn abandon(self, at: Ns, env: &mut SessionContext<'_>) {
         self.open.iter().filter(|export| export.reader.is_some()).for_each(|_| unread("export_lost", at, env));
     }

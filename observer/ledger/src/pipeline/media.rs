@@ -1,5 +1,5 @@
 //! WebSockets that no dialect claims, of a process that has speech made: what it sends there may be
-//! that speech, on its way to who listens. Of a message its time and size are told, nothing else.
+//! that speech, on its way to who listens. Of a message its time and size are emitted, nothing else.
 
 use super::context::SessionContext;
 use crate::HostEvent;
@@ -23,7 +23,7 @@ impl MediaSockets {
         taken
     }
 
-    /// A message of one of them. False: it is of none.
+    /// A message arrived. False: it is of no such socket.
     pub(super) fn on_message(
         &mut self,
         exchange: ExchangeId,
@@ -46,7 +46,7 @@ impl MediaSockets {
         true
     }
 
-    /// It is over. False: it is none of them.
+    /// An exchange is over. False: it was no such socket.
     pub(super) fn end(&mut self, exchange: ExchangeId) -> bool {
         let before = self.open.len();
         self.open.retain(|open| *open != exchange);

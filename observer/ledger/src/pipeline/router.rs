@@ -78,7 +78,8 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
         self.mid_stream_row = row;
     }
 
-    /// Lets the parser read these pieces, and tells it which exchanges are of no interest and which answers to expect.
+    /// Lets the parser read these pieces, then has it ignore the exchanges that are of no interest and
+    /// expect the answers that are streams of JSON.
     pub(super) fn push<'c>(
         mut self,
         parser: &mut dyn ProtocolParser,
@@ -136,7 +137,7 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
         }
     }
 
-    /// It tells of spans: of interest if its process calls models, and no stranger if not.
+    /// A request that exports spans is of interest if its process calls models, and no stranger if not.
     fn export(&mut self, exchange: ExchangeId, head: &RequestHead) {
         if self.calls.exports.take(exchange, head, self.env) {
             self.outcome.kept = true;
@@ -145,7 +146,7 @@ impl<'a, 'e> MessageRouter<'a, 'e> {
         }
     }
 
-    /// Of no interest.
+    /// Marks an exchange as of no interest.
     fn pass(&mut self, exchange: ExchangeId, stranger: bool) {
         self.outcome.strangers += u32::from(stranger);
         self.unclaimed.push(exchange);

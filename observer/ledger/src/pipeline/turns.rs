@@ -241,7 +241,7 @@ impl OpenTurn {
         }
     }
 
-    /// The message that asks for it.
+    /// Takes the message that asks for the turn.
     fn ask(
         &mut self,
         message: &BodyEvent<'_>,

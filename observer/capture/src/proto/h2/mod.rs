@@ -66,7 +66,7 @@ struct Half {
     torn: bool,
     /// Why the place, or a block, was lost last.
     cause: Option<LossCause>,
-    /// That the table is not whole was said.
+    /// The note that the table is not whole was emitted.
     noted: bool,
 }
 
@@ -330,7 +330,7 @@ impl Half {
         self.note_desynced(at, sink);
     }
 
-    /// Says once that header fields will be missing.
+    /// Notes once that header fields will be missing.
     fn note_desynced(&mut self, at: Moment, sink: &mut dyn MessageSink) {
         if !std::mem::replace(&mut self.noted, true) {
             note(at, "desynced", sink);

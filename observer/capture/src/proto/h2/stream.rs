@@ -22,7 +22,7 @@ pub(super) struct Http2Stream {
     pub(super) ignored: bool,
     /// JSON is expected to be a stream of texts.
     pub(super) json_stream: bool,
-    /// Its end may lie among lost bytes.
+    /// The end of the stream may lie among lost bytes.
     pub(super) unsure: bool,
     /// Why its request was missed, if it was.
     missed: LossCause,
@@ -110,7 +110,7 @@ impl Http2Stream {
         true
     }
 
-    /// It was a WebSocket, which is over.
+    /// Whether the stream was a WebSocket, which is over.
     pub(super) fn is_closed_socket(&self) -> bool {
         matches!(&self.answer, StreamAnswer::Socket(socket) if socket.over())
     }
@@ -131,7 +131,8 @@ impl Http2Stream {
         out.emit(Message::RequestEnd { lost: lost || body.blind() });
     }
 
-    /// What is to be read of a piece, with what was held back before it; `None`: it is held back too.
+    /// Returns what is to be read of a piece, with what was held back before it; `None`: the piece is held
+    /// back too.
     pub(super) fn release_held<'b>(
         &mut self,
         direction: Direction,
@@ -152,7 +153,7 @@ impl Http2Stream {
         Some(held.into())
     }
 
-    /// Says a held-back answer. A body of which nothing is known (`None`) is not read: it may be compressed.
+    /// Emits a held-back answer. A body of which nothing is known (`None`) is not read: it may be compressed.
     pub(super) fn emit_held_answer(&mut self, shape: Option<BodyShape>, out: &mut StreamOutput<'_>) {
         let StreamAnswer::Held(head, began, _) = &mut self.answer else { return };
         if head.content_type.is_none() && shape == Some(BodyShape::Events) {

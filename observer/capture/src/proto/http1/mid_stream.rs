@@ -1,4 +1,5 @@
-//! An answer that was already running when the observer came to the connection: its head is gone, its events still come.
+//! An answer that was already running when the observer came to the connection: its head is gone, its
+//! events still come.
 
 use super::body::Http1Framing;
 use super::{Half, Http1Parser, PendingExchange, State};
@@ -52,7 +53,7 @@ fn is_size(line: &[u8]) -> bool {
 }
 
 impl Http1Parser {
-    /// Says once what is known of the running answer: that there is one, and that its beginning is missing.
+    /// Emits once what is known of the running answer: that there is one, and that its beginning is missing.
     pub(super) fn emit_mid_stream(&mut self, at: Moment, sink: &mut dyn MessageSink) {
         if !std::mem::take(&mut self.mid_stream) {
             return;

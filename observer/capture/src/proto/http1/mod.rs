@@ -49,7 +49,7 @@ pub struct Http1Parser {
     /// Ordinal of the request being written.
     writing: u64,
     dead: bool,
-    /// An answer was running when the observer came to the connection, and nobody was told yet.
+    /// An answer was running when the observer came to the connection, and nothing was emitted of it yet.
     mid_stream: bool,
     /// The connection speaks another protocol now.
     socket: Option<Box<WebSocketParser>>,

@@ -174,7 +174,7 @@ impl Http1Parser {
         self.responses.skip();
     }
 
-    /// Says that the request being written will not be seen whole; its bytes are still framed.
+    /// Emits that the request being written will not be seen whole; its bytes are still framed.
     fn end_request_early(&mut self, at: Moment, sink: &mut dyn MessageSink) {
         if let Some(open) = self.open.back_mut().filter(|open| open.writing) {
             open.writing = false;

@@ -24,10 +24,10 @@ pub(super) struct WsDirection {
 /// The message in progress.
 #[derive(Debug, Default)]
 pub(super) struct PartialMessage {
-    /// Whether there is one, and of what kind.
+    /// The kind of the message; `None`: there is none.
     opcode: Option<u8>,
     compressed: bool,
-    /// What is kept of it.
+    /// The bytes kept of the message.
     bytes: Vec<u8>,
     /// Bytes on the wire, frame heads included.
     wire: usize,
@@ -35,7 +35,7 @@ pub(super) struct PartialMessage {
     truncated: bool,
     /// The message was handed out already, without a copy.
     pub(super) delivered: bool,
-    /// Why it will not be handed out.
+    /// Why the message will not be handed out.
     spoilt: Option<&'static str>,
 }
 
@@ -60,10 +60,10 @@ impl WsDirection {
         }
         match (frame.opcode, self.message.opcode) {
             (CONTINUATION, Some(_)) => {}
-            // Its beginning was lost.
+            // The beginning of the message was lost.
             (CONTINUATION, None) if self.framer.hurt() => self.message.spoilt = Some("lost_bytes"),
             (CONTINUATION, None) => return Err(()),
-            // Its end was lost.
+            // The end of the message before was lost.
             (_, Some(_)) if !self.framer.hurt() => return Err(()),
             (opcode, _) => {
                 if frame.compressed && self.inflater.is_none() && !self.opaque {
@@ -176,7 +176,7 @@ impl WsDirection {
 }
 
 impl PartialMessage {
-    /// Keeps what there is room for.
+    /// Keeps as many bytes as there is room for.
     fn keep(&mut self, bytes: &[u8]) {
         if self.truncated {
             return;
@@ -196,7 +196,7 @@ pub(super) fn kind(opcode: u8) -> BodyEventKind {
     if opcode == TEXT { BodyEventKind::Text } else { BodyEventKind::Binary }
 }
 
-/// One message, whole.
+/// Emits one whole message.
 pub(super) fn emit(
     id: ExchangeId,
     direction: Direction,

@@ -21,7 +21,8 @@
 //! upgrade's head; the message that began it is its request body, the events that follow are its
 //! events. `http_error` of a refused upgrade is a call as any other.
 //!
-//! A connection seen from after its upgrade on is not recognised: what it speaks, and with which window, was said before.
+//! A connection seen from after its upgrade on is not recognised: the upgrade named the protocol and
+//! the window.
 
 mod deflate;
 mod direction;
