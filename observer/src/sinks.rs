@@ -1,4 +1,4 @@
-//! The table of sinks: who is told what happens to model calls.
+//! The table of sinks: who receives the events of model calls.
 //!
 //! ```text
 //! ledger ── events ──► DaemonSinks ─┬─► DetectorSet ── samples ─┐
@@ -42,7 +42,7 @@ pub struct DaemonSinks {
 }
 
 impl DaemonSinks {
-    /// Sinks that were told nothing yet.
+    /// Sinks that have received nothing yet.
     #[must_use]
     pub fn new(settings: &SinkSettings) -> DaemonSinks {
         DaemonSinks {
@@ -51,11 +51,11 @@ impl DaemonSinks {
         }
     }
 
-    /// The table, in the order in which they are told. Detectors measure into the metrics.
-    fn each(&mut self, tell: impl Fn(&mut dyn EventSink)) {
+    /// The table, in the order in which the sinks receive an event. Detectors measure into the metrics.
+    fn each(&mut self, emit: impl Fn(&mut dyn EventSink)) {
         let DaemonSinks { detectors, metrics } = self;
-        tell(&mut detectors.feeding(&mut metrics.store));
-        tell(metrics);
+        emit(&mut detectors.feeding(&mut metrics.store));
+        emit(metrics);
     }
 
     /// Brings what is computed at a scrape up to date.
