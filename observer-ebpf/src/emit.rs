@@ -153,8 +153,25 @@ use Fate::{Fault, Sent};
 /// Copies from the process; true if its memory could not be read.
 #[inline(always)]
 unsafe fn copy<const N: usize>(to: *mut [u8; N], from: u64, len: u32) -> bool {
-    // The class bounds the length for the verifier; `send` already chose it so.
-    let len = if len > N as u32 { N as u32 } else { len };
+    let len = at_most(len as u64, N as u64) as u32;
     // SAFETY: `to` holds N bytes; the helper checks the source.
     unsafe { bpf_probe_read_user(to.cast(), len, from as *const core::ffi::c_void) != 0 }
+}
+
+/// `value`, and no more than `most`, for the verifier to see where it is used. The compiler knows it from `send`, which
+/// chose the class so, and would not look again; a kernel before 6.8 forgets it of a value that lay on the stack
+/// meanwhile.
+#[inline(always)]
+fn at_most(value: u64, most: u64) -> u64 {
+    let same: u64;
+    // SAFETY: one move between registers.
+    unsafe {
+        core::arch::asm!(
+            "{same} = {value}",
+            same = out(reg) same,
+            value = in(reg) value,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+    if same > most { most } else { same }
 }

@@ -2,9 +2,9 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
-use observer_common::{crowd, limits};
 use observer_common::record::{Call, ConnId, ConnState, GoroutineCall, KeptGoroutineCall, RecordKeys, Seat, counter};
 use observer_common::sock::SockState;
+use observer_common::{crowd, limits};
 
 /// Programs write, the daemon reads. One ring for all CPUs keeps the order of events across them;
 /// the daemon sets the size.

@@ -320,10 +320,14 @@ pub fn rustls_decrypt_done(ctx: RetProbeContext) -> u32 {
     // At return the return address is popped: the entry's stack pointer was 8 lower.
     let key = thread_key(task::ids().1, sp - 8, DIR_READ);
     let Some(kept) = calls::find(key) else { return 0 };
-    let ready = decrypted(kept.call.cast_mut(), result);
-    calls::leave(key, &kept);
-    if let Some((handle, state)) = ready {
-        tls::send_call(handle, state, DIR_READ);
+    // Left on each way for itself: where the ways meet again the compiler would read back what only one of them put on
+    // the stack, which kernels before 6.2 refuse.
+    match decrypted(kept.call.cast_mut(), result) {
+        Some((handle, state)) => {
+            calls::leave(key, &kept);
+            tls::send_call(handle, state, DIR_READ);
+        }
+        None => calls::leave(key, &kept),
     }
     0
 }

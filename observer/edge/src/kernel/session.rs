@@ -333,8 +333,7 @@ impl CaptureEdge for EdgeSession {
     }
 
     fn sights(&self) -> Vec<HealthCheck> {
-        let loaded = format!("loaded; probes go through {}", self.follow.files.uprobes().way());
-        let mut sights = vec![HealthCheck::ok("programs", loaded)];
+        let mut sights = vec![self.follow.files.uprobes().check()];
         sights.extend(self.follow.files.checks());
         sights.push(self.guard.check(self.follow.newest));
         sights.push(preflight::sockets(&self.host_probes));

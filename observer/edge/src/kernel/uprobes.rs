@@ -19,6 +19,7 @@ use aya::programs::{Program, ProgramError};
 use super::load::LoadError;
 use super::multi::UprobeMulti;
 use super::targets::chain;
+use crate::coverage::{CheckSeverity, HealthCheck};
 use capture::stacks;
 
 /// The loaded kernel object and its uprobe programs.
@@ -26,6 +27,8 @@ pub(super) struct UprobePrograms {
     /// Attaching by perf events needs it whole; so does asking what the programs cost.
     ebpf: Mutex<Ebpf>,
     multi: Option<UprobeMulti>,
+    /// Programs that this kernel does not take, and why: the stacks that need them go unseen, and no other.
+    refused: Vec<(&'static str, String)>,
 }
 
 /// A probe in place; dropping it takes it away.
@@ -45,18 +48,39 @@ impl UprobePrograms {
     /// Loads the programs of every stack, in the better way that this kernel has.
     ///
     /// # Errors
-    /// The kernel refuses a program.
+    /// The kernel refuses every program.
     pub(super) fn load(mut ebpf: Ebpf, globals: &[(&str, u32)]) -> Result<Self, LoadError> {
         let names = stacks::programs();
         match UprobeMulti::load(&ebpf, globals, &names) {
-            Ok(multi) => return Ok(Self { ebpf: Mutex::new(ebpf), multi: Some(multi) }),
+            Ok(multi) => return Ok(Self { ebpf: Mutex::new(ebpf), multi: Some(multi), refused: Vec::new() }),
             Err(reason) => tracing::info!(%reason, "no uprobe_multi links here: probes go through perf events"),
         }
-        for name in names {
-            super::load::load_program(&mut ebpf, name)
-                .map_err(|reason| LoadError::Refused { program: name.into(), reason })?;
+        let all = names.len();
+        let refused: Vec<(&'static str, String)> = names
+            .into_iter()
+            .filter_map(|name| Some((name, super::load::load_program(&mut ebpf, name).err()?)))
+            .collect();
+        match refused.first() {
+            Some((program, reason)) if refused.len() == all => {
+                Err(LoadError::Refused { program: (*program).into(), reason: reason.clone() })
+            }
+            _ => Ok(Self { ebpf: Mutex::new(ebpf), multi: None, refused }),
         }
-        Ok(Self { ebpf: Mutex::new(ebpf), multi: None })
+    }
+
+    /// The line of `doctor`.
+    pub(super) fn check(&self) -> HealthCheck {
+        if self.refused.is_empty() {
+            return HealthCheck::ok("programs", format!("loaded; probes go through {}", self.way()));
+        }
+        let refused: Vec<String> = self.refused.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+        HealthCheck::bad(
+            "programs",
+            CheckSeverity::Degraded,
+            format!("this kernel refuses {}", refused.join("; ")),
+            "plaintext of the TLS stacks that need these programs",
+            "tell us, with the kernel's version (uname -a)",
+        )
     }
 
     /// Puts a program at offsets of a file, for every process: at all of them or none.
@@ -64,6 +88,9 @@ impl UprobePrograms {
     /// # Errors
     /// What the kernel or aya says, in one line.
     pub(super) fn attach(&self, program: &str, file: &Path, offsets: &[u64]) -> Result<ProbeLink, String> {
+        if let Some((_, reason)) = self.refused.iter().find(|(name, _)| *name == program) {
+            return Err(format!("this kernel refuses the program: {reason}"));
+        }
         let held = match &self.multi {
             Some(multi) => {
                 multi.attach(program, file, offsets).map(LinkHandle::Multi).map_err(|error| error.to_string())
