@@ -102,25 +102,42 @@ pub(crate) fn say(handle: u64, tgid: u32, state: *const ConnState, kind: Kind) {
 /// asked late: what is not needed before a helper is called need not be kept over it.
 #[inline(always)]
 pub(crate) fn send(handle: impl Fn() -> u64, state: *const ConnState, dir: u8, piece: Piece) -> Fate {
+    send_as::<false>(handle, state, dir, piece)
+}
+
+/// The same where the length lies on the stack meanwhile: it is checked once more, which takes a
+/// register that other programs do not have.
+#[inline(always)]
+pub(crate) fn send_checked(handle: impl Fn() -> u64, state: *const ConnState, dir: u8, piece: Piece) -> Fate {
+    send_as::<true>(handle, state, dir, piece)
+}
+
+#[inline(always)]
+fn send_as<const CHECKED: bool>(handle: impl Fn() -> u64, state: *const ConnState, dir: u8, piece: Piece) -> Fate {
     if piece.len <= SIZE_CLASSES[0] as u32 {
-        send_in::<{ SIZE_CLASSES[0] }>(handle, state, dir, piece)
+        send_in::<{ SIZE_CLASSES[0] }, CHECKED>(handle, state, dir, piece)
     } else if piece.len <= SIZE_CLASSES[1] as u32 {
-        send_in::<{ SIZE_CLASSES[1] }>(handle, state, dir, piece)
+        send_in::<{ SIZE_CLASSES[1] }, CHECKED>(handle, state, dir, piece)
     } else if piece.len <= SIZE_CLASSES[2] as u32 {
-        send_in::<{ SIZE_CLASSES[2] }>(handle, state, dir, piece)
+        send_in::<{ SIZE_CLASSES[2] }, CHECKED>(handle, state, dir, piece)
     } else {
-        send_in::<{ SIZE_CLASSES[3] }>(handle, state, dir, piece)
+        send_in::<{ SIZE_CLASSES[3] }, CHECKED>(handle, state, dir, piece)
     }
 }
 
 /// Sends a piece of the largest class.
 #[inline(always)]
 pub(crate) fn send_whole(handle: impl Fn() -> u64, state: *const ConnState, dir: u8, piece: Piece) -> Fate {
-    send_in::<MAX_PIECE>(handle, state, dir, piece)
+    send_in::<MAX_PIECE, false>(handle, state, dir, piece)
 }
 
 #[inline(always)]
-fn send_in<const N: usize>(handle: impl Fn() -> u64, state: *const ConnState, dir: u8, piece: Piece) -> Fate {
+fn send_in<const N: usize, const CHECKED: bool>(
+    handle: impl Fn() -> u64,
+    state: *const ConnState,
+    dir: u8,
+    piece: Piece,
+) -> Fate {
     let Some(mut entry) = RING.reserve::<Slot<N>>(0) else { return Fate::RingFull };
     let slot = entry.as_mut_ptr();
     // SAFETY: ring memory of exactly this type, written in place; `state` is a map value; the helper checks its source.
@@ -138,7 +155,7 @@ fn send_in<const N: usize>(handle: impl Fn() -> u64, state: *const ConnState, di
         (&raw mut (*head).call_len).write((*way).moved as u32);
         (&raw mut (*head).offset).write(piece.offset);
         (&raw mut (*head).tid).write((*way).tid);
-        let fault = copy::<N>(&raw mut (*slot).bytes, (*way).buf + piece.offset as u64, piece.len);
+        let fault = copy::<N, CHECKED>(&raw mut (*slot).bytes, (*way).buf + piece.offset as u64, piece.len);
         // A fault goes up too, as a hole of known size.
         (&raw mut (*head).len).write(if fault { 0 } else { piece.len });
         tail(head, Kind::Data, dir, if fault { piece.flags | FLAG_FAULT } else { piece.flags });
@@ -152,8 +169,9 @@ use Fate::{Fault, Sent};
 
 /// Copies from the process; true if its memory could not be read.
 #[inline(always)]
-unsafe fn copy<const N: usize>(to: *mut [u8; N], from: u64, len: u32) -> bool {
-    let len = at_most(len as u64, N as u64) as u32;
+unsafe fn copy<const N: usize, const CHECKED: bool>(to: *mut [u8; N], from: u64, len: u32) -> bool {
+    // The class bounds the length for the verifier; `send` already chose it so.
+    let len = if CHECKED { at_most(len as u64, N as u64) as u32 } else { core::cmp::min(len, N as u32) };
     // SAFETY: `to` holds N bytes; the helper checks the source.
     unsafe { bpf_probe_read_user(to.cast(), len, from as *const core::ffi::c_void) != 0 }
 }

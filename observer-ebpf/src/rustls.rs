@@ -211,7 +211,7 @@ unsafe fn send_slices(mut state: *mut ConnState, mut keys: *mut RecordKeys) {
             // does not, and it would check less.
             let len = (&raw const (*keys).words[1]).cast::<u32>().read_volatile();
             let piece = tls::piece(state, &*way, (*keys).sent, u64::from(len));
-            fate = emit::send(|| (*keys).call.id.handle, state, DIR_WRITE, piece);
+            fate = emit::send_checked(|| (*keys).call.id.handle, state, DIR_WRITE, piece);
             if fate != Fate::Sent {
                 break;
             }
