@@ -102,6 +102,7 @@ pub(crate) fn run(names: &[String]) -> Result<bool> {
         rows.push(row);
         sum = sum + count;
     }
+    sum.failures.iter().for_each(|failure| println!("\nfailed: {failure}"));
     println!("\n{}", rows.join("\n"));
     println!("kernel matrix       not part of this command: `cargo xtask kernels`\n");
     println!("{sum}");

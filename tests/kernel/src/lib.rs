@@ -33,6 +33,7 @@ pub mod raw;
 pub mod rig;
 pub mod room;
 pub mod siege;
+pub mod steady;
 pub mod truth;
 pub mod verdicts;
 pub mod watch;

@@ -10,6 +10,7 @@ use kernel_tests::cases::Expected;
 use kernel_tests::raw::Raw;
 use kernel_tests::rig::Rig;
 use kernel_tests::skipped;
+use kernel_tests::steady::on_a_steady_host;
 use provider::script::{Fault, Quota, Reply, Say, Scenario, Step, answer, deltas};
 use serde_json::{Value, json};
 
@@ -48,44 +49,47 @@ fn storms_rejected_bodies_and_retries_too_early_are_told_patient_ones_are_not() 
     if skipped() {
         return;
     }
-    let rig = Rig::tuned(CONFIG).unwrap();
-    let soon = Duration::from_millis(50);
-    let mut all = 0.0;
-    let fails = |status, then| Scenario { replies: vec![Reply::status(status), Reply::status(status), then] };
-    rig.provider.register("twice", fails(503, text()));
-    attempts(&rig, "twice", 3, soon);
-    heard(&rig, &mut all, 3);
-    rig.case("retry", "503 twice, then an answer", Expected::Quiet).unwrap();
-    rig.case("failover", "two retries at the same place", Expected::Quiet).unwrap();
-    rig.provider.register("storm", Scenario::always(Reply::status(503)));
-    attempts(&rig, "storm", 8, soon);
-    heard(&rig, &mut all, 8);
-    rig.case("retry", "eight attempts at one call", Expected::Quiet).unwrap();
-    attempts(&rig, "storm", 1, soon);
-    rig.case("retry", "the ninth attempt at one call", Expected::Findings(&["storm"])).unwrap();
-    heard(&rig, &mut all, 1);
-    rig.provider.register("rejected", Scenario::always(Reply::status(400)));
-    attempts(&rig, "rejected", 3, soon);
-    heard(&rig, &mut all, 3);
-    rig.case("retry", "a body that was rejected is sent again, twice", Expected::Quiet).unwrap();
-    attempts(&rig, "rejected", 1, soon);
-    rig.case("retry", "the same a third time", Expected::Findings(&["repeats_rejected"])).unwrap();
-    heard(&rig, &mut all, 1);
-    let limited = |after: &str| Scenario::first_then(Reply::status(429).header("retry-after", after), text());
-    for n in 0..3 {
-        rig.provider.register("patient", limited("1"));
-        attempts(&rig, &format!("patient#{n}"), 2, Duration::from_millis(1_200));
-    }
-    heard(&rig, &mut all, 6);
-    rig.case("retry", "retries after the retry-after", Expected::Quiet).unwrap();
-    for n in 0..3 {
-        rig.provider.register("early", limited("20"));
-        attempts(&rig, &format!("early#{n}"), 2, soon);
-    }
-    rig.case("retry", "three retries before the retry-after", Expected::Findings(&["ignores_retry_after"])).unwrap();
-    heard(&rig, &mut all, 6);
-    refused_elsewhere(&rig);
-    limits(&rig);
+    on_a_steady_host(|| {
+        let rig = Rig::tuned(CONFIG).unwrap();
+        let soon = Duration::from_millis(50);
+        let mut all = 0.0;
+        let fails = |status, then| Scenario { replies: vec![Reply::status(status), Reply::status(status), then] };
+        rig.provider.register("twice", fails(503, text()));
+        attempts(&rig, "twice", 3, soon);
+        heard(&rig, &mut all, 3);
+        rig.case("retry", "503 twice, then an answer", Expected::Quiet).unwrap();
+        rig.case("failover", "two retries at the same place", Expected::Quiet).unwrap();
+        rig.provider.register("storm", Scenario::always(Reply::status(503)));
+        attempts(&rig, "storm", 8, soon);
+        heard(&rig, &mut all, 8);
+        rig.case("retry", "eight attempts at one call", Expected::Quiet).unwrap();
+        attempts(&rig, "storm", 1, soon);
+        rig.case("retry", "the ninth attempt at one call", Expected::Findings(&["storm"])).unwrap();
+        heard(&rig, &mut all, 1);
+        rig.provider.register("rejected", Scenario::always(Reply::status(400)));
+        attempts(&rig, "rejected", 3, soon);
+        heard(&rig, &mut all, 3);
+        rig.case("retry", "a body that was rejected is sent again, twice", Expected::Quiet).unwrap();
+        attempts(&rig, "rejected", 1, soon);
+        rig.case("retry", "the same a third time", Expected::Findings(&["repeats_rejected"])).unwrap();
+        heard(&rig, &mut all, 1);
+        let limited = |after: &str| Scenario::first_then(Reply::status(429).header("retry-after", after), text());
+        for n in 0..3 {
+            rig.provider.register("patient", limited("1"));
+            attempts(&rig, &format!("patient#{n}"), 2, Duration::from_millis(1_200));
+        }
+        heard(&rig, &mut all, 6);
+        rig.case("retry", "retries after the retry-after", Expected::Quiet).unwrap();
+        for n in 0..3 {
+            rig.provider.register("early", limited("20"));
+            attempts(&rig, &format!("early#{n}"), 2, soon);
+        }
+        rig.case("retry", "three retries before the retry-after", Expected::Findings(&["ignores_retry_after"]))
+            .unwrap();
+        heard(&rig, &mut all, 6);
+        refused_elsewhere(&rig);
+        limits(&rig);
+    });
 }
 
 fn conversation(model: &str, turns: usize) -> Value {

@@ -5,6 +5,7 @@
 use kernel_tests::cases::Expected;
 use kernel_tests::rig::Rig;
 use kernel_tests::skipped;
+use kernel_tests::steady::on_a_steady_host;
 use provider::script::{Reply, Scenario, answer, deltas};
 use serde_json::json;
 
@@ -40,25 +41,27 @@ fn a_peer_an_hour_ahead_is_told_with_the_tenth_answer() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    ask(&rig, Some(3_600), RESPONSES - 1);
-    rig.quiet_after(DETECTOR, 9.0).unwrap();
-    rig.case(DETECTOR, "nine answers of a peer an hour ahead", Expected::Quiet).unwrap();
-    gauges_hold(&rig, 3_600.0);
-    ask(&rig, Some(3_600), 1);
-    rig.case(DETECTOR, "the tenth answer of a peer an hour ahead", Expected::Findings(&["peer_offset"])).unwrap();
-    let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "peer_offset").unwrap();
-    assert_eq!((&finding["severity"], &finding["inputs"]["responses"]), (&json!("info"), &json!(10)), "{finding}");
-    assert!(finding["server_address"].as_str().unwrap().starts_with("localhost"), "{finding}");
-    let of = |name: &str| finding["inputs"][name].as_f64().unwrap();
-    // Numbers of the evidence have four digits.
-    let rounded = of("uncertainty_seconds") + SLEWED + 0.5;
-    assert!((of("offset_seconds") - 3_600.0).abs() <= rounded, "{finding}");
-    for id in finding["streams"].as_array().unwrap() {
-        let stream = rig.daemon.stream(id.as_str().unwrap()).unwrap();
-        assert_eq!(stream.request_model.as_deref(), Some("scenario:clock#live"));
-    }
-    gauges_hold(&rig, 3_600.0);
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        ask(&rig, Some(3_600), RESPONSES - 1);
+        rig.quiet_after(DETECTOR, 9.0).unwrap();
+        rig.case(DETECTOR, "nine answers of a peer an hour ahead", Expected::Quiet).unwrap();
+        gauges_hold(&rig, 3_600.0);
+        ask(&rig, Some(3_600), 1);
+        rig.case(DETECTOR, "the tenth answer of a peer an hour ahead", Expected::Findings(&["peer_offset"])).unwrap();
+        let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "peer_offset").unwrap();
+        assert_eq!((&finding["severity"], &finding["inputs"]["responses"]), (&json!("info"), &json!(10)), "{finding}");
+        assert!(finding["server_address"].as_str().unwrap().starts_with("localhost"), "{finding}");
+        let of = |name: &str| finding["inputs"][name].as_f64().unwrap();
+        // Numbers of the evidence have four digits.
+        let rounded = of("uncertainty_seconds") + SLEWED + 0.5;
+        assert!((of("offset_seconds") - 3_600.0).abs() <= rounded, "{finding}");
+        for id in finding["streams"].as_array().unwrap() {
+            let stream = rig.daemon.stream(id.as_str().unwrap()).unwrap();
+            assert_eq!(stream.request_model.as_deref(), Some("scenario:clock#live"));
+        }
+        gauges_hold(&rig, 3_600.0);
+    });
 }
 
 #[test]
@@ -66,11 +69,13 @@ fn a_clock_that_is_a_second_off_is_not_told() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    ask(&rig, Some(1), RESPONSES + 2);
-    rig.quiet_after(DETECTOR, 12.0).unwrap();
-    rig.case(DETECTOR, "twelve answers of a peer a second ahead", Expected::Quiet).unwrap();
-    gauges_hold(&rig, 1.0);
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        ask(&rig, Some(1), RESPONSES + 2);
+        rig.quiet_after(DETECTOR, 12.0).unwrap();
+        rig.case(DETECTOR, "twelve answers of a peer a second ahead", Expected::Quiet).unwrap();
+        gauges_hold(&rig, 1.0);
+    });
 }
 
 #[test]
@@ -78,11 +83,13 @@ fn without_a_date_nothing_is_said() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    ask(&rig, None, RESPONSES + 2);
-    assert_eq!(rig.judged_when(DETECTOR, 12.0).unwrap().evaluated, 0.0);
-    assert_eq!(rig.withheld(DETECTOR, "no_date").unwrap(), 12.0);
-    rig.case(DETECTOR, "answers without a date", Expected::Withheld("no_date")).unwrap();
-    assert!(!rig.daemon.metrics().unwrap().contains(&format!("{OFFSET}{{")), "an offset of nobody's clock");
-    assert!(rig.findings(DETECTOR).unwrap().is_empty());
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        ask(&rig, None, RESPONSES + 2);
+        assert_eq!(rig.judged_when(DETECTOR, 12.0).unwrap().evaluated, 0.0);
+        assert_eq!(rig.withheld(DETECTOR, "no_date").unwrap(), 12.0);
+        rig.case(DETECTOR, "answers without a date", Expected::Withheld("no_date")).unwrap();
+        assert!(!rig.daemon.metrics().unwrap().contains(&format!("{OFFSET}{{")), "an offset of nobody's clock");
+        assert!(rig.findings(DETECTOR).unwrap().is_empty());
+    });
 }

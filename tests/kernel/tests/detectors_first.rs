@@ -5,6 +5,7 @@
 use kernel_tests::cases::Expected;
 use kernel_tests::rig::Rig;
 use kernel_tests::skipped;
+use kernel_tests::steady::on_a_steady_host;
 use provider::script::{Reply, Say, Scenario, Step, answer, deltas};
 use serde_json::json;
 
@@ -44,31 +45,33 @@ fn text_that_waits_for_reasoning_is_told_a_provider_that_is_late_is_not() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    let mut asked = 0;
-    ask(&rig, text(), LEARNING, &mut asked);
-    assert_eq!(rig.judged(DETECTOR).unwrap().evaluated, 0.0);
-    rig.case(DETECTOR, "a hundred streams are known but for the newest", Expected::Withheld("learning")).unwrap();
-    // Late from the first byte on: text as late as the first chunk.
-    ask(&rig, Reply { head_delay_us: 1_200_000, ..text() }, 24, &mut asked);
-    assert_eq!(rig.judged(DETECTOR).unwrap().evaluated, 24.0);
-    rig.case(DETECTOR, "first chunk and text alike come a second later", Expected::Quiet).unwrap();
-    // Of the newest 30, twelve wait: their median does not.
-    ask(&rig, reasons(), 12, &mut asked);
-    rig.case(DETECTOR, "twelve of 30 streams reason before their text", Expected::Quiet).unwrap();
-    ask(&rig, reasons(), 12, &mut asked);
-    rig.case(DETECTOR, "most streams reason before their text", Expected::Findings(&["invisible_wait"])).unwrap();
-    let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "invisible_wait").unwrap();
-    assert_eq!((&finding["severity"], &finding["model"]), (&json!("warning"), &json!(MODEL)), "{finding}");
-    let of = |facts: &str, name: &str| finding[facts][name].as_f64().unwrap();
-    // A busy host sends the first piece of 1.2 s of reasoning late, and the text no earlier.
-    assert!(of("inputs", "invisible_wait") >= 0.6 && of("baseline", "invisible_wait") < 0.5, "{finding}");
-    assert!(of("inputs", "reasoning_share") > 0.5 && of("baseline", "reasoning_share") == 0.0, "{finding}");
-    assert!(finding["verdict"].as_str().unwrap().contains("the model began to reason"), "{finding}");
-    for id in finding["streams"].as_array().unwrap() {
-        let firsts = rig.daemon.stream(id.as_str().unwrap()).unwrap().first_seconds;
-        assert!(firsts.visible.unwrap() - firsts.reasoning.unwrap() >= 0.6, "{firsts:?}");
-    }
-    ask(&rig, text(), 24, &mut asked);
-    rig.finding_when(DETECTOR, |finding| !finding["ended"].is_null()).unwrap();
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        let mut asked = 0;
+        ask(&rig, text(), LEARNING, &mut asked);
+        assert_eq!(rig.judged(DETECTOR).unwrap().evaluated, 0.0);
+        rig.case(DETECTOR, "a hundred streams are known but for the newest", Expected::Withheld("learning")).unwrap();
+        // Late from the first byte on: text as late as the first chunk.
+        ask(&rig, Reply { head_delay_us: 1_200_000, ..text() }, 24, &mut asked);
+        assert_eq!(rig.judged(DETECTOR).unwrap().evaluated, 24.0);
+        rig.case(DETECTOR, "first chunk and text alike come a second later", Expected::Quiet).unwrap();
+        // Of the newest 30, twelve wait: their median does not.
+        ask(&rig, reasons(), 12, &mut asked);
+        rig.case(DETECTOR, "twelve of 30 streams reason before their text", Expected::Quiet).unwrap();
+        ask(&rig, reasons(), 12, &mut asked);
+        rig.case(DETECTOR, "most streams reason before their text", Expected::Findings(&["invisible_wait"])).unwrap();
+        let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "invisible_wait").unwrap();
+        assert_eq!((&finding["severity"], &finding["model"]), (&json!("warning"), &json!(MODEL)), "{finding}");
+        let of = |facts: &str, name: &str| finding[facts][name].as_f64().unwrap();
+        // A busy host sends the first piece of 1.2 s of reasoning late, and the text no earlier.
+        assert!(of("inputs", "invisible_wait") >= 0.6 && of("baseline", "invisible_wait") < 0.5, "{finding}");
+        assert!(of("inputs", "reasoning_share") > 0.5 && of("baseline", "reasoning_share") == 0.0, "{finding}");
+        assert!(finding["verdict"].as_str().unwrap().contains("the model began to reason"), "{finding}");
+        for id in finding["streams"].as_array().unwrap() {
+            let firsts = rig.daemon.stream(id.as_str().unwrap()).unwrap().first_seconds;
+            assert!(firsts.visible.unwrap() - firsts.reasoning.unwrap() >= 0.6, "{firsts:?}");
+        }
+        ask(&rig, text(), 24, &mut asked);
+        rig.finding_when(DETECTOR, |finding| !finding["ended"].is_null()).unwrap();
+    });
 }

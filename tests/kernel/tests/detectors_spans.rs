@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kernel_tests::cases::Expected;
 use kernel_tests::rig::Rig;
+use kernel_tests::steady::on_a_steady_host;
 use kernel_tests::{places, skipped, wait_for};
 use provider::script::{Reply, Scenario, answer, deltas};
 use serde_json::Value;
@@ -118,13 +119,15 @@ fn spans_of_a_clock_three_seconds_ahead_are_told() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    ask(&rig, 8, &[("SPAN_SKEW", "3"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]);
-    let scenario = "spans of a process 3 s ahead, over HTTP and compressed";
-    rig.case(DETECTOR, scenario, Expected::Findings(&["span_skew"])).unwrap();
-    rig.number_is("llm_impossible_order_total", &["kind=\"request_before_span\""], 8.0).unwrap();
-    found(&rig, 3.0, &["response_id"]);
-    only_calls(&rig, 8);
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        ask(&rig, 8, &[("SPAN_SKEW", "3"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]);
+        let scenario = "spans of a process 3 s ahead, over HTTP and compressed";
+        rig.case(DETECTOR, scenario, Expected::Findings(&["span_skew"])).unwrap();
+        rig.number_is("llm_impossible_order_total", &["kind=\"request_before_span\""], 8.0).unwrap();
+        found(&rig, 3.0, &["response_id"]);
+        only_calls(&rig, 8);
+    });
 }
 
 #[test]
@@ -132,16 +135,18 @@ fn spans_of_a_clock_behind_are_told_over_grpc() {
     if skipped() {
         return;
     }
-    let settings = [("SPAN_SKEW", "-2"), ("SPAN_EXPORTER", "grpc"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")];
-    for settings in [&settings[..2], &settings] {
-        let rig = Rig::new().unwrap();
-        ask(&rig, 8, settings);
-        let scenario = "spans of a process 2 s behind, over gRPC";
-        rig.case(DETECTOR, scenario, Expected::Findings(&["span_skew"])).unwrap();
-        rig.number_is("llm_impossible_order_total", &["kind=\"span_ends_before_response\""], 8.0).unwrap();
-        found(&rig, -2.0, &["response_id"]);
-        only_calls(&rig, 8);
-    }
+    on_a_steady_host(|| {
+        let settings = [("SPAN_SKEW", "-2"), ("SPAN_EXPORTER", "grpc"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")];
+        for settings in [&settings[..2], &settings] {
+            let rig = Rig::new().unwrap();
+            ask(&rig, 8, settings);
+            let scenario = "spans of a process 2 s behind, over gRPC";
+            rig.case(DETECTOR, scenario, Expected::Findings(&["span_skew"])).unwrap();
+            rig.number_is("llm_impossible_order_total", &["kind=\"span_ends_before_response\""], 8.0).unwrap();
+            found(&rig, -2.0, &["response_id"]);
+            only_calls(&rig, 8);
+        }
+    });
 }
 
 #[test]
@@ -149,13 +154,15 @@ fn spans_around_their_calls_are_quiet() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    ask(&rig, 8, &[]);
-    rig.number_is("llm_detector_evaluated_total", &["detector=\"clocks\""], 8.0).unwrap();
-    rig.case(DETECTOR, "spans around their calls", Expected::Quiet).unwrap();
-    assert_eq!(rig.number("llm_impossible_order_total", &[]).unwrap(), 0.0);
-    gauges_hold(&rig, 0.0);
-    only_calls(&rig, 8);
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        ask(&rig, 8, &[]);
+        rig.number_is("llm_detector_evaluated_total", &["detector=\"clocks\""], 8.0).unwrap();
+        rig.case(DETECTOR, "spans around their calls", Expected::Quiet).unwrap();
+        assert_eq!(rig.number("llm_impossible_order_total", &[]).unwrap(), 0.0);
+        gauges_hold(&rig, 0.0);
+        only_calls(&rig, 8);
+    });
 }
 
 #[test]
@@ -163,11 +170,13 @@ fn spans_that_name_no_call_are_joined_one_at_a_time() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    ask(&rig, 8, &[("SPAN_RESPONSE_ID", "none"), ("SPAN_SKEW", "0.02")]);
-    let judged = rig.judged_when(DETECTOR, 16.0).unwrap();
-    let ambiguous = rig.withheld(DETECTOR, "ambiguous").unwrap();
-    assert_eq!(judged.withheld, 8.0 + ambiguous, "no date, and spans that may be any call's");
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        ask(&rig, 8, &[("SPAN_RESPONSE_ID", "none"), ("SPAN_SKEW", "0.02")]);
+        let judged = rig.judged_when(DETECTOR, 16.0).unwrap();
+        let ambiguous = rig.withheld(DETECTOR, "ambiguous").unwrap();
+        assert_eq!(judged.withheld, 8.0 + ambiguous, "no date, and spans that may be any call's");
+    });
 }
 
 #[test]
@@ -175,11 +184,13 @@ fn spans_of_answers_that_nobody_saw_are_not_judged() {
     if skipped() {
         return;
     }
-    let rig = Rig::tuned("detect: {clocks: {span_wait_seconds: 1}}\n").unwrap();
-    ask(&rig, 8, &[("SPAN_RESPONSE_ID", "other"), ("SPAN_SKEW", "3")]);
-    rig.number_is("llm_detector_withheld_total", &["detector=\"clocks\"", "reason=\"no_call\""], 8.0).unwrap();
-    rig.case(DETECTOR, "spans of answers that nobody saw", Expected::Withheld("no_call")).unwrap();
-    assert!(!rig.daemon.metrics().unwrap().contains("llm_span_skew_seconds{"), "a skew of nobody's clock");
+    on_a_steady_host(|| {
+        let rig = Rig::tuned("detect: {clocks: {span_wait_seconds: 1}}\n").unwrap();
+        ask(&rig, 8, &[("SPAN_RESPONSE_ID", "other"), ("SPAN_SKEW", "3")]);
+        rig.number_is("llm_detector_withheld_total", &["detector=\"clocks\"", "reason=\"no_call\""], 8.0).unwrap();
+        rig.case(DETECTOR, "spans of answers that nobody saw", Expected::Withheld("no_call")).unwrap();
+        assert!(!rig.daemon.metrics().unwrap().contains("llm_span_skew_seconds{"), "a skew of nobody's clock");
+    });
 }
 
 /// What every fetch of Node says of itself is its span's name: nothing else of it tells of a model.
@@ -188,18 +199,20 @@ fn the_fetches_of_a_clock_ahead_are_known_by_what_their_requests_name() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    let settings = [("SPAN_SKEW", "3"), ("SPAN_MODEL", "0")];
-    ask_node(&rig, 4, 4, &settings);
-    rig.number_is("llm_impossible_order_total", &["kind=\"request_before_span\""], 4.0).unwrap();
-    rig.case(DETECTOR, "four fetches of a process 3 s ahead, as JSON", Expected::Quiet).unwrap();
-    gauges_hold(&rig, 3.0);
-    ask_node(&rig, 6, 6, &settings);
-    let scenario = "six fetches of a process 3 s ahead, as JSON, named by `traceparent`";
-    rig.case(DETECTOR, scenario, Expected::Findings(&["span_skew"])).unwrap();
-    rig.number_is("llm_impossible_order_total", &["kind=\"request_before_span\""], 10.0).unwrap();
-    found(&rig, 3.0, &["traceparent"]);
-    only_calls(&rig, 10);
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        let settings = [("SPAN_SKEW", "3"), ("SPAN_MODEL", "0")];
+        ask_node(&rig, 4, 4, &settings);
+        rig.number_is("llm_impossible_order_total", &["kind=\"request_before_span\""], 4.0).unwrap();
+        rig.case(DETECTOR, "four fetches of a process 3 s ahead, as JSON", Expected::Quiet).unwrap();
+        gauges_hold(&rig, 3.0);
+        ask_node(&rig, 6, 6, &settings);
+        let scenario = "six fetches of a process 3 s ahead, as JSON, named by `traceparent`";
+        rig.case(DETECTOR, scenario, Expected::Findings(&["span_skew"])).unwrap();
+        rig.number_is("llm_impossible_order_total", &["kind=\"request_before_span\""], 10.0).unwrap();
+        found(&rig, 3.0, &["traceparent"]);
+        only_calls(&rig, 10);
+    });
 }
 
 /// Nothing is known of such a span's call when it comes: its stream has begun, and its request named it.
@@ -208,13 +221,15 @@ fn fetches_of_python_are_told_of_while_their_streams_go_on() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    ask(&rig, 6, &[("SPAN_HTTP", "1"), ("SPAN_SKEW", "3")]);
-    let scenario = "fetches of httpx 3 s ahead, exported before the end of the streams they began";
-    rig.case(DETECTOR, scenario, Expected::Findings(&["span_skew"])).unwrap();
-    rig.number_is("llm_impossible_order_total", &["kind=\"request_before_span\""], 6.0).unwrap();
-    found(&rig, 3.0, &["traceparent"]);
-    only_calls(&rig, 6);
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        ask(&rig, 6, &[("SPAN_HTTP", "1"), ("SPAN_SKEW", "3")]);
+        let scenario = "fetches of httpx 3 s ahead, exported before the end of the streams they began";
+        rig.case(DETECTOR, scenario, Expected::Findings(&["span_skew"])).unwrap();
+        rig.number_is("llm_impossible_order_total", &["kind=\"request_before_span\""], 6.0).unwrap();
+        found(&rig, 3.0, &["traceparent"]);
+        only_calls(&rig, 6);
+    });
 }
 
 /// Of a call two spans tell: the fetch's by `traceparent`, the SDK's by the response's id.
@@ -223,16 +238,18 @@ fn a_workers_clock_behind_puts_its_spans_before_the_agents() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    // A task: the agent's span, and of two calls each the SDK's two and the fetch's.
-    ask_node(&rig, 3, 3 * 7, &[("SPAN_WORKER_SKEW", "-2"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]);
-    let scenario = "an agent, and a worker whose clock is 2 s behind, as compressed JSON";
-    rig.case(DETECTOR, scenario, Expected::Findings(&["impossible_order", "span_skew"])).unwrap();
-    // The parent comes last, so its earliest child stands for all.
-    rig.number_is("llm_impossible_order_total", &["kind=\"child_before_parent\""], 3.0).unwrap();
-    rig.number_is("llm_impossible_order_total", &["kind=\"span_ends_before_response\""], 6.0).unwrap();
-    found(&rig, -2.0, &["traceparent", "response_id"]);
-    only_calls(&rig, 6);
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        // A task: the agent's span, and of two calls each the SDK's two and the fetch's.
+        ask_node(&rig, 3, 3 * 7, &[("SPAN_WORKER_SKEW", "-2"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]);
+        let scenario = "an agent, and a worker whose clock is 2 s behind, as compressed JSON";
+        rig.case(DETECTOR, scenario, Expected::Findings(&["impossible_order", "span_skew"])).unwrap();
+        // The parent comes last, so its earliest child stands for all.
+        rig.number_is("llm_impossible_order_total", &["kind=\"child_before_parent\""], 3.0).unwrap();
+        rig.number_is("llm_impossible_order_total", &["kind=\"span_ends_before_response\""], 6.0).unwrap();
+        found(&rig, -2.0, &["traceparent", "response_id"]);
+        only_calls(&rig, 6);
+    });
 }
 
 #[test]
@@ -240,15 +257,17 @@ fn an_agent_and_its_worker_on_one_clock_are_quiet() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    ask_node(&rig, 3, 3 * 7, &[("SPAN_WORKER_SKEW", "0")]);
-    // Two spans of each of six calls with it, and a task's five parents with their children.
-    let judged = || (rig.judged(DETECTOR).ok()?.evaluated >= 6.0 * 2.0 + 3.0 * 5.0).then_some(());
-    wait_for("all spans", Duration::from_secs(30), judged).unwrap();
-    rig.case(DETECTOR, "an agent and a worker on one clock, as JSON", Expected::Quiet).unwrap();
-    assert_eq!(rig.number("llm_impossible_order_total", &[]).unwrap(), 0.0);
-    gauges_hold(&rig, 0.0);
-    only_calls(&rig, 6);
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        ask_node(&rig, 3, 3 * 7, &[("SPAN_WORKER_SKEW", "0")]);
+        // Two spans of each of six calls with it, and a task's five parents with their children.
+        let judged = || (rig.judged(DETECTOR).ok()?.evaluated >= 6.0 * 2.0 + 3.0 * 5.0).then_some(());
+        wait_for("all spans", Duration::from_secs(30), judged).unwrap();
+        rig.case(DETECTOR, "an agent and a worker on one clock, as JSON", Expected::Quiet).unwrap();
+        assert_eq!(rig.number("llm_impossible_order_total", &[]).unwrap(), 0.0);
+        gauges_hold(&rig, 0.0);
+        only_calls(&rig, 6);
+    });
 }
 
 #[test]
@@ -256,11 +275,13 @@ fn a_clock_that_is_set_back_within_spans_is_told_and_bounds_nothing() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    ask(&rig, 3, &[("SPAN_STEP", "-1")]);
-    let scenario = "spans that end before they begin: their clock is set back 1 s";
-    rig.case(DETECTOR, scenario, Expected::Findings(&["impossible_order"])).unwrap();
-    rig.number_is("llm_impossible_order_total", &["kind=\"ends_before_start\""], 3.0).unwrap();
-    rig.number_is("llm_detector_withheld_total", &["detector=\"clocks\"", "reason=\"no_times\""], 3.0).unwrap();
-    assert!(!rig.daemon.metrics().unwrap().contains("llm_span_skew_seconds{"), "bounds of no times");
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        ask(&rig, 3, &[("SPAN_STEP", "-1")]);
+        let scenario = "spans that end before they begin: their clock is set back 1 s";
+        rig.case(DETECTOR, scenario, Expected::Findings(&["impossible_order"])).unwrap();
+        rig.number_is("llm_impossible_order_total", &["kind=\"ends_before_start\""], 3.0).unwrap();
+        rig.number_is("llm_detector_withheld_total", &["detector=\"clocks\"", "reason=\"no_times\""], 3.0).unwrap();
+        assert!(!rig.daemon.metrics().unwrap().contains("llm_span_skew_seconds{"), "bounds of no times");
+    });
 }

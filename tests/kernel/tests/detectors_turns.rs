@@ -13,6 +13,7 @@ use kernel_tests::cases::Expected;
 use kernel_tests::far::Listener;
 use kernel_tests::raw::Raw;
 use kernel_tests::rig::Rig;
+use kernel_tests::steady::on_a_steady_host;
 use kernel_tests::{places, skipped};
 use provider::script::{Reply, Say, Scenario, Step, answer, deltas};
 use rustix::process::{Pid, Signal, kill_process};
@@ -49,29 +50,32 @@ fn two_answers_on_a_result_older_than_it_stays_fresh_are_told() {
     if skipped() {
         return;
     }
-    const DETECTOR: &str = "stale_results";
-    let rig = Rig::tuned("detect: {stale_results: {freshness_seconds: {status: 1, weather: 3600}}}\n").unwrap();
-    rig.provider.register("rests", Scenario::always(Reply::of(answer(vec![deltas(3, 8, 1_000)], "stop"))));
-    let mut connection = Raw::connect(rig.provider.plain_address()).unwrap();
-    // Fresh for an hour.
-    rest_on(&mut connection, "weather", Duration::ZERO);
-    rig.quiet_after(DETECTOR, 2.0).unwrap();
-    rig.case(DETECTOR, "two answers on a result that stays fresh for an hour", Expected::Quiet).unwrap();
-    // Nobody said for how long, and it was never seen to change.
-    rest_on(&mut connection, "prices", Duration::ZERO);
-    rig.judged_when(DETECTOR, 4.0).unwrap();
-    assert_eq!(rig.withheld(DETECTOR, "no_freshness").unwrap(), 2.0);
-    rig.case(DETECTOR, "nobody said for how long a result stays fresh", Expected::Withheld("no_freshness")).unwrap();
-    rest_on(&mut connection, "status", Duration::from_millis(1_500));
-    assert_eq!(rig.judged_when(DETECTOR, 6.0).unwrap().evaluated, 4.0);
-    rig.case(DETECTOR, "two answers on a result older than it stays fresh", Expected::Findings(&["stale_reuse"]))
-        .unwrap();
-    let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "stale_reuse").unwrap();
-    let inputs = &finding["inputs"];
-    assert_eq!((&finding["severity"], &inputs["tool"]), (&json!("warning"), &json!("status")), "{finding}");
-    assert!(inputs["reuses"] == 2 && inputs["age_seconds"].as_f64().unwrap() >= 1.5, "{finding}");
-    rig.number_is("llm_tool_result_stale_reuse_total", &[], 2.0).unwrap();
-    rig.number_is("llm_tool_result_stale_reuse_total", &["tool=\"status\""], 2.0).unwrap();
+    on_a_steady_host(|| {
+        const DETECTOR: &str = "stale_results";
+        let rig = Rig::tuned("detect: {stale_results: {freshness_seconds: {status: 1, weather: 3600}}}\n").unwrap();
+        rig.provider.register("rests", Scenario::always(Reply::of(answer(vec![deltas(3, 8, 1_000)], "stop"))));
+        let mut connection = Raw::connect(rig.provider.plain_address()).unwrap();
+        // Fresh for an hour.
+        rest_on(&mut connection, "weather", Duration::ZERO);
+        rig.quiet_after(DETECTOR, 2.0).unwrap();
+        rig.case(DETECTOR, "two answers on a result that stays fresh for an hour", Expected::Quiet).unwrap();
+        // Nobody said for how long, and it was never seen to change.
+        rest_on(&mut connection, "prices", Duration::ZERO);
+        rig.judged_when(DETECTOR, 4.0).unwrap();
+        assert_eq!(rig.withheld(DETECTOR, "no_freshness").unwrap(), 2.0);
+        rig.case(DETECTOR, "nobody said for how long a result stays fresh", Expected::Withheld("no_freshness"))
+            .unwrap();
+        rest_on(&mut connection, "status", Duration::from_millis(1_500));
+        assert_eq!(rig.judged_when(DETECTOR, 6.0).unwrap().evaluated, 4.0);
+        rig.case(DETECTOR, "two answers on a result older than it stays fresh", Expected::Findings(&["stale_reuse"]))
+            .unwrap();
+        let finding = rig.finding_when(DETECTOR, |finding| finding["kind"] == "stale_reuse").unwrap();
+        let inputs = &finding["inputs"];
+        assert_eq!((&finding["severity"], &inputs["tool"]), (&json!("warning"), &json!("status")), "{finding}");
+        assert!(inputs["reuses"] == 2 && inputs["age_seconds"].as_f64().unwrap() >= 1.5, "{finding}");
+        rig.number_is("llm_tool_result_stale_reuse_total", &[], 2.0).unwrap();
+        rig.number_is("llm_tool_result_stale_reuse_total", &["tool=\"status\""], 2.0).unwrap();
+    });
 }
 
 /// The request after a call of a tool, in the manner of Anthropic: the call and its result are in the history.
@@ -103,22 +107,24 @@ fn rejections_of_valid_calls_and_claims_without_evidence_are_told() {
     if skipped() {
         return;
     }
-    let rig = Rig::tuned("detect: {claims: {claims: 5}}\n").unwrap();
-    let says = |words: &str| {
-        let steps = vec![Step::new(1_000, Say::Words(format!("Done: {words} the sum.")))];
-        Scenario::always(Reply::of(answer(steps, "stop")))
-    };
-    for tool in ["charge", "refund", "lost"] {
-        rig.provider.register(tool, says("here is"));
-    }
-    rotten(&rig);
-    rig.provider.register("sum", says("I've checked"));
-    claims(&rig);
-    // Time to do something between question and claim.
-    let Scenario { replies } = says("I confirmed");
-    let slow = Reply { head_delay_us: 400_000, ..replies[0].clone() };
-    rig.provider.register("agent", Scenario::always(slow));
-    agents(&rig);
+    on_a_steady_host(|| {
+        let rig = Rig::tuned("detect: {claims: {claims: 5}}\n").unwrap();
+        let says = |words: &str| {
+            let steps = vec![Step::new(1_000, Say::Words(format!("Done: {words} the sum.")))];
+            Scenario::always(Reply::of(answer(steps, "stop")))
+        };
+        for tool in ["charge", "refund", "lost"] {
+            rig.provider.register(tool, says("here is"));
+        }
+        rotten(&rig);
+        rig.provider.register("sum", says("I've checked"));
+        claims(&rig);
+        // Time to do something between question and claim.
+        let Scenario { replies } = says("I confirmed");
+        let slow = Reply { head_delay_us: 400_000, ..replies[0].clone() };
+        rig.provider.register("agent", Scenario::always(slow));
+        agents(&rig);
+    });
 }
 
 fn rotten(rig: &Rig) {
@@ -187,35 +193,37 @@ fn sound_that_is_late_in_most_turns_is_told_with_the_stage_it_waits_for() {
     if skipped() {
         return;
     }
-    // Far above what two short calls take on a busy host, far below what the slow voice takes.
-    let rig = Rig::tuned("detect: {voice: {budget_seconds: 3, turns: 5}}\n").unwrap();
-    rig.provider.register("said", Scenario::always(Reply::of(answer(vec![deltas(12, 12, 5_000)], "stop"))));
-    // The head of an answer comes at once, as vendors send it: what users wait for is the sound.
-    let sound = |first_us| {
-        let all = vec![Step::new(first_us, Say::Audio(2_400)), Step::new(5_000, Say::Audio(2_400)).times(3)];
-        Scenario::always(Reply::of(answer(all, "stop")))
-    };
-    rig.provider.register("slow-voice", sound(3_200_000));
-    rig.provider.register("voice", sound(5_000));
-    // Sound without a model's text belongs to no turn.
-    speak(&mut Raw::connect(rig.provider.plain_address()).unwrap(), "voice");
-    rig.judged_when(VOICE, 1.0).unwrap();
-    assert_eq!(rig.withheld(VOICE, "no_turn").unwrap(), 1.0);
-    rig.case(VOICE, "sound without a model's text", Expected::Withheld("no_turn")).unwrap();
-    (0..5).for_each(|_| turn(&rig, "voice"));
-    // That nobody sends the sound on is withheld besides, once a turn.
-    let evaluated = |cases| rig.number_is("llm_detector_evaluated_total", &["detector=\"voice\""], cases);
-    evaluated(5.0).unwrap();
-    // Two of five are not most of them, the third is.
-    (0..2).for_each(|_| turn(&rig, "slow-voice"));
-    evaluated(7.0).unwrap();
-    rig.case(VOICE, "two of five turns over the budget", Expected::Quiet).unwrap();
-    turn(&rig, "slow-voice");
-    rig.case(VOICE, "three of five turns over the budget", Expected::Findings(&["slow_first_audio"])).unwrap();
-    let finding = rig.finding_when(VOICE, |finding| finding["kind"] == "slow_first_audio").unwrap();
-    assert_eq!((&finding["severity"], &finding["inputs"]["share_over_budget"]), (&json!("warning"), &json!(0.6)));
-    assert!(finding["inputs"]["tts_request_to_first_audio"].as_f64().unwrap() >= 3.2, "{finding}");
-    assert!(finding["verdict"].as_str().unwrap().ends_with("are tts request to first audio"), "{finding}");
+    on_a_steady_host(|| {
+        // Far above what two short calls take on a busy host, far below what the slow voice takes.
+        let rig = Rig::tuned("detect: {voice: {budget_seconds: 3, turns: 5}}\n").unwrap();
+        rig.provider.register("said", Scenario::always(Reply::of(answer(vec![deltas(12, 12, 5_000)], "stop"))));
+        // The head of an answer comes at once, as vendors send it: what users wait for is the sound.
+        let sound = |first_us| {
+            let all = vec![Step::new(first_us, Say::Audio(2_400)), Step::new(5_000, Say::Audio(2_400)).times(3)];
+            Scenario::always(Reply::of(answer(all, "stop")))
+        };
+        rig.provider.register("slow-voice", sound(3_200_000));
+        rig.provider.register("voice", sound(5_000));
+        // Sound without a model's text belongs to no turn.
+        speak(&mut Raw::connect(rig.provider.plain_address()).unwrap(), "voice");
+        rig.judged_when(VOICE, 1.0).unwrap();
+        assert_eq!(rig.withheld(VOICE, "no_turn").unwrap(), 1.0);
+        rig.case(VOICE, "sound without a model's text", Expected::Withheld("no_turn")).unwrap();
+        (0..5).for_each(|_| turn(&rig, "voice"));
+        // That nobody sends the sound on is withheld besides, once a turn.
+        let evaluated = |cases| rig.number_is("llm_detector_evaluated_total", &["detector=\"voice\""], cases);
+        evaluated(5.0).unwrap();
+        // Two of five are not most of them, the third is.
+        (0..2).for_each(|_| turn(&rig, "slow-voice"));
+        evaluated(7.0).unwrap();
+        rig.case(VOICE, "two of five turns over the budget", Expected::Quiet).unwrap();
+        turn(&rig, "slow-voice");
+        rig.case(VOICE, "three of five turns over the budget", Expected::Findings(&["slow_first_audio"])).unwrap();
+        let finding = rig.finding_when(VOICE, |finding| finding["kind"] == "slow_first_audio").unwrap();
+        assert_eq!((&finding["severity"], &finding["inputs"]["share_over_budget"]), (&json!("warning"), &json!(0.6)));
+        assert!(finding["inputs"]["tts_request_to_first_audio"].as_f64().unwrap() >= 3.2, "{finding}");
+        assert!(finding["verdict"].as_str().unwrap().ends_with("are tts request to first audio"), "{finding}");
+    });
 }
 
 /// A voice agent of its own process: a turn for each of these acts.
@@ -232,26 +240,28 @@ fn sound_that_waits_in_the_process_before_it_is_sent_on_is_told() {
     if skipped() {
         return;
     }
-    // A second is far above what a busy host takes, two seconds is what the late program takes.
-    let rig = Rig::tuned("detect: {voice: {budget_seconds: 60, media_seconds: 1, turns: 5}}\n").unwrap();
-    rig.provider.register("said", Scenario::always(Reply::of(answer(vec![deltas(12, 12, 5_000)], "stop"))));
-    let sound = answer(vec![Step::new(5_000, Say::Audio(2_400)).times(4)], "stop");
-    rig.provider.register("voice", Scenario::always(Reply::of(sound)));
-    let sink = Listener::start(&rig, "sink.py").unwrap();
-    let stage = ["stage=\"first_audio_to_media_out\""];
-    let stage = |count| rig.number_is("llm_voice_stage_seconds_count", &stage, count);
-    voice(&rig, &sink, &["unsent", "unsent"]);
-    rig.case(VOICE, "sound that is not sent on", Expected::Withheld("media_unseen")).unwrap();
-    voice(&rig, &sink, &["unsent", "prompt", "prompt", "prompt", "late", "late"]);
-    stage(5.0).unwrap();
-    rig.case(VOICE, "the sound of two of five turns waits in the process", Expected::Quiet).unwrap();
-    voice(&rig, &sink, &["unsent", "late"]);
-    stage(6.0).unwrap();
-    let case = "the sound of three of five turns waits in the process";
-    rig.case(VOICE, case, Expected::Findings(&["slow_media_out"])).unwrap();
-    let finding = rig.finding_when(VOICE, |finding| finding["kind"] == "slow_media_out").unwrap();
-    assert_eq!(finding["inputs"]["share_over_budget"], json!(0.6), "{finding}");
-    assert!(finding["inputs"]["first_audio_to_media_out"].as_f64().unwrap() >= 1.9, "{finding}");
+    on_a_steady_host(|| {
+        // A second is far above what a busy host takes, two seconds is what the late program takes.
+        let rig = Rig::tuned("detect: {voice: {budget_seconds: 60, media_seconds: 1, turns: 5}}\n").unwrap();
+        rig.provider.register("said", Scenario::always(Reply::of(answer(vec![deltas(12, 12, 5_000)], "stop"))));
+        let sound = answer(vec![Step::new(5_000, Say::Audio(2_400)).times(4)], "stop");
+        rig.provider.register("voice", Scenario::always(Reply::of(sound)));
+        let sink = Listener::start(&rig, "sink.py").unwrap();
+        let stage = ["stage=\"first_audio_to_media_out\""];
+        let stage = |count| rig.number_is("llm_voice_stage_seconds_count", &stage, count);
+        voice(&rig, &sink, &["unsent", "unsent"]);
+        rig.case(VOICE, "sound that is not sent on", Expected::Withheld("media_unseen")).unwrap();
+        voice(&rig, &sink, &["unsent", "prompt", "prompt", "prompt", "late", "late"]);
+        stage(5.0).unwrap();
+        rig.case(VOICE, "the sound of two of five turns waits in the process", Expected::Quiet).unwrap();
+        voice(&rig, &sink, &["unsent", "late"]);
+        stage(6.0).unwrap();
+        let case = "the sound of three of five turns waits in the process";
+        rig.case(VOICE, case, Expected::Findings(&["slow_media_out"])).unwrap();
+        let finding = rig.finding_when(VOICE, |finding| finding["kind"] == "slow_media_out").unwrap();
+        assert_eq!(finding["inputs"]["share_over_budget"], json!(0.6), "{finding}");
+        assert!(finding["inputs"]["first_audio_to_media_out"].as_f64().unwrap() >= 1.9, "{finding}");
+    });
 }
 
 /// A small ring: a question many times as large does not fit while the daemon is stopped.
@@ -262,32 +272,34 @@ fn what_cannot_be_judged_is_withheld_with_its_reason() {
     if skipped() {
         return;
     }
-    let rig = Rig::tuned(&format!("kernel: {{ring_bytes: {RING}}}\n")).unwrap();
-    // The answer comes when the daemon has long made room again.
-    let steps = answer(vec![deltas(3, 8, 1_000)], "stop");
-    rig.provider.register("later", Scenario::always(Reply { head_delay_us: 3_000_000, ..Reply::of(steps) }));
-    let mut connection = Raw::connect(rig.provider.plain_address()).unwrap();
-    let pid = Pid::from_raw(i32::try_from(rig.daemon.pid()).unwrap()).unwrap();
-    kill_process(pid, Signal::STOP).unwrap();
-    let written = connection.write("scenario:later", 16 * RING);
-    kill_process(pid, Signal::CONT).unwrap();
-    written.unwrap();
-    connection.read().unwrap();
-    for detector in ["failover", "retry"] {
-        assert_eq!(rig.judged_when(detector, 1.0).unwrap().evaluated, 0.0, "{detector}");
-        assert_eq!(rig.withheld(detector, "truncated_body").unwrap(), 1.0, "{detector}");
-        rig.case(detector, "a question that was not seen whole", Expected::Withheld("truncated_body")).unwrap();
-    }
-    // Calls of tools and no text; text; text that breaks off.
-    let models = ["calls#w", "text#w", "reset#w"].map(|name| format!("scenario:{name}"));
-    rig.run("openai-sync-chat").unwrap().start(&models).unwrap().finish().unwrap();
-    for (detector, scenario, reason, want) in [
-        ("quota", "answers without headers of limits", "no_headers", 4.0),
-        ("first_token", "a call of a tool and no text", "nothing_visible", 1.0),
-        ("reasoning", "an answer that breaks off", "incomplete", 1.0),
-    ] {
-        assert_eq!(rig.judged_when(detector, 4.0).unwrap().evaluated, 0.0, "{detector}");
-        assert_eq!(rig.withheld(detector, reason).unwrap(), want, "{detector}");
-        rig.case(detector, scenario, Expected::Withheld(reason)).unwrap();
-    }
+    on_a_steady_host(|| {
+        let rig = Rig::tuned(&format!("kernel: {{ring_bytes: {RING}}}\n")).unwrap();
+        // The answer comes when the daemon has long made room again.
+        let steps = answer(vec![deltas(3, 8, 1_000)], "stop");
+        rig.provider.register("later", Scenario::always(Reply { head_delay_us: 3_000_000, ..Reply::of(steps) }));
+        let mut connection = Raw::connect(rig.provider.plain_address()).unwrap();
+        let pid = Pid::from_raw(i32::try_from(rig.daemon.pid()).unwrap()).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        let written = connection.write("scenario:later", 16 * RING);
+        kill_process(pid, Signal::CONT).unwrap();
+        written.unwrap();
+        connection.read().unwrap();
+        for detector in ["failover", "retry"] {
+            assert_eq!(rig.judged_when(detector, 1.0).unwrap().evaluated, 0.0, "{detector}");
+            assert_eq!(rig.withheld(detector, "truncated_body").unwrap(), 1.0, "{detector}");
+            rig.case(detector, "a question that was not seen whole", Expected::Withheld("truncated_body")).unwrap();
+        }
+        // Calls of tools and no text; text; text that breaks off.
+        let models = ["calls#w", "text#w", "reset#w"].map(|name| format!("scenario:{name}"));
+        rig.run("openai-sync-chat").unwrap().start(&models).unwrap().finish().unwrap();
+        for (detector, scenario, reason, want) in [
+            ("quota", "answers without headers of limits", "no_headers", 4.0),
+            ("first_token", "a call of a tool and no text", "nothing_visible", 1.0),
+            ("reasoning", "an answer that breaks off", "incomplete", 1.0),
+        ] {
+            assert_eq!(rig.judged_when(detector, 4.0).unwrap().evaluated, 0.0, "{detector}");
+            assert_eq!(rig.withheld(detector, reason).unwrap(), want, "{detector}");
+            rig.case(detector, scenario, Expected::Withheld(reason)).unwrap();
+        }
+    });
 }

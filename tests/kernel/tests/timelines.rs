@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kernel_tests::far::{Far, Stopped};
 use kernel_tests::rig::Rig;
+use kernel_tests::steady::on_a_steady_host;
 use kernel_tests::{places, skipped, wait_for};
 use provider::script::{Reply, Say, Scenario, Step, answer, deltas};
 use serde_json::Value;
@@ -80,24 +81,26 @@ fn an_application_that_stops_reading_is_blamed_and_the_provider_is_not() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    rig.provider.register("steady", steady());
-    for client in CLIENTS {
-        let models = models("steady", client);
-        finish(command(&rig, client).args(&models).env("BLOCK_AFTER", "25").env("BLOCK_MS", "800"));
-        for stream in ended(&rig, &models) {
-            assert_eq!(causes(&stream), ["local"], "{client}: {stream}");
-            let (all, known) = arrivals(&stream);
-            assert_eq!((all, known), (70, 70), "{client}: {stream}");
-            let (read, arrived) =
-                (stream["gaps"]["max"].as_f64().unwrap(), stream["arrival_gaps"]["max"].as_f64().unwrap());
-            assert!(read > 0.75 && arrived < 0.4, "{client}: read {read}, arrived {arrived}");
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        rig.provider.register("steady", steady());
+        for client in CLIENTS {
+            let models = models("steady", client);
+            finish(command(&rig, client).args(&models).env("BLOCK_AFTER", "25").env("BLOCK_MS", "800"));
+            for stream in ended(&rig, &models) {
+                assert_eq!(causes(&stream), ["local"], "{client}: {stream}");
+                let (all, known) = arrivals(&stream);
+                assert_eq!((all, known), (70, 70), "{client}: {stream}");
+                let (read, arrived) =
+                    (stream["gaps"]["max"].as_f64().unwrap(), stream["arrival_gaps"]["max"].as_f64().unwrap());
+                assert!(read > 0.75 && arrived < 0.4, "{client}: read {read}, arrived {arrived}");
+            }
         }
-    }
-    let text = rig.daemon.metrics().unwrap();
-    for metric in ["llm_read_lag_seconds_count", "llm_connection_rtt_seconds_count", "clock=\"arrival\""] {
-        assert!(text.contains(metric), "{metric} is not there");
-    }
+        let text = rig.daemon.metrics().unwrap();
+        for metric in ["llm_read_lag_seconds_count", "llm_connection_rtt_seconds_count", "clock=\"arrival\""] {
+            assert!(text.contains(metric), "{metric} is not there");
+        }
+    });
 }
 
 #[test]
@@ -105,17 +108,19 @@ fn a_provider_that_pauses_is_blamed() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    rig.provider.register("paused", paused());
-    for client in CLIENTS {
-        let models = models("paused", client);
-        finish(command(&rig, client).args(&models));
-        for stream in ended(&rig, &models) {
-            assert_eq!(causes(&stream), ["provider"], "{client}: {stream}");
-            let (all, known) = arrivals(&stream);
-            assert_eq!((all, known), (61, 61), "{client}: {stream}");
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        rig.provider.register("paused", paused());
+        for client in CLIENTS {
+            let models = models("paused", client);
+            finish(command(&rig, client).args(&models));
+            for stream in ended(&rig, &models) {
+                assert_eq!(causes(&stream), ["provider"], "{client}: {stream}");
+                let (all, known) = arrivals(&stream);
+                assert_eq!((all, known), (61, 61), "{client}: {stream}");
+            }
         }
-    }
+    });
 }
 
 #[test]
@@ -123,51 +128,53 @@ fn connections_are_shown_with_their_path_and_their_join() {
     if skipped() {
         return;
     }
-    let rig = Rig::new().unwrap();
-    for client in CLIENTS {
-        let model = format!("{}long#{client}", provider::PREFIX);
-        let mut child = Stopped(command(&rig, client).arg(&model).stdout(Stdio::null()).spawn().unwrap());
-        let row = wait_for("the connection", Duration::from_secs(20), || {
-            let rows: Vec<Value> = rig.daemon.inspect_json(&["connections"]).ok()?;
-            let pid = u64::from(child.0.id());
-            rows.into_iter().find(|row| row["pid"] == pid && row["joined"]["reads_matched"].as_u64() > Some(3))
-        });
-        let row = row.unwrap_or_else(|error| {
-            let rows: Value = rig.daemon.inspect_json(&["connections"]).unwrap();
-            panic!("{client}: {error}: {rows}\n{}", rig.daemon.log())
-        });
-        assert_eq!(
-            (&row["attach"], &row["carries"], &row["visibility"]),
-            (&"born".into(), &"tls".into(), &"plaintext".into())
-        );
-        // With Nagle's algorithm even a socket inside the TLS object may send after the write.
-        let methods: &[&str] = if client == "sync" { &["inside", "nearest"] } else { &["nearest"] };
-        assert!(methods.contains(&row["joined"]["method"].as_str().unwrap()), "{client}: {row}");
-        assert_eq!((&row["sni"], &row["joined"]["reads_unmatched"]), (&"localhost".into(), &0.into()), "{row}");
-        assert_eq!(
-            (&row["streams_open"], &row["streams"], &row["remote"]["port"]),
-            (&1.into(), &1.into(), &rig.provider.address().port().into())
-        );
-        assert!(
-            row["rtt_seconds"].as_f64().unwrap() < 0.1 && row["handshake_seconds"].as_f64().unwrap() < 5.0,
-            "{row}"
-        );
-        child.0.kill().unwrap();
-        child.0.wait().unwrap();
-        let gone = wait_for("the connection's end", Duration::from_secs(20), || {
-            let rows: Vec<Value> = rig.daemon.inspect_json(&["connections"]).ok()?;
-            rows.is_empty().then_some(())
-        });
-        gone.unwrap();
-    }
-    let text = rig.daemon.metrics().unwrap();
-    let sum = |name: &str, part: &str| -> f64 {
-        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(part));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-    };
-    assert_eq!(sum("llm_connection_end_total", "how=\"exit\""), 3.0);
-    assert_eq!(sum("llm_streams_killed_by_exit_total", ""), 3.0);
-    assert_eq!((sum("llm_connection_opens_total", ""), sum("llm_connections_open", "")), (3.0, 0.0));
+    on_a_steady_host(|| {
+        let rig = Rig::new().unwrap();
+        for client in CLIENTS {
+            let model = format!("{}long#{client}", provider::PREFIX);
+            let mut child = Stopped(command(&rig, client).arg(&model).stdout(Stdio::null()).spawn().unwrap());
+            let row = wait_for("the connection", Duration::from_secs(20), || {
+                let rows: Vec<Value> = rig.daemon.inspect_json(&["connections"]).ok()?;
+                let pid = u64::from(child.0.id());
+                rows.into_iter().find(|row| row["pid"] == pid && row["joined"]["reads_matched"].as_u64() > Some(3))
+            });
+            let row = row.unwrap_or_else(|error| {
+                let rows: Value = rig.daemon.inspect_json(&["connections"]).unwrap();
+                panic!("{client}: {error}: {rows}\n{}", rig.daemon.log())
+            });
+            assert_eq!(
+                (&row["attach"], &row["carries"], &row["visibility"]),
+                (&"born".into(), &"tls".into(), &"plaintext".into())
+            );
+            // With Nagle's algorithm even a socket inside the TLS object may send after the write.
+            let methods: &[&str] = if client == "sync" { &["inside", "nearest"] } else { &["nearest"] };
+            assert!(methods.contains(&row["joined"]["method"].as_str().unwrap()), "{client}: {row}");
+            assert_eq!((&row["sni"], &row["joined"]["reads_unmatched"]), (&"localhost".into(), &0.into()), "{row}");
+            assert_eq!(
+                (&row["streams_open"], &row["streams"], &row["remote"]["port"]),
+                (&1.into(), &1.into(), &rig.provider.address().port().into())
+            );
+            assert!(
+                row["rtt_seconds"].as_f64().unwrap() < 0.1 && row["handshake_seconds"].as_f64().unwrap() < 5.0,
+                "{row}"
+            );
+            child.0.kill().unwrap();
+            child.0.wait().unwrap();
+            let gone = wait_for("the connection's end", Duration::from_secs(20), || {
+                let rows: Vec<Value> = rig.daemon.inspect_json(&["connections"]).ok()?;
+                rows.is_empty().then_some(())
+            });
+            gone.unwrap();
+        }
+        let text = rig.daemon.metrics().unwrap();
+        let sum = |name: &str, part: &str| -> f64 {
+            let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(part));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        };
+        assert_eq!(sum("llm_connection_end_total", "how=\"exit\""), 3.0);
+        assert_eq!(sum("llm_streams_killed_by_exit_total", ""), 3.0);
+        assert_eq!((sum("llm_connection_opens_total", ""), sum("llm_connections_open", "")), (3.0, 0.0));
+    });
 }
 
 /// Paths between two network namespaces: one that loses every third packet, and one that is dead
