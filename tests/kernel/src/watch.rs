@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,9 @@ const KILLED_ABOVE_KIB: u64 = 1_500_000;
 /// Between two scrapes of a watched daemon.
 const SCRAPE: Duration = Duration::from_millis(250);
 
+/// Between two looks at its memory.
+const NAP: Duration = Duration::from_millis(5);
+
 /// What was seen.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -28,6 +31,8 @@ pub struct Seen {
     /// User and system time.
     pub cpu: Duration,
     pub over: Duration,
+    /// How late a thread woke that did nothing but sleep: what the host's scheduler alone takes.
+    pub latest_wake: Duration,
 }
 
 impl Seen {
@@ -47,6 +52,10 @@ impl Seen {
             self.slowest()
         )
     }
+}
+
+fn of_now(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Scrapes a daemon and measures it until it is told to stop.
@@ -75,7 +84,7 @@ impl Watch {
                 while !stop.load(Ordering::Relaxed) {
                     let began = Instant::now();
                     let answer = get(web, "/metrics");
-                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut seen = of_now(&seen);
                     seen.scrapes.push(began.elapsed());
                     match answer {
                         Ok((200, _)) => {}
@@ -92,15 +101,19 @@ impl Watch {
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let now = resident_kib(pid).unwrap_or_default();
-                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                    seen.peak_kib = seen.peak_kib.max(now);
-                    drop(seen);
+                    let mut held = of_now(&seen);
+                    held.peak_kib = held.peak_kib.max(now);
+                    drop(held);
                     if now > KILLED_ABOVE_KIB
                         && let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed())
                     {
                         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
                     }
-                    std::thread::sleep(Duration::from_millis(5));
+                    let slept = Instant::now();
+                    std::thread::sleep(NAP);
+                    let late = slept.elapsed().saturating_sub(NAP);
+                    let mut held = of_now(&seen);
+                    held.latest_wake = held.latest_wake.max(late);
                 }
             })
         };
@@ -114,7 +127,7 @@ impl Watch {
     pub fn end(mut self) -> Result<Seen> {
         let over = self.began.elapsed();
         self.join();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut seen = of_now(&self.seen).clone();
         seen.cpu = cpu(self.pid).context("the daemon is gone")?.saturating_sub(self.cpu_before);
         seen.over = over;
         Ok(seen)

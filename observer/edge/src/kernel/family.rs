@@ -30,9 +30,25 @@ impl ProcessTree {
     }
 
     /// Its parent, grandparent and so on, without the host's first processes.
-    pub(super) fn above(&self, pid: u32) -> impl Iterator<Item = u32> + '_ {
-        let parent = |pid: &u32| self.parents.get(pid).copied().or_else(|| asked(*pid)).filter(|parent| *parent > 1);
-        std::iter::successors(parent(&pid), move |pid| parent(pid)).take(GENERATIONS)
+    pub(super) fn above(&mut self, pid: u32) -> Vec<u32> {
+        let mut above = Vec::with_capacity(GENERATIONS);
+        let mut below = pid;
+        while above.len() < GENERATIONS {
+            let Some(parent) = self.parent(below).filter(|parent| *parent > 1) else { break };
+            above.push(parent);
+            below = parent;
+        }
+        above
+    }
+
+    /// One that was there before us is asked of /proc, once: a shell starts hundreds of programs.
+    fn parent(&mut self, pid: u32) -> Option<u32> {
+        if let Some(parent) = self.parents.get(&pid) {
+            return Some(*parent);
+        }
+        let parent = asked(pid)?;
+        self.born(pid, parent);
+        Some(parent)
     }
 }
 
@@ -54,13 +70,13 @@ mod tests {
         let own = std::process::id();
         family.born(GONE, own);
         family.born(GONE + 1, GONE);
-        let above: Vec<u32> = family.above(GONE + 1).collect();
+        let above = family.above(GONE + 1);
         assert_eq!(above.get(..2), Some([GONE, own].as_slice()), "{above:?}");
         assert_eq!(above.get(2).copied(), asked(own).filter(|parent| *parent > 1), "the rest is asked of /proc");
         family.born(GONE, GONE + 1);
-        assert_eq!(family.above(GONE).count(), GENERATIONS, "a circle ends");
+        assert_eq!(family.above(GONE).len(), GENERATIONS, "a circle ends");
         family.ended(GONE + 1);
-        assert_eq!(family.above(GONE + 1).count(), 0);
+        assert_eq!(family.above(GONE + 1), []);
         (0..100_000).for_each(|pid| family.born(pid, 2));
         assert!(family.parents.len() <= MAX_BIRTHS);
     }

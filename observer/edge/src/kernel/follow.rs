@@ -78,8 +78,8 @@ impl EdgeState {
     }
 
     /// A process begins a program: those above it that the pipeline knows did something.
-    pub(super) fn above(&self, pid: u32) -> impl Iterator<Item = u32> {
-        self.family.above(pid).filter(|tgid| self.processes.knows(*tgid))
+    pub(super) fn above(&mut self, pid: u32) -> impl Iterator<Item = u32> {
+        self.family.above(pid).into_iter().filter(|tgid| self.processes.knows(*tgid))
     }
 
     pub(super) fn handle(&mut self, raw: RingRecord<'_>, sink: &mut dyn FnMut(&Record<'_>), ended: &mut Vec<u32>) {

@@ -13,7 +13,7 @@ use capture::stacks::{
     CallCoverage, CallExit, CallKind, FunctionProbe, FunctionRow, LayoutCertainty, PlacementStrategy, ProbePlan,
     ProbePoint, StackLayout, TlsStack,
 };
-use capture::units::Direction;
+use capture::units::{Direction, Ns};
 
 /// A probed file.
 #[derive(Debug)]
@@ -77,11 +77,11 @@ impl CallCounts {
 
 impl ProbeTarget {
     /// Probes a file that carries TLS. `via`: a path to it that holds nobody's mount; `path`: as
-    /// the process sees it.
+    /// the process sees it; `mapped`: when it was mapped, to tell how much later the probes were there.
     pub(super) fn probe(
         found: &TlsFile,
         via: &Path,
-        path: String,
+        (path, mapped): (String, Ns),
         strategy: PlacementStrategy,
         uprobes: &UprobePrograms,
     ) -> ProbeTarget {
@@ -97,8 +97,9 @@ impl ProbeTarget {
         for index in 0..target.placed.len() {
             target.put_in(index, via, uprobes);
         }
-        let took_ms = (clock::now() - began) / 1_000_000;
-        tracing::info!(library = target.path, took_ms, "probed");
+        let now = clock::now();
+        let (took_us, after_us) = ((now - began) / 1_000, (now - mapped) / 1_000);
+        tracing::info!(library = target.path, took_us, after_us, "probed");
         target.code = target.read_code(&found.file).unwrap_or_default();
         target
     }

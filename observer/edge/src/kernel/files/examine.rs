@@ -180,7 +180,8 @@ impl SharedFiles {
             return self.no_room(case);
         }
         let Some(path) = case.path(found.real.as_ref()) else { return self.no_room(case) };
-        let target = ProbeTarget::probe(&found, &path.path(), case.mapping.path.clone(), self.strategy, &self.uprobes);
+        let seen = (case.mapping.path.clone(), case.mapping.at);
+        let target = ProbeTarget::probe(&found, &path.path(), seen, self.strategy, &self.uprobes);
         let TlsFile { inode, real, .. } = found;
         self.add(case, known, target, inode, path.holds_mount || case.may_go(real.is_some()));
     }

@@ -45,8 +45,8 @@ impl SharedFiles {
         let Some(path) = case.path(found.real.as_ref()).filter(|_| is_it) else { return };
         tracing::warn!(library = mapping.path, "captured lengths cannot be right; falling back to the public symbols");
         self.detach(id);
-        let name = mapping.path.clone();
-        let mut target = ProbeTarget::probe(&found, &path.path(), name, PlacementStrategy::Symbol, &self.uprobes);
+        let seen = (mapping.path.clone(), mapping.at);
+        let mut target = ProbeTarget::probe(&found, &path.path(), seen, PlacementStrategy::Symbol, &self.uprobes);
         target.explain_fall_back();
         let mut state = self.state();
         let Some(inode) = state.registry.targets.get(&id).map(|entry| entry.inode.clone()) else { return };

@@ -13,6 +13,7 @@ mod examine;
 mod explain;
 mod fall_back;
 mod found;
+mod generations;
 mod handle;
 mod holders;
 mod hung;
@@ -146,8 +147,13 @@ impl SharedFiles {
         let now = crate::clock::now();
         let mut state = self.state();
         seen.into_iter().for_each(|seen| state.on_watch_event(seen, now));
+        let waiting = state.queue.len() + state.queue.surveys();
         drop(state);
-        self.work.notify_all();
+        // Most of what a host's programs map is known at once; threads that have nothing to do sleep on.
+        // All: not every thread takes every job.
+        if waiting > 0 {
+            self.work.notify_all();
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use super::super::targets::{CallCounts, ProbeTarget};
+use super::generations::TwoGenerations;
 use super::holders::FileHolders;
 use super::inode::InodeFacts;
 use super::open::{FileVersion, SeenAs};
@@ -40,9 +41,10 @@ pub(super) struct ProbedFileEntry {
     pub(super) may_go: bool,
 }
 
-/// Files remembered by how they show themselves; beyond it all are forgotten, and found again when
-/// they are mapped again.
-const MAX_SEEN: usize = 65_536;
+/// Files remembered by how they show themselves, in each of two generations: those of a hundred
+/// containers, each of whose mounts shows each of its files as another one. Who is forgotten is looked
+/// at again when it is mapped again.
+const SEEN_EACH: usize = 8192;
 
 /// Places shown of one file; 25 containers of one image are 25 places.
 const MAX_PLACES: usize = 64;
@@ -101,24 +103,36 @@ impl ShownRefusal {
 }
 
 /// Everything known of the host's files.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct FileRegistry {
     pub(super) targets: HashMap<TargetId, ProbedFileEntry>,
-    seen: HashMap<SeenAs, (FileVersion, FileVerdict)>,
+    seen: TwoGenerations<SeenAs, (FileVersion, FileVerdict)>,
     /// Plain files by number and version alone: those of overlays, each container's of which has another device.
-    plain: HashMap<(u64, FileVersion), OtherTlsStacks>,
+    plain: TwoGenerations<(u64, FileVersion), OtherTlsStacks>,
     refused: HashMap<SeenAs, ShownRefusal>,
     next: u64,
 }
 
+impl Default for FileRegistry {
+    fn default() -> Self {
+        Self {
+            targets: HashMap::new(),
+            seen: TwoGenerations::of(SEEN_EACH),
+            plain: TwoGenerations::of(SEEN_EACH),
+            refused: HashMap::new(),
+            next: 0,
+        }
+    }
+}
+
 impl FileRegistry {
     /// What a file is, if it was looked at in this version. `shared`: it is an overlay's, whose device says nothing.
-    pub(super) fn known(&self, seen: SeenAs, version: FileVersion, shared: bool, now: Ns) -> Option<FileVerdict> {
+    pub(super) fn known(&mut self, seen: SeenAs, version: FileVersion, shared: bool, now: Ns) -> Option<FileVerdict> {
         if let Some(refusal) = self.refused.get(&seen).filter(|refusal| refusal.holds(version, now)) {
             return Some(FileVerdict::Refused(refusal.why.reason));
         }
-        let known = self.seen.get(&seen).filter(|(then, _)| *then == version).map(|(_, what)| *what);
-        known.or_else(|| Some(FileVerdict::Plain(*self.plain.get(&(seen.inode, version)).filter(|_| shared)?)))
+        let known = self.seen.get(seen).filter(|(then, _)| *then == version).map(|(_, what)| what);
+        known.or_else(|| Some(FileVerdict::Plain(self.plain.get((seen.inode, version)).filter(|_| shared)?)))
     }
 
     /// The probed file that is this inode.
@@ -128,7 +142,6 @@ impl FileRegistry {
 
     /// The file carries no TLS.
     pub(super) fn plain(&mut self, seen: SeenAs, version: FileVersion, marks: OtherTlsStacks, shared: bool) {
-        self.make_room();
         if shared {
             self.plain.insert((seen.inode, version), marks);
         }
@@ -138,16 +151,7 @@ impl FileRegistry {
     /// A plain file that is known by number and version is seen through another mount.
     pub(super) fn see(&mut self, seen: SeenAs, version: FileVersion, what: FileVerdict) {
         if matches!(what, FileVerdict::Plain(_)) {
-            self.make_room();
             self.seen.insert(seen, (version, what));
-        }
-    }
-
-    /// Who shows itself again is found again: a probed file by its inode, a plain one by another look.
-    fn make_room(&mut self) {
-        if self.seen.len() + self.plain.len() >= MAX_SEEN {
-            self.seen.clear();
-            self.plain.clear();
         }
     }
 
@@ -182,7 +186,6 @@ impl FileRegistry {
         version: FileVersion,
         called: Option<((u32, u32), u64)>,
     ) -> bool {
-        self.make_room();
         let Some(entry) = self.targets.get_mut(&id) else { return false };
         entry.inode.version = version;
         if entry.names.0.len() < MAX_NAMES {
@@ -208,7 +211,7 @@ impl FileRegistry {
 
     /// Forgets a probed file; its probes go when what is returned is dropped, which takes tens of milliseconds.
     pub(super) fn remove(&mut self, id: TargetId) -> Option<ProbedFileEntry> {
-        self.seen.retain(|_, (_, what)| *what != FileVerdict::Target(id));
+        self.seen.retain(|(_, what)| *what != FileVerdict::Target(id));
         self.targets.remove(&id)
     }
 

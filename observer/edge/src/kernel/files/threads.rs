@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
@@ -32,8 +32,8 @@ const LONGEST_SURVEY_NS: u64 = 180_000_000_000;
 /// few pages of memory each.
 pub(super) const MAX_STUCK: u64 = 64;
 
-/// How often the hearing thread looks after the others when perf tells nothing.
-const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// How often the hearing thread looks after the others, whatever perf tells: each look reads files of `/proc`.
+const ROUND: Duration = Duration::from_millis(100);
 
 /// After it heard something it lets things gather for this long: a program maps its libraries one after the other.
 const GATHER: Duration = Duration::from_millis(1);
@@ -161,13 +161,16 @@ impl WatchedWorker {
     /// Has it slept too long over one thing?
     fn is_stuck(&mut self, now: Ns) -> bool {
         let since = self.desk.since.load(Ordering::Acquire);
+        if since == 0 {
+            return false;
+        }
         // Where the kernel does not tell, all of its time counts as sleep.
         let busy_ns = sleep::busy_ns(self.desk.tid.load(Ordering::Relaxed)).unwrap_or(0);
         if since != self.since {
             (self.since, self.noticed, self.busy_ns) = (since, now, busy_ns);
         }
         let slept = (now - self.noticed).saturating_sub(busy_ns.saturating_sub(self.busy_ns));
-        since != 0 && slept > LONGEST_NS
+        slept > LONGEST_NS
     }
 }
 
@@ -186,8 +189,8 @@ pub(super) fn start(shared: &Arc<SharedFiles>) -> std::io::Result<()> {
 pub(super) fn stop(shared: &Arc<SharedFiles>) {
     shared.state().stopping = true;
     shared.work.notify_all();
-    let deadline = std::time::Instant::now() + LONGEST_STOP;
-    while shared.state().working > 0 && std::time::Instant::now() < deadline {
+    let deadline = Instant::now() + LONGEST_STOP;
+    while shared.state().working > 0 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -253,15 +256,20 @@ fn watch_mappings(shared: &Arc<SharedFiles>, mut desks: Vec<WatchedWorker>) {
         let watch = shared.watch.lock().unwrap_or_else(PoisonError::into_inner);
         watch.descriptors()
     };
+    let longest = Timespec::try_from(ROUND).ok();
+    let mut polled: Vec<PollFd<'_>> =
+        rings.iter().map(|ring| PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN)).collect();
+    let mut looked_after = Instant::now();
     while !shared.state().stopping {
-        let mut polled: Vec<PollFd<'_>> =
-            rings.iter().map(|ring| PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN)).collect();
-        if poll(&mut polled, Some(&ROUND)).is_ok_and(|ready| ready > 0) {
+        if poll(&mut polled, longest.as_ref()).is_ok_and(|ready| ready > 0) {
             shared.drain();
             std::thread::sleep(GATHER);
         }
-        shared.replace_stuck(&mut desks);
-        shared.keep_house();
+        if looked_after.elapsed() >= ROUND {
+            shared.replace_stuck(&mut desks);
+            shared.keep_house();
+            looked_after = Instant::now();
+        }
     }
 }
 

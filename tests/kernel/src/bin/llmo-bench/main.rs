@@ -1,6 +1,6 @@
 //! The benchmarks proper (`cargo xtask bench` sets up, builds and starts them). Every figure is a comparison within one
 //! run on one machine, because two shared cores make absolute times noisy. Arguments choose some of the parts:
-//! `llmo-bench [accuracy] [cost] [segments] [stamps] [held] [complete] [load] [blame] [others] [first]`,
+//! `llmo-bench [accuracy] [cost] [segments] [stamps] [held] [complete] [load] [blame] [others] [first] [starts]`,
 //! and `soak`, which runs only when it is named.
 
 mod accuracy;
@@ -13,6 +13,7 @@ mod load;
 mod pairs;
 mod soak;
 mod stamps;
+mod starts;
 mod table;
 
 use std::path::Path;
@@ -23,7 +24,7 @@ use table::Table;
 
 type Part = (&'static str, fn(&mut Table) -> Result<()>);
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     ("accuracy", accuracy::run),
     ("cost", cost::tls),
     ("segments", cost::segments),
@@ -34,6 +35,7 @@ const PARTS: [Part; 11] = [
     ("blame", blame::run),
     ("others", cost::others),
     ("first", first::run),
+    ("starts", starts::run),
     ("soak", soak::run),
 ];
 
