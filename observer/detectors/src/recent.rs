@@ -6,6 +6,9 @@ use std::hash::Hash;
 
 use foldhash::fast::RandomState;
 
+/// Stale touches that are not worth a look.
+const STALE: usize = 64;
+
 /// The map.
 #[derive(Debug)]
 pub struct RecentMap<K, V> {
@@ -101,14 +104,19 @@ impl<K: Clone + Eq + Hash, V> RecentMap<K, V> {
         }
     }
 
-    /// Stale touches are dropped before they outnumber the keys.
+    /// Stale touches are dropped before they outnumber the keys that are there: a map of a few streams
+    /// stays small however long they go on, and however many it may hold.
     fn tidy(&mut self) {
-        if self.order.len() > 2 * self.cap + 16 {
+        if self.order.len() > 2 * self.map.len() + STALE {
             let map = &self.map;
             self.order.retain(|(key, touch)| map.get(key).is_none_or(|(_, last)| last <= touch));
             // What is not in the map is either the key being made now (the last) or gone.
             let newest = self.touches;
             self.order.retain(|(key, touch)| *touch == newest || map.contains_key(key));
+            // After a crowd, its room goes too.
+            if self.order.capacity() > 4 * (self.order.len() + STALE) {
+                self.order.shrink_to(2 * (self.order.len() + STALE));
+            }
         }
     }
 }
@@ -128,6 +136,18 @@ mod tests {
         assert_eq!(recent.forgotten(), 1);
         recent.insert("a", 5);
         assert_eq!(recent.get(&"a"), Some(&5));
+    }
+
+    #[test]
+    fn few_keys_take_little_room_however_often_they_are_touched() {
+        let mut recent = RecentMap::new(1_000_000);
+        (0..1_000_000_u32).for_each(|n| *recent.touch(n % 3, || 0) += 1);
+        assert!(recent.order.capacity() <= 512, "{}", recent.order.capacity());
+        (0..10_000_u32).for_each(|n| *recent.touch(n, || 0) += 1);
+        recent.retain(|key, _| *key < 3);
+        (0..1_000_u32).for_each(|n| *recent.touch(n % 3, || 0) += 1);
+        assert!(recent.order.capacity() <= 1024, "{}", recent.order.capacity());
+        assert_eq!(recent.len(), 3);
     }
 
     #[test]

@@ -197,10 +197,11 @@ fn two_thousand_container_starts_of_twenty_images_leave_everything_flat() {
 fn starts(count: usize) {
     const IMAGES: usize = 20;
     const TOGETHER: usize = 4;
-    // Ended calls that the daemon keeps for whoever asks: so few that they are all there when the
-    // first figure is taken. The default's 4,096 would fill up all through the test.
+    // Ended calls that the daemon keeps for whoever asks, and models that have series of their own: so
+    // few that they are all there when the first figure is taken. The defaults would fill up all
+    // through the test.
     const KEPT: usize = 2 * IMAGES;
-    let rig = rig_of(Rig::tuned(&format!("limits: {{ended_streams: {KEPT}}}\n")).unwrap());
+    let rig = rig_of(Rig::tuned(&format!("limits: {{ended_streams: {KEPT}, label_values: {IMAGES}}}\n")).unwrap());
     let base = base();
     let images: Vec<(PathBuf, String)> =
         (0..IMAGES).map(|number| layer(base.path(), &format!("image{number}"))).collect();
@@ -244,7 +245,10 @@ fn starts(count: usize) {
     assert!(end.descriptors <= settled.descriptors + 24, "descriptors: {settled:?}, then {end:?}");
     assert!(end.probe_rows <= settled.probe_rows + 16, "probe rows: {settled:?}, then {end:?}");
     assert!(end.series <= settled.series + 4, "series: {settled:?}, then {end:?}");
-    assert!(end.resident_kib <= settled.resident_kib * 6 / 5, "memory: {settled:?}, then {end:?}");
+    // Detectors remember the turns and calls of the last minutes, some hundred bytes each: of two
+    // thousand calls in two minutes a few megabytes. A mount that was kept, or a table that never
+    // forgets, takes more.
+    assert!(end.resident_kib <= settled.resident_kib * 28 / 25, "memory, by more than 12 %: {settled:?}, then {end:?}");
     drop(base);
     // The images are removed, and nobody maps them: all that was attached for them goes. Other
     // programs of this host may have brought libraries of their own meanwhile, with a descriptor

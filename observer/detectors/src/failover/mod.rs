@@ -121,7 +121,8 @@ impl FailoverDetector {
         let Some(turn) = prompt.turn else { return out.withheld("no_turn") };
         out.evaluated();
         let place = Place { who: program(entry), turn };
-        let attempts = self.places.touch(place.clone(), Vec::new);
+        // Nearly all turns are asked once, and thousands are remembered.
+        let attempts = self.places.touch(place.clone(), || Vec::with_capacity(1));
         let attempt = FailoverAttempt::new(entry, prompt);
         let from = attempts.iter().rev().find(|from| from.failed_into(&attempt, &config)).cloned();
         attempts.push(attempt);
