@@ -32,6 +32,9 @@ pub(crate) struct ContentPart<'a> {
     text: LooseText<'a>,
     #[serde(borrow)]
     thinking: LooseContent<'a>,
+    /// Of a `reasoning` part (Databricks): a list of parts.
+    #[serde(borrow)]
+    summary: LooseContent<'a>,
 }
 
 impl LooseContent<'_> {
@@ -40,13 +43,27 @@ impl LooseContent<'_> {
         match self {
             Self::Absent => {}
             Self::Text(text) => out(kind, text),
-            Self::Parts(parts) => parts.items.iter().filter_map(|part| part.0.as_deref()).for_each(|part| {
-                if part.class.word() == Some("thinking") {
-                    part.thinking.emit(DeltaKind::Reasoning, out);
-                } else if let Some(text) = &part.text.0 {
-                    out(kind, text);
-                }
-            }),
+            Self::Parts(parts) => {
+                parts.items.iter().filter_map(|part| part.0.as_deref()).for_each(|part| match part.class.word() {
+                    Some("thinking") => part.thinking.emit(DeltaKind::Reasoning, out),
+                    Some("reasoning") => part.summary.emit(DeltaKind::Reasoning, out),
+                    _ => part.text.0.iter().for_each(|text| out(kind, text)),
+                })
+            }
+        }
+    }
+
+    /// Whether it is a text that begins so; with nothing, none does.
+    pub(crate) fn begins_with(&self, text: &str) -> bool {
+        !text.is_empty() && matches!(self, Self::Text(whole) if whole.starts_with(text))
+    }
+
+    /// Whether there is a text in it that is not empty, or a part.
+    pub(crate) fn says_something(&self) -> bool {
+        match self {
+            Self::Absent => false,
+            Self::Text(text) => !text.is_empty(),
+            Self::Parts(parts) => !parts.items.is_empty(),
         }
     }
 }

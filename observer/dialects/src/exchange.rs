@@ -128,13 +128,15 @@ impl<S: DialectRules> Dialect for DialectExchange<S> {
     }
 
     fn end(&mut self, how: ExchangeEnd, out: &mut dyn FnMut(Utterance<'_>)) {
-        let (ended, failed) = (self.ended, self.failed);
+        let mut over = self.ended || self.failed;
         let mut emit = Self::emitter(&mut self.ended, &mut self.failed, out);
         self.speech.end(how, &mut |utterance| {
             // Nothing is added where the end was emitted, or an error is how it ended.
-            if !matches!(utterance, Utterance::End) || !(ended || failed) {
+            let end = matches!(utterance, Utterance::End);
+            if !(end && over) {
                 emit(utterance);
             }
+            over |= end;
         });
         drop(emit);
         self.answer.end(self.failed, out);

@@ -149,6 +149,13 @@ impl ThinkTags {
         }
     }
 
+    /// The opening tag of a choice must have been among bytes that are missing.
+    pub(crate) fn opened(&mut self, choice: u64) {
+        if let Some(think @ (ThinkState::Start { .. } | ThinkState::Inside { .. })) = self.of(choice) {
+            *think = ThinkState::Inside { held: 0, sure: true };
+        }
+    }
+
     /// Bytes of the answer are missing: of any choice.
     pub(crate) fn gap(&mut self) {
         let more = self.more.iter_mut().map(|(_, think)| think);

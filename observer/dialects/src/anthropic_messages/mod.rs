@@ -15,7 +15,7 @@ use super::exchange::{DialectExchange, DialectRules};
 use super::json::loose::{self, LooseText};
 use super::path::{self, PathPreset};
 use super::{DeltaKind, DialectRow, ProviderMark, TokenUsage, Utterance, answer, cap, path_ends, provider};
-use capture::proto::RequestHead;
+use capture::proto::{ExchangeEnd, RequestHead};
 
 pub(super) static ROW: DialectRow = DialectRow {
     api: "anthropic.messages",
@@ -41,6 +41,8 @@ pub struct AnthropicMessages {
     named: StartReporter,
     /// As reported so far, input without cache: later events override field by field.
     usage: TokenUsage,
+    /// It said why it ended: some servers send no `message_stop` behind that.
+    stopped: bool,
 }
 
 impl DialectRules for AnthropicMessages {
@@ -93,6 +95,7 @@ impl DialectRules for AnthropicMessages {
                 let details = delta.as_ref().and_then(|delta| delta.stop_details.0.as_deref());
                 self.named.mark(ProviderMark::Blocked, details.and_then(|details| details.category.word()), out);
                 if let Some(reason) = delta.as_ref().and_then(|delta| delta.stop_reason.word()) {
+                    self.stopped = true;
                     out(Utterance::Finish { reason: Cow::Borrowed(cap(reason)) });
                 }
             }
@@ -102,6 +105,12 @@ impl DialectRules for AnthropicMessages {
             _ => {}
         }
         Ok(())
+    }
+
+    fn end(&mut self, how: ExchangeEnd, out: &mut dyn FnMut(Utterance<'_>)) {
+        if how == ExchangeEnd::Complete && self.stopped {
+            out(Utterance::End);
+        }
     }
 }
 

@@ -48,6 +48,8 @@ fn a_later_message_delta_overrides() {
         "usage 129 4 100 20 -",
         "usage 30 7 0 20 -",
         "finish tool_use",
+        // Nothing more came, in a framing that is whole: it said why it ended.
+        "end",
     ];
     assert_eq!(said, expected);
 }
@@ -57,7 +59,7 @@ fn without_the_start_the_input_is_unknown() {
     let said = play()
         .typed(r#"{"type":"message_delta","delta":{"stop_reason":"max_tokens"},"usage":{"output_tokens":7}}"#)
         .end();
-    assert_eq!(said, ["usage - 7 - - -", "finish max_tokens"]);
+    assert_eq!(said, ["usage - 7 - - -", "finish max_tokens", "end"]);
 }
 
 #[test]
@@ -86,6 +88,7 @@ fn thinking_tools_and_refusal() {
         "visible early",
         "mark Blocked cyber",
         "finish refusal",
+        "end",
     ];
     assert_eq!(said, expected);
 }

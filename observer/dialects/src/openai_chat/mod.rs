@@ -60,6 +60,29 @@ const TAGLESS: &[&str] = &["openai", "azure.ai.openai", "anthropic", "gcp.gemini
 pub struct OpenAiChat {
     named: StartReporter,
     tags: ThinkTags,
+    choices: ChoicesSeen,
+    /// Reasoning came in a field of its own: what stands between tags is the same text once more.
+    reasons: bool,
+    /// Bytes are missing, an opening tag among them perhaps.
+    holed: bool,
+}
+
+/// Choices of the stream and those that said why they ended, a bit each; beyond 64 the last bit stands for all.
+#[derive(Debug, Default)]
+struct ChoicesSeen {
+    begun: u64,
+    finished: u64,
+}
+
+impl ChoicesSeen {
+    fn bit(index: u64) -> u64 {
+        1 << index.min(63)
+    }
+
+    /// Every choice that began has said why it ended: many servers send no `[DONE]` behind that.
+    fn all_finished(&self) -> bool {
+        self.begun != 0 && self.begun == self.finished
+    }
 }
 
 impl DialectRules for OpenAiChat {
@@ -85,12 +108,17 @@ impl DialectRules for OpenAiChat {
         self.read(data, out)
     }
 
-    fn end(&mut self, _: ExchangeEnd, out: &mut dyn FnMut(Utterance<'_>)) {
-        self.tags.end(out);
+    fn end(&mut self, how: ExchangeEnd, out: &mut dyn FnMut(Utterance<'_>)) {
+        let again = self.reasons;
+        self.tags.end(&mut |said| emit_unless_again(again, said, out));
+        if how == ExchangeEnd::Complete && self.choices.all_finished() {
+            out(Utterance::End);
+        }
     }
 
     fn gap(&mut self) {
         self.tags.gap();
+        self.holed = true;
     }
 
     fn held(&self) -> usize {
@@ -114,8 +142,10 @@ impl OpenAiChat {
         ] {
             named.mark(mark, said.flatten().filter(|word| !word.is_empty()), out);
         }
+        let index = quick.index.unwrap_or(0);
+        self.choices.begun |= ChoicesSeen::bit(index);
         if let Some(text) = quick.content {
-            self.tags.emit(quick.index.unwrap_or(0), text, out);
+            self.emit_content(index, text, out);
         }
     }
 
@@ -128,7 +158,7 @@ impl OpenAiChat {
         self.named.emit(chunk.id.word().or(groq_id), chunk.model.word(), out);
         self.emit_marks(&chunk, out);
         for choice in chunk.choices.items.iter().filter_map(|choice| choice.0.as_deref()) {
-            emit_choice(&mut self.tags, choice, out);
+            self.emit_choice(choice, out);
         }
         emit_usage(&chunk, out);
         let errors = [Some(&chunk.error), groq.map(|groq| &groq.error)];
@@ -149,11 +179,70 @@ impl OpenAiChat {
             self.named.mark(ProviderMark::Fallback, fallback.fallback_model.word(), out);
         }
     }
+
+    fn emit_choice(&mut self, choice: &Choice<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+        let index = choice.index.0.unwrap_or(0);
+        self.choices.begun |= ChoicesSeen::bit(index);
+        let delta = choice.delta.0.as_deref();
+        // Together sends the same text under both names; SDKs show the delta's.
+        let twice = delta.is_some_and(|delta| delta.content.says_something());
+        if let Some(text) = choice.text.0.as_ref().filter(|_| !twice) {
+            self.emit_content(index, text, out);
+        }
+        if let Some(delta) = delta {
+            self.emit_delta(index, delta, out);
+        }
+        if let Some(reason) = choice.finish_reason.word() {
+            self.choices.finished |= ChoicesSeen::bit(index);
+            self.tags.finish(index, &mut |said| emit_unless_again(self.reasons, said, out));
+            out(Utterance::Finish { reason: Cow::Borrowed(super::cap(reason)) });
+        }
+    }
+
+    fn emit_delta(&mut self, index: u64, delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+        self.reasons |= delta.emit_reasoning(out);
+        if self.holed && delta.content.begins_with(delta.reasoning_text()) {
+            self.tags.opened(index);
+        }
+        delta.content.emit(DeltaKind::Visible, &mut |kind, text| match kind {
+            DeltaKind::Visible => self.emit_content(index, text, out),
+            kind => out(Utterance::Delta { kind, text: Cow::Borrowed(text) }),
+        });
+        emit_text(DeltaKind::Refusal, &delta.refusal, out);
+        for call in delta.tool_calls.items.iter().filter_map(|call| call.0.as_deref()) {
+            for function in [&call.function.0, &call.custom.0].into_iter().flatten() {
+                emit_call(function, out);
+            }
+        }
+        if let Some(function) = &delta.function_call.0 {
+            emit_call(function, out);
+        }
+        if let Some(audio) = &delta.audio.0 {
+            emit_text(DeltaKind::Audio, if audio.data.0.is_some() { &audio.data } else { &audio.transcript }, out);
+        }
+        if delta.tool_calls.cut {
+            out(Utterance::Malformed("items_cap"));
+        }
+    }
+
+    fn emit_content(&mut self, index: u64, text: &str, out: &mut dyn FnMut(Utterance<'_>)) {
+        let again = self.reasons;
+        self.tags.emit(index, text, &mut |said| emit_unless_again(again, said, out));
+    }
+}
+
+/// MiniMax streams its reasoning between tags of the content and in a field, in the same chunks: it counts once.
+fn emit_unless_again(again: bool, said: Utterance<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+    if !(again && matches!(said, Utterance::Delta { kind: DeltaKind::Reasoning, .. })) {
+        out(said);
+    }
 }
 
 fn emit_usage(chunk: &Chunk<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     let groq = || chunk.x_groq.0.as_deref()?.usage.0.as_deref();
-    let tokens = chunk.usage.0.as_deref().or_else(groq);
+    // Moonshot's stand in the choice that ends.
+    let moonshot = || chunk.choices.items.iter().find_map(|choice| choice.0.as_deref()?.usage.0.as_deref());
+    let tokens = chunk.usage.0.as_deref().or_else(groq).or_else(moonshot);
     let usage = tokens.map(|tokens| tokens.usage(COUNTS)).unwrap_or_default();
     if usage != TokenUsage::default() {
         out(Utterance::Usage(usage));
@@ -163,45 +252,6 @@ fn emit_usage(chunk: &Chunk<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     times.merge(&chunk.timings.0.as_deref().map(types::Timings::server).unwrap_or_default());
     if times != ServerTimes::default() {
         out(Utterance::Took(times));
-    }
-}
-
-fn emit_choice(tags: &mut ThinkTags, choice: &Choice<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-    let index = choice.index.0.unwrap_or(0);
-    if let Some(text) = &choice.text.0 {
-        tags.emit(index, text, out);
-    }
-    if let Some(delta) = &choice.delta.0 {
-        emit_delta(tags, index, delta, out);
-    }
-    if let Some(reason) = choice.finish_reason.word() {
-        tags.finish(index, out);
-        out(Utterance::Finish { reason: Cow::Borrowed(super::cap(reason)) });
-    }
-}
-
-fn emit_delta(tags: &mut ThinkTags, index: u64, delta: &Delta<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-    // Some servers send the same text under both names.
-    let [one, other] = [&delta.reasoning_content, &delta.reasoning];
-    emit_text(DeltaKind::Reasoning, if one.word().is_some() || other.0.is_none() { one } else { other }, out);
-    delta.content.emit(DeltaKind::Visible, &mut |kind, text| match kind {
-        DeltaKind::Visible => tags.emit(index, text, out),
-        kind => out(Utterance::Delta { kind, text: Cow::Borrowed(text) }),
-    });
-    emit_text(DeltaKind::Refusal, &delta.refusal, out);
-    for call in delta.tool_calls.items.iter().filter_map(|call| call.0.as_deref()) {
-        for function in [&call.function.0, &call.custom.0].into_iter().flatten() {
-            emit_call(function, out);
-        }
-    }
-    if let Some(function) = &delta.function_call.0 {
-        emit_call(function, out);
-    }
-    if let Some(audio) = &delta.audio.0 {
-        emit_text(DeltaKind::Audio, if audio.data.0.is_some() { &audio.data } else { &audio.transcript }, out);
-    }
-    if delta.tool_calls.cut {
-        out(Utterance::Malformed("items_cap"));
     }
 }
 
@@ -232,6 +282,10 @@ static ANSWER: AnswerParts = &[
     ),
     at(&["choices", "[]", "message", "reasoning_content"], AnswerPart::Text(DeltaKind::Reasoning)),
     at(&["choices", "[]", "message", "reasoning"], AnswerPart::Text(DeltaKind::Reasoning)),
+    // GitHub Copilot's name for it.
+    at(&["choices", "[]", "message", "reasoning_text"], AnswerPart::Text(DeltaKind::Reasoning)),
+    // Databricks' list of parts.
+    at(&["choices", "[]", "message", "content", "[]", "summary", "[]", "text"], AnswerPart::Text(DeltaKind::Reasoning)),
     at(&["choices", "[]", "message", "refusal"], AnswerPart::Text(DeltaKind::Refusal)),
     at(&["choices", "[]", "message", "tool_calls", "[]", "function", "name"], AnswerPart::Text(DeltaKind::Tool)),
     at(&["choices", "[]", "message", "tool_calls", "[]", "function", "arguments"], AnswerPart::Text(DeltaKind::Tool)),
@@ -248,6 +302,9 @@ static ANSWER: AnswerParts = &[
     at(&["usage", "prompt_tokens_details", "audio_tokens"], AnswerPart::Tokens(TokenCount::AudioInput)),
     at(&["usage", "completion_tokens_details", "audio_tokens"], AnswerPart::Tokens(TokenCount::AudioOutput)),
     at(&["usage", "prompt_cache_hit_tokens"], AnswerPart::Tokens(TokenCount::Cached)),
+    // Moonshot's and Perplexity's, beside the sums.
+    at(&["usage", "cached_tokens"], AnswerPart::Tokens(TokenCount::Cached)),
+    at(&["usage", "reasoning_tokens"], AnswerPart::Tokens(TokenCount::Reasoning)),
     at(&["usage", "total_tokens"], AnswerPart::Tokens(TokenCount::Total)),
     at(&["usage", "queue_time"], AnswerPart::Took(ServerTime::Queue, TimeUnit::Seconds)),
     at(&["usage", "prompt_time"], AnswerPart::Took(ServerTime::Prompt, TimeUnit::Seconds)),

@@ -150,7 +150,8 @@ fn refusal_audio_and_older_completions() {
         .data(r#"{"choices":[{"delta":{"audio":{"transcript":"hi"}}}]}"#)
         .data(r#"{"object":"text_completion","choices":[{"index":0,"text":"old","logprobs":null,"finish_reason":"length"}]}"#)
         .end();
-    let expected = ["start chatcmpl-1 m", "refusal no.", "audio aaaa", "audio hi", "visible old", "finish length"];
+    let expected =
+        ["start chatcmpl-1 m", "refusal no.", "audio aaaa", "audio hi", "visible old", "finish length", "end"];
     assert_eq!(said, expected);
 }
 
@@ -287,4 +288,71 @@ fn error_bodies() {
     assert_eq!(fails(200, quota), ["error insufficient_quota"]);
     let html = TestExchange::new("openai.chat").response(502, "text/html").body("<html>Bad Gateway", 4).end();
     assert_eq!(html, ["error -"]);
+}
+
+#[test]
+fn a_text_under_two_names_is_one() {
+    let together = |text: &str, content: &str| {
+        play()
+            .data(&format!(r#"{{"choices":[{{"index":0,"text":{text},"delta":{{"content":{content}}}}}]}}"#))
+            .data(r#"{"choices":[{"index":0,"text":"","delta":{"content":""},"finish_reason":"stop"}]}"#)
+            .end()
+    };
+    assert_eq!(together(r#""Hi""#, r#""Hi""#), ["visible hi", "visible ", "visible ", "finish stop", "end"]);
+    assert_eq!(together(r#""Hi""#, "null"), ["visible hi", "visible ", "visible ", "finish stop", "end"]);
+}
+
+#[test]
+fn reasoning_by_every_name_counts_once() {
+    let said = play()
+        .data(&delta(r#"{"reasoning_text":"copilot"}"#))
+        .data(&delta(r#"{"reasoning":"open","reasoning_details":[{"type":"reasoning.text","text":"open"}]}"#))
+        .data(&delta(r#"{"reasoning_details":[{"type":"reasoning.text","text":"mini"},{"type":"reasoning.encrypted","data":"x"},{"type":"reasoning.summary","summary":"max"}]}"#))
+        .data(&delta(r#"{"content":[{"type":"reasoning","summary":[{"type":"summary_text","text":"bricks"}]},{"type":"text","text":"so"}]}"#))
+        .end();
+    let expected = [
+        "start chatcmpl-1 m",
+        "reasoning copilot",
+        "reasoning open",
+        "reasoning mini",
+        "reasoning max",
+        "reasoning bricks",
+        "visible so",
+    ];
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn reasoning_in_a_field_and_between_tags_counts_once() {
+    let said = play()
+        .data(&delta(r#"{"content":"<think>","reasoning_content":""}"#))
+        .data(&delta(r#"{"content":" let me","reasoning_content":" let me"}"#))
+        .data(&delta(r#"{"content":" see</think>so","reasoning_content":" see"}"#))
+        .end();
+    let expected = ["start chatcmpl-1 m", "reasoning ", "reasoning  let me", "reasoning  see", "visible so"];
+    assert_eq!(said, expected);
+    // Tags alone are reasoning as ever.
+    let said = play().data(&delta(r#"{"content":"<think>a</think>b"}"#)).end();
+    assert_eq!(said, ["start chatcmpl-1 m", "reasoning a", "visible b"]);
+}
+
+#[test]
+fn who_said_why_every_choice_ended_needs_no_marker() {
+    let finish = |index: u32| format!(r#"{{"choices":[{{"index":{index},"delta":{{}},"finish_reason":"stop"}}]}}"#);
+    let text = |index: u32| format!(r#"{{"choices":[{{"index":{index},"delta":{{"content":"a"}}}}]}}"#);
+    let ends = |said: Vec<String>| said.last().is_some_and(|last| last == "end");
+    assert!(ends(play().data(&text(0)).data(&finish(0)).end()));
+    assert!(ends(play().data(&text(0)).data(&text(1)).data(&finish(1)).data(&finish(0)).end()));
+    assert!(!ends(play().data(&text(0)).data(&text(1)).data(&finish(1)).end()), "one choice is cut off");
+    assert!(!ends(play().data(&text(0)).end()));
+}
+
+#[test]
+fn counts_where_moonshot_and_perplexity_put_them_and_placeholders() {
+    let said = play()
+        .data(r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop","usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13,"cached_tokens":2}}]}"#)
+        .data(r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":7,"total_tokens":16,"reasoning_tokens":3}}"#)
+        .data(r#"{"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}"#)
+        .end();
+    assert_eq!(said, ["finish stop", "usage 9 4 2 - -", "usage 9 7 - - 3", "other", "end"]);
 }

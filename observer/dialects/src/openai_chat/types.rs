@@ -5,9 +5,10 @@ use serde::Deserialize;
 
 use crate::answer::{ServerTime, TimeUnit};
 use crate::content::LooseContent;
+use crate::emit::emit_text;
 use crate::error::ErrorMember;
 use crate::json::loose::{BoxedObject, LooseCount, LooseList, LooseNumber, LooseText, RawJson};
-use crate::{ServerTimes, TokenCounting, TokenUsage};
+use crate::{DeltaKind, ServerTimes, TokenCounting, TokenUsage, Utterance};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -58,6 +59,8 @@ pub(super) struct Choice<'a> {
     pub text: LooseText<'a>,
     #[serde(borrow)]
     pub finish_reason: LooseText<'a>,
+    /// Moonshot's place for it, in the choice that ends.
+    pub usage: BoxedObject<Tokens>,
 }
 
 #[derive(Default, Deserialize)]
@@ -71,6 +74,12 @@ pub(super) struct Delta<'a> {
     /// Groq, OpenRouter, Together, newer vLLM.
     #[serde(borrow)]
     pub reasoning: LooseText<'a>,
+    /// GitHub Copilot.
+    #[serde(borrow)]
+    pub reasoning_text: LooseText<'a>,
+    /// OpenRouter, beside `reasoning` or alone; MiniMax with `reasoning_split`.
+    #[serde(borrow)]
+    pub reasoning_details: LooseList<BoxedObject<ReasoningDetail<'a>>>,
     #[serde(borrow)]
     pub refusal: LooseText<'a>,
     #[serde(borrow)]
@@ -80,6 +89,46 @@ pub(super) struct Delta<'a> {
     pub function_call: BoxedObject<Function<'a>>,
     #[serde(borrow)]
     pub audio: BoxedObject<Audio<'a>>,
+}
+
+/// One of `reasoning.text` and `reasoning.summary`; what is `reasoning.encrypted` has neither.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ReasoningDetail<'a> {
+    #[serde(borrow)]
+    pub text: LooseText<'a>,
+    #[serde(borrow)]
+    pub summary: LooseText<'a>,
+}
+
+impl Delta<'_> {
+    /// What stands in a field for reasoning alone; empty: nothing.
+    pub(super) fn reasoning_text(&self) -> &str {
+        [&self.reasoning_content, &self.reasoning, &self.reasoning_text]
+            .into_iter()
+            .find_map(LooseText::word)
+            .unwrap_or_default()
+    }
+
+    /// Emits what stands in a field for reasoning; whether there was any. Some servers send the same text under several
+    /// names: the first that holds a word counts.
+    pub(super) fn emit_reasoning(&self, out: &mut dyn FnMut(Utterance<'_>)) -> bool {
+        let names = [&self.reasoning_content, &self.reasoning, &self.reasoning_text];
+        if let Some(text) = names.into_iter().find(|text| text.word().is_some()) {
+            emit_text(DeltaKind::Reasoning, text, out);
+            return true;
+        }
+        let details = self.reasoning_details.items.iter().filter_map(|detail| detail.0.as_deref());
+        let texts = details.flat_map(|detail| [&detail.text, &detail.summary]);
+        let texts: Vec<&LooseText<'_>> = texts.filter(|text| text.word().is_some()).collect();
+        texts.iter().for_each(|text| emit_text(DeltaKind::Reasoning, text, out));
+        if texts.is_empty()
+            && let Some(empty) = names.into_iter().find(|text| text.0.is_some())
+        {
+            emit_text(DeltaKind::Reasoning, empty, out);
+        }
+        !texts.is_empty()
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -133,8 +182,11 @@ pub(super) struct Tokens {
     total_tokens: LooseCount,
     prompt_tokens_details: BoxedObject<Details>,
     completion_tokens_details: BoxedObject<Details>,
-    /// DeepSeek's name for cached tokens.
+    /// DeepSeek's name for cached tokens, and Moonshot's.
     prompt_cache_hit_tokens: LooseCount,
+    cached_tokens: LooseCount,
+    /// Perplexity's.
+    reasoning_tokens: LooseCount,
     /// Groq's times stand among its tokens, in seconds.
     queue_time: LooseNumber,
     prompt_time: LooseNumber,
@@ -196,15 +248,19 @@ impl Tokens {
         Times { queue_time, prompt_time, completion_time, total_time }.server()
     }
 
+    /// Nothing of the prompt and nothing of the answer is a placeholder of a gateway, no count.
     pub(super) fn usage(&self, counting: TokenCounting) -> TokenUsage {
+        if self.prompt_tokens.0 == Some(0) && self.completion_tokens.0 == Some(0) {
+            return TokenUsage::default();
+        }
         let prompt = self.prompt_tokens_details.0.as_deref();
         let completion = self.completion_tokens_details.0.as_deref();
         let usage = TokenUsage {
             input: self.prompt_tokens.0,
             output: self.completion_tokens.0,
-            cached: prompt.and_then(|d| d.cached_tokens.0).or(self.prompt_cache_hit_tokens.0),
+            cached: prompt.and_then(|d| d.cached_tokens.0).or(self.prompt_cache_hit_tokens.0).or(self.cached_tokens.0),
             cache_write: prompt.and_then(|d| d.cache_write_tokens.0),
-            reasoning: completion.and_then(|d| d.reasoning_tokens.0),
+            reasoning: completion.and_then(|d| d.reasoning_tokens.0).or(self.reasoning_tokens.0),
             audio_input: prompt.and_then(|d| d.audio_tokens.0),
             audio_output: completion.and_then(|d| d.audio_tokens.0),
         };

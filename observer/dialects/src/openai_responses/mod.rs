@@ -3,10 +3,12 @@
 //! Endpoint: POST `…/v1/responses`, `…/openai/responses` (Azure), `…/codex/responses`.
 //! Source: the OpenAI API reference and the types of openai-python 2.54. Checked 2026-11.
 
+mod twins;
 mod types;
 
 use std::borrow::Cow;
 
+use self::twins::{ItemKey, NAME, SaidInPieces};
 use self::types::{Item, Response, StreamEvent};
 use super::answer::{AnswerPart, AnswerParts, TokenCount, at};
 use super::emit::StartReporter;
@@ -24,8 +26,8 @@ pub(super) static ROW: DialectRow = DialectRow {
     make: |head| Box::new(DialectExchange::<OpenAiResponses>::new(head)),
 };
 
-/// Event types that append output. Each has a `.done` twin that repeats the whole text: not listed,
-/// so not counted twice. The last few are names of previews, still spoken by compatible servers.
+/// Event types that append output. Each has a `.done` twin that repeats the whole text, or, of servers
+/// that send no pieces, is the text. The last few are names of previews, still spoken by compatible servers.
 const DELTAS: &[(&str, DeltaKind)] = &[
     ("response.output_text.delta", DeltaKind::Visible),
     ("response.function_call_arguments.delta", DeltaKind::Tool),
@@ -41,12 +43,17 @@ const DELTAS: &[(&str, DeltaKind)] = &[
     ("response.reasoning.delta", DeltaKind::Reasoning),
     ("response.mcp_call.arguments.delta", DeltaKind::Tool),
     ("response.code_interpreter_call.code.delta", DeltaKind::Tool),
+    ("response.apply_patch_call_operation_diff.delta", DeltaKind::Tool),
 ];
 
-/// A stream of typed events; each stands for itself.
+/// Events that end the response.
+const LAST: &[&str] = &["response.completed", "response.incomplete", "response.failed", "response.done"];
+
+/// A stream of typed events.
 #[derive(Debug, Default)]
 pub struct OpenAiResponses {
     named: StartReporter,
+    pieces: SaidInPieces,
 }
 
 impl DialectRules for OpenAiResponses {
@@ -69,20 +76,30 @@ impl DialectRules for OpenAiResponses {
         match class {
             "response.output_item.added" => {
                 self.emit_sealed(event.item.0.as_deref(), out);
-                emit_item(event.item.0.as_deref(), out);
+                self.emit_name(&event, out);
             }
-            "response.output_item.done" => self.emit_sealed(event.item.0.as_deref(), out),
-            "response.completed" | "response.incomplete" | "response.failed" => {
-                emit_last(class, &event.response.0.unwrap_or_default(), out);
+            "response.output_item.done" => {
+                self.emit_sealed(event.item.0.as_deref(), out);
+                self.emit_name(&event, out);
+                self.emit_whole_item(&event, out);
             }
+            class if LAST.contains(&class) => emit_last(class, &event.response.0.unwrap_or_default(), out),
             "error" => {
                 let kind = event.error.kind().or_else(|| error::kind(event.code.0.as_deref(), None));
                 out(Utterance::Error { kind: kind.map(Cow::Borrowed) });
             }
             "keepalive" | "ping" => out(Utterance::KeepAlive),
-            _ => emit_delta(class, &event, out),
+            _ => self.emit_delta(class, &event, out),
         }
         Ok(())
+    }
+
+    fn gap(&mut self) {
+        self.pieces.gap();
+    }
+
+    fn held(&self) -> usize {
+        self.pieces.held()
     }
 
     /// The first and the last event echo instructions, tools and output, so they alone grow past any limit; what names
@@ -96,7 +113,7 @@ impl DialectRules for OpenAiResponses {
             (_, JsonMatch::Text(word)) => class = Some(word.to_owned()),
             _ => {}
         });
-        if let Some(class @ ("response.completed" | "response.incomplete" | "response.failed")) = class.as_deref() {
+        if let Some(class) = class.as_deref().filter(|class| LAST.contains(class)) {
             emit_last(class, &Response::default(), out);
         }
     }
@@ -108,6 +125,76 @@ impl OpenAiResponses {
         let sealed = item.and_then(|item| item.encrypted_content.word());
         self.named.mark(ProviderMark::Sealed, sealed.map(|_| "encrypted_content"), out);
     }
+
+    /// A piece of a text, or the whole of one that did not come in pieces.
+    fn emit_delta(&mut self, class: &str, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+        let key = ItemKey::of(event, None);
+        if let Some((number, kind)) = delta_of(class) {
+            if let Some(text) = &event.delta.0 {
+                self.pieces.note(number, key);
+                out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
+            }
+        } else if let Some((number, kind)) = class.strip_suffix(".done").and_then(twin_of) {
+            if let Some(text) = event.whole().filter(|_| !self.pieces.repeats(number, key)) {
+                self.pieces.note(number, key);
+                out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
+            }
+        } else if event.error.present {
+            // A gateway's error without a type of its own.
+            out(Utterance::Error { kind: event.error.kind().map(Cow::Borrowed) });
+        }
+    }
+
+    /// A tool call begins with its item; tools that the provider runs itself have no name but their type.
+    fn emit_name(&mut self, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+        let item = event.item.0.as_deref();
+        let Some((item, class)) = item.and_then(|item| Some((item, item.class.word()?))) else { return };
+        let (key, first) = (ItemKey::of(event, Some(item)), event.class.word() != Some("response.output_item.done"));
+        if class.ends_with("_call") && (first || !self.pieces.repeats(NAME, key)) {
+            self.pieces.note(NAME, key);
+            let name = item.name.word().unwrap_or(class);
+            out(Utterance::Delta { kind: DeltaKind::Tool, text: Cow::Borrowed(name) });
+        }
+    }
+
+    /// An item that is told whole, and of which nothing was told before.
+    fn emit_whole_item(&mut self, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+        let Some(item) = event.item.0.as_deref() else { return };
+        let key = ItemKey::of(event, Some(item));
+        let class = item.class.word().unwrap_or_default();
+        let text = item.arguments.word().or(item.input.word());
+        let what = WHOLE.iter().find(|(of, _)| *of == class).and_then(|(_, what)| twin_of(what));
+        if let Some((text, (number, kind))) =
+            text.zip(what).filter(|(_, (number, _))| !self.pieces.repeats(*number, key))
+        {
+            self.pieces.note(number, key);
+            out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
+        }
+        let said = twin_of("response.output_text").is_none_or(|(number, _)| self.pieces.repeats(number, key));
+        if class == "message" && !said {
+            item.content.emit(DeltaKind::Visible, &mut |kind, text| {
+                out(Utterance::Delta { kind, text: Cow::Borrowed(text) });
+            });
+        }
+    }
+}
+
+/// Items that are calls, and what their arguments are called where they come in pieces.
+const WHOLE: &[(&str, &str)] = &[
+    ("function_call", "response.function_call_arguments"),
+    ("custom_tool_call", "response.custom_tool_call_input"),
+    ("mcp_call", "response.mcp_call_arguments"),
+];
+
+/// The number and kind of an event that appends.
+fn delta_of(class: &str) -> Option<(usize, DeltaKind)> {
+    DELTAS.iter().enumerate().find(|(_, (name, _))| *name == class).map(|(number, (_, kind))| (number, *kind))
+}
+
+/// … of the one whose text an event of this name, without its `.done`, has whole.
+fn twin_of(what: &str) -> Option<(usize, DeltaKind)> {
+    let is_it = |name: &str| name.strip_suffix(".delta") == Some(what);
+    DELTAS.iter().enumerate().find(|(_, (name, _))| is_it(name)).map(|(number, (_, kind))| (number, *kind))
 }
 
 /// What is read of an event's beginning.
@@ -117,34 +204,17 @@ static BEGINNING: AnswerParts = &[
     at(&["response", "model"], AnswerPart::Model),
 ];
 
-fn emit_delta(class: &str, event: &StreamEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
-    let kind = DELTAS.iter().find(|(name, _)| *name == class).map(|&(_, kind)| kind);
-    match (kind, &event.delta.0) {
-        (Some(kind), Some(text)) => out(Utterance::Delta { kind, text: Cow::Borrowed(text) }),
-        // A gateway's error without a type of its own.
-        (None, _) if event.error.present => out(Utterance::Error { kind: event.error.kind().map(Cow::Borrowed) }),
-        _ => {}
-    }
-}
-
-/// A tool call begins with its item; tools that the provider runs itself have no name but their type.
-fn emit_item(item: Option<&Item<'_>>, out: &mut dyn FnMut(Utterance<'_>)) {
-    let Some((item, class)) = item.and_then(|item| Some((item, item.class.word()?))) else { return };
-    if class.ends_with("_call") {
-        let name = item.name.word().unwrap_or(class);
-        out(Utterance::Delta { kind: DeltaKind::Tool, text: Cow::Borrowed(name) });
-    }
-}
-
 /// The last event: how it ended, and what it cost.
 fn emit_last(class: &str, response: &Response<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
     let usage = response.usage.0.as_deref().map(types::Tokens::usage).unwrap_or_default();
     if usage != TokenUsage::default() {
         out(Utterance::Usage(usage));
     }
-    if class == "response.failed" {
+    if class == "response.failed" || response.status.word() == Some("failed") {
         out(Utterance::Error { kind: response.error.kind().map(Cow::Borrowed) });
     } else {
+        // Some servers call their last event `response.done`, whatever became of it.
+        let class = if class == "response.done" { "response.completed" } else { class };
         let status = response.status.word().or(class.strip_prefix("response.")).unwrap_or(class);
         let reason =
             response.incomplete_details.0.as_deref().and_then(|details| details.reason.word()).unwrap_or(status);

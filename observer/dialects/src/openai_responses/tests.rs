@@ -190,3 +190,48 @@ fn sealed_reasoning_is_told_without_its_content() {
     let said = TestExchange::new("openai.responses").response(200, "application/json").body(none, 7).end();
     assert!(!said.iter().any(|said| said.starts_with("mark")), "{said:?}");
 }
+
+#[test]
+fn what_only_a_done_event_says_is_said() {
+    let said = play()
+        .typed(CREATED)
+        .typed(r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"message","id":"msg_1"}}"#)
+        .typed(r#"{"type":"response.output_text.done","item_id":"msg_1","output_index":0,"text":"whole"}"#)
+        .typed(r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"message","id":"msg_1","content":[{"type":"output_text","text":"whole"}]}}"#)
+        .typed(r#"{"type":"response.output_item.added","output_index":1,"item":{"type":"function_call","id":"fc_1","name":"f"}}"#)
+        .typed(r#"{"type":"response.function_call_arguments.delta","item_id":"fc_1","output_index":1,"delta":"{}"}"#)
+        .typed(r#"{"type":"response.function_call_arguments.done","item_id":"fc_1","output_index":1,"arguments":"{}"}"#)
+        .typed(r#"{"type":"response.output_item.done","output_index":1,"item":{"type":"function_call","id":"fc_1","name":"f","arguments":"{}"}}"#)
+        // One call came in pieces, the other did not come at all until it was over.
+        .typed(r#"{"type":"response.output_item.done","output_index":2,"item":{"type":"function_call","id":"fc_2","name":"g","arguments":"[1]"}}"#)
+        .typed(r#"{"type":"response.output_item.done","output_index":3,"item":{"type":"message","id":"msg_2","content":[{"type":"output_text","text":"too"}]}}"#)
+        .typed(r#"{"type":"response.apply_patch_call_operation_diff.delta","output_index":4,"delta":"@@"}"#)
+        .typed(r#"{"type":"response.done","response":{"id":"resp_1","model":"m","usage":{"input_tokens":3,"output_tokens":4}}}"#)
+        .end();
+    let expected = [
+        "start resp_1 m",
+        "other",
+        "visible whole",
+        "other",
+        "tool f",
+        "tool {}",
+        "other",
+        "other",
+        "tool g",
+        "tool [1]",
+        "visible too",
+        "tool @@",
+        "usage 3 4 - - -",
+        "finish completed",
+        "end",
+    ];
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn a_last_event_of_any_name_may_tell_a_failure() {
+    let said = play()
+        .typed(r#"{"type":"response.done","response":{"status":"failed","error":{"code":"server_error"}}}"#)
+        .end();
+    assert_eq!(said, ["error server_error", "end"]);
+}

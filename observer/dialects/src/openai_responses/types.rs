@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use crate::TokenUsage;
+use crate::content::LooseContent;
 use crate::error::ErrorMember;
 use crate::json::loose::{BoxedObject, LooseCode, LooseCount, LooseText};
 
@@ -17,6 +18,20 @@ pub(super) struct StreamEvent<'a> {
     #[serde(borrow)]
     pub item: BoxedObject<Item<'a>>,
     #[serde(borrow)]
+    pub item_id: LooseText<'a>,
+    pub output_index: LooseCount,
+    /// The whole text, as the `.done` event of its kind calls it.
+    #[serde(borrow)]
+    pub text: LooseText<'a>,
+    #[serde(borrow)]
+    pub arguments: LooseText<'a>,
+    #[serde(borrow)]
+    pub refusal: LooseText<'a>,
+    #[serde(borrow)]
+    pub input: LooseText<'a>,
+    #[serde(borrow)]
+    pub diff: LooseText<'a>,
+    #[serde(borrow)]
     pub response: BoxedObject<Response<'a>>,
     /// Of the `error` event, flat.
     #[serde(borrow)]
@@ -26,13 +41,31 @@ pub(super) struct StreamEvent<'a> {
     pub error: ErrorMember<'a>,
 }
 
+impl<'a> StreamEvent<'a> {
+    /// The whole text that a `.done` event repeats.
+    pub(super) fn whole(&self) -> Option<&str> {
+        let names = [&self.text, &self.arguments, &self.refusal, &self.input, &self.diff];
+        names.into_iter().find_map(LooseText::word)
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Item<'a> {
     #[serde(borrow, rename = "type")]
     pub class: LooseText<'a>,
     #[serde(borrow)]
+    pub id: LooseText<'a>,
+    #[serde(borrow)]
     pub name: LooseText<'a>,
+    /// Of a call, whole.
+    #[serde(borrow)]
+    pub arguments: LooseText<'a>,
+    #[serde(borrow)]
+    pub input: LooseText<'a>,
+    /// Of a message, whole.
+    #[serde(borrow)]
+    pub content: LooseContent<'a>,
     /// Of `reasoning`.
     #[serde(borrow)]
     pub encrypted_content: LooseText<'a>,
