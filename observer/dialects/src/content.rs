@@ -48,7 +48,7 @@ impl LooseContent<'_> {
                     Some("thinking") => part.thinking.emit(DeltaKind::Reasoning, out),
                     Some("reasoning") => part.summary.emit(DeltaKind::Reasoning, out),
                     _ => part.text.0.iter().for_each(|text| out(kind, text)),
-                })
+                });
             }
         }
     }

@@ -1,5 +1,6 @@
 //! One attempt at a turn, and whether it failed.
 
+use super::names::family;
 use super::{Config, after};
 use crate::output::CallKey;
 use capture::units::Ns;
@@ -154,49 +155,4 @@ pub(super) fn failure(entry: &Entry, config: &Config) -> Option<&'static str> {
 pub(super) fn refused(entry: &Entry) -> bool {
     entry.refusal_chars > 0
         || entry.finish_reason.as_deref().is_some_and(|word| finish::class(word) == FinishClass::Refusal)
-}
-
-/// What may stand behind a colon without making another model of it.
-const TAGS: &[&str] = &["free", "nitro", "floor", "beta", "extended", "thinking", "online", "exacto", "latest"];
-
-/// The model without vendor, date and the like: `openai/gpt-x-2026-01-01` is `gpt-x`.
-pub(super) fn family(model: &str) -> String {
-    let name = model.rsplit('/').next().unwrap_or(model).to_ascii_lowercase();
-    let name = name.split('@').next().unwrap_or_default();
-    // OpenRouter's routes and Bedrock's versions stand behind a colon; so do Ollama's sizes, which are other models.
-    let name = match name.rsplit_once(':') {
-        Some((name, tag)) if TAGS.contains(&tag) || tag.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => name,
-    };
-    let name = name.strip_suffix("-latest").unwrap_or(name);
-    let mut parts: Vec<&str> = name.split('-').collect();
-    let number = |part: &&str| part.len() >= 2 && part.bytes().all(|b| b.is_ascii_digit());
-    while parts.len() > 1 && parts.last().is_some_and(number) {
-        parts.pop();
-    }
-    parts.join("-")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn families() {
-        for (model, want) in [
-            ("openai/gpt-x-2026-01-01", "gpt-x"),
-            ("gpt-x-20260101", "gpt-x"),
-            ("GPT-x", "gpt-x"),
-            ("claude-y-4-latest", "claude-y-4"),
-            ("claude-y-4@20260101", "claude-y-4"),
-            ("m:free", "m"),
-            ("claude-v2:0", "claude-v2"),
-            ("llama:70b", "llama:70b"),
-            ("2026", "2026"),
-            ("", ""),
-        ] {
-            assert_eq!(family(model), want, "{model}");
-        }
-        assert_ne!(family("gpt-x-mini"), family("gpt-x"));
-    }
 }

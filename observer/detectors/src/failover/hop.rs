@@ -1,7 +1,8 @@
 //! One hop: its labels, its findings.
 
 use super::Config;
-use super::attempt::{FailoverAttempt, family};
+use super::attempt::FailoverAttempt;
+use super::names::family;
 use crate::common::quiet_ns;
 use crate::metrics;
 use crate::{DetectorOutput, EvidenceFact, FindingReport, FindingSeverity, number};

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod hop;
+mod names;
 mod outside;
 
 use crate::metrics;
@@ -247,6 +248,7 @@ impl FailoverDetector {
     /// Hops that a gateway made behind one stream.
     fn inside(&mut self, entry: &Entry, config: &Config, out: &mut DetectorOutput<'_>) {
         let first = entry.response_model.as_deref();
+        let last_visible = self.attempt(entry).and_then(|attempt| attempt.last_visible);
         let mut upstream: Option<&str> = None;
         for said in &entry.marks {
             let (from, to) = match said.mark {
@@ -254,7 +256,10 @@ impl FailoverDetector {
                 ProviderMark::Upstream => (upstream.replace(&said.value), said.value.as_str()),
                 _ => continue,
             };
-            let same = |from: &str| attempt::family(from) == attempt::family(to);
+            let same = |from: &str| names::family(from) == names::family(to);
+            if said.mark == ProviderMark::Model && names::is_renaming(entry, said, last_visible) {
+                continue;
+            }
             if let Some(from) = from.filter(|from| !same(from)) {
                 let subject = &entry.labels;
                 let mid = entry.firsts.visible.is_some_and(|at| said.at.seconds_since(entry.started) > at);

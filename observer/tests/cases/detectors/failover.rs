@@ -152,6 +152,22 @@ pub(super) const CASES: &[Case] = &[
             host.call(MINUTE, &call);
         })
     },
+    case("a gateway lets its provider's name through and then says the one it was asked by", Expected::Quiet, |host| {
+        let first = Step::Model("anthropic/claude-y");
+        host.call(
+            MINUTE,
+            &Call::chat("my-alias").user("q").step(first).says(3, 4, 50).step(Step::Model("my-alias")).says(5, 4, 50),
+        );
+    }),
+    case("a gateway lets its provider's name through with the last event", Expected::Quiet, |host| {
+        let call = Call::chat("my-alias").user("q").says(5, 4, 50).step(Step::Model("anthropic/claude-y"));
+        host.call(MINUTE, &call);
+    }),
+    case("a gateway lets its provider's name through in the middle", Expected::Quiet, |host| {
+        let call =
+            Call::chat("my-alias").user("q").says(5, 4, 50).step(Step::Model("anthropic/claude-y")).says(1, 4, 50);
+        host.call(MINUTE, &call.step(Step::Model("my-alias")).says(5, 4, 50));
+    }),
     case("two retries at the same place", Expected::Quiet, |host| {
         let fails = Call::chat("gpt-x").user("q").fails(503, "overloaded");
         let end = host.call(MINUTE, &fails);

@@ -274,7 +274,8 @@ impl MappedFiles {
         }
         let shared = Arc::new(SharedFiles {
             watch: Mutex::new(watch),
-            state: Mutex::new(State { layouts, ..State::default() }),
+            // From now on it is known since when nothing was looked at.
+            state: Mutex::new(State { layouts, housed: crate::clock::now(), ..State::default() }),
             work: Condvar::new(),
             attaching: Mutex::new(()),
             uprobes,

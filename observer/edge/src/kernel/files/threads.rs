@@ -259,16 +259,16 @@ fn watch_mappings(shared: &Arc<SharedFiles>, mut desks: Vec<WatchedWorker>) {
     let longest = Timespec::try_from(ROUND).ok();
     let mut polled: Vec<PollFd<'_>> =
         rings.iter().map(|ring| PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN)).collect();
-    let mut looked_after = Instant::now();
+    let mut looked_after: Option<Instant> = None;
     while !shared.state().stopping {
         if poll(&mut polled, longest.as_ref()).is_ok_and(|ready| ready > 0) {
             shared.drain();
             std::thread::sleep(GATHER);
         }
-        if looked_after.elapsed() >= ROUND {
+        if looked_after.is_none_or(|last| last.elapsed() >= ROUND) {
             shared.replace_stuck(&mut desks);
             shared.keep_house();
-            looked_after = Instant::now();
+            looked_after = Some(Instant::now());
         }
     }
 }
