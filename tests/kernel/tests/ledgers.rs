@@ -43,6 +43,25 @@ fn every_stream_of_every_client_is_as_the_provider_wrote_it() {
     matrix("1", |kind| if kind.is_sdk() { STREAMED.to_vec() } else { [&STREAMED[..], &CURL_ONLY].concat() });
 }
 
+/// What a compatible server leaves out is nothing that a user misses; SDKs end without an error too.
+#[test]
+fn an_answer_that_said_why_it_ended_needs_no_end_marker() {
+    if skipped() {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    for client in ["openai-sync-chat", "openai-node-chat", "curl-chat", "anthropic-sync", "curl-messages"] {
+        let models = ["no-marker", "no-end"].map(|name| format!("scenario:{name}#{client}"));
+        rig.run(client).unwrap().start(&models).unwrap().finish().unwrap();
+        let ledgers = rig.ended(&models).unwrap();
+        for (model, outcome) in models.iter().zip(["complete", "truncated"]) {
+            let of: Vec<_> = ledgers.iter().filter(|ledger| ledger.request_model.as_ref() == Some(model)).collect();
+            assert!(!of.is_empty(), "{client}: {ledgers:?}");
+            assert!(of.iter().all(|ledger| ledger.outcome.as_deref() == Some(outcome)), "{client}, {model}: {of:?}");
+        }
+    }
+}
+
 #[test]
 fn whole_answers_count_too() {
     if skipped() {

@@ -149,8 +149,6 @@ fn every_sdks_whole_answers_count_too() {
 fn streamed(kind: Kind) -> Vec<&'static str> {
     let without = |left_out: &str| STREAMED.into_iter().filter(|name| *name != left_out).collect();
     match kind.name {
-        // Once the reason is there, nothing tells Bedrock's other vendors' ends from a missing `message_stop`.
-        "bedrock-invoke" => without("no-end"),
         // The connection's end would end all its streams.
         "httpx-http2" => without("closed"),
         _ if kind.speaks() => SPOKEN.to_vec(),

@@ -162,8 +162,10 @@ fn broken() -> Vec<(&'static str, Scenario)> {
         ("fin-at-once", at_once(Fault::Fin)),
         ("stall", fault(Fault::Stall)),
         ("truncated-chunk", fault(Fault::TruncatedChunk)),
-        // The body ends in order, the dialect's end marker is missing.
-        ("no-end", Scenario::always(begun(Say::Finish("stop".to_owned())))),
+        // The body ends in order, but the answer did not say that it is over.
+        ("no-end", Scenario::always(Reply::of(vec![Step::new(0, Say::Start), deltas(6, 10, 20_000)]).usage(USAGE))),
+        // It said why it ended, and the dialect's end marker is missing, as of many compatible servers.
+        ("no-marker", Scenario::always(begun(Say::Finish("stop".to_owned())))),
         ("error-event", Scenario::always(begun(overloaded))),
         ("429-then-ok", Scenario::first_then(limited(), fine())),
         ("429", Scenario::always(limited())),
