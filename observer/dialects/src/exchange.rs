@@ -56,6 +56,8 @@ pub(crate) struct DialectExchange<S> {
     /// The end marker came; it is emitted once, even where two markers come.
     ended: bool,
     failed: bool,
+    /// Bytes are missing behind the last event: an error may have been among them.
+    tail_lost: bool,
 }
 
 impl<S: DialectRules> DialectExchange<S> {
@@ -71,6 +73,7 @@ impl<S: DialectRules> DialectExchange<S> {
             json_stream: false,
             ended: false,
             failed: false,
+            tail_lost: false,
         }
     }
 
@@ -108,6 +111,7 @@ impl<S: DialectRules> Dialect for DialectExchange<S> {
     }
 
     fn event(&mut self, event: &BodyEvent<'_>, out: &mut dyn FnMut(Utterance<'_>)) {
+        self.tail_lost = false;
         let (mut emit, silent) = (Self::emitter(&mut self.ended, &mut self.failed, out), Cell::new(true));
         let out = &mut |utterance: Utterance<'_>| {
             silent.set(false);
@@ -128,10 +132,10 @@ impl<S: DialectRules> Dialect for DialectExchange<S> {
     }
 
     fn end(&mut self, how: ExchangeEnd, out: &mut dyn FnMut(Utterance<'_>)) {
-        let mut over = self.ended || self.failed;
+        let mut over = self.ended || self.failed || self.tail_lost;
         let mut emit = Self::emitter(&mut self.ended, &mut self.failed, out);
         self.speech.end(how, &mut |utterance| {
-            // Nothing is added where the end was emitted, or an error is how it ended.
+            // Nothing is added where the end was emitted, an error is how it ended, or what came last is not known.
             let end = matches!(utterance, Utterance::End);
             if !(end && over) {
                 emit(utterance);
@@ -143,6 +147,7 @@ impl<S: DialectRules> Dialect for DialectExchange<S> {
     }
 
     fn gap(&mut self) {
+        self.tail_lost = true;
         self.answer.gap();
         self.speech.gap();
     }

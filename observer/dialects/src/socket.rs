@@ -104,7 +104,7 @@ static RESPONSES: SocketRow = SocketRow {
             &MessageTypes {
                 begin: &["response.create"],
                 answer: &["response.created"],
-                end: &["response.completed", "response.failed", "response.incomplete", "error"],
+                end: &openai_responses::TURN_ENDS,
             },
         ))
     },
@@ -183,7 +183,21 @@ pub fn fuzz(row: &SocketRow, data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::whose;
+    use super::*;
+
+    #[test]
+    fn every_last_event_of_a_response_ends_its_turn() {
+        let mut socket = (RESPONSES.make)(&RequestHead::default());
+        for (class, ends) in openai_responses::TURN_ENDS
+            .map(|class| (class, true))
+            .into_iter()
+            .chain([("response.output_text.done", false), ("response.output_item.done", false)])
+        {
+            let data = format!("{{\"type\":\"{class}\"}}");
+            let message = BodyEvent { kind: BodyEventKind::Text, data: data.as_bytes(), ..BodyEvent::default() };
+            assert_eq!(matches!(socket.received(&message), SocketTurn::Ends), ends, "{class}");
+        }
+    }
 
     #[test]
     fn a_message_is_of_the_call_of_its_name() {

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// A thread that sleeps so long
+/// How long the watching thread sleeps at a time.
 const NAP: Duration = Duration::from_millis(5);
-/// and wakes so late was stopped: a scheduler with a dozen busy programs on two processors takes a tenth of it.
+/// A thread that wakes so late was stopped: a scheduler with a dozen busy programs on two processors takes a tenth of
+/// it.
 const STOP: Duration = Duration::from_millis(200);
 /// Times that a case is tried: a host that stops in every one of them is no place to measure.
 const TRIES: usize = 3;
@@ -39,14 +40,16 @@ pub fn on_a_steady_host(case: impl Fn()) {
     }
 }
 
-/// A thread that does nothing but look whether it is waked in time.
-struct StopMeter {
+/// A thread that does nothing but look whether it is waked in time: what the host and its scheduler alone take.
+pub struct StopMeter {
     done: Arc<AtomicBool>,
     watcher: JoinHandle<Duration>,
 }
 
 impl StopMeter {
-    fn start() -> Self {
+    /// Begins.
+    #[must_use]
+    pub fn start() -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&done);
         let watcher = thread::spawn(move || {
@@ -61,8 +64,9 @@ impl StopMeter {
         Self { done, watcher }
     }
 
-    /// The longest stop.
-    fn end(self) -> Duration {
+    /// Ends; how late the thread woke at most.
+    #[must_use]
+    pub fn end(self) -> Duration {
         self.done.store(true, Ordering::Relaxed);
         self.watcher.join().unwrap_or_default()
     }

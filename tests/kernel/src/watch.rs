@@ -2,22 +2,20 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::daemon::{Daemon, get};
+use crate::steady::StopMeter;
 
 /// A daemon that takes more than this is ended: a test must not bring its machine down.
 const KILLED_ABOVE_KIB: u64 = 1_500_000;
 
 /// Between two scrapes of a watched daemon.
 const SCRAPE: Duration = Duration::from_millis(250);
-
-/// Between two looks at its memory.
-const NAP: Duration = Duration::from_millis(5);
 
 /// What was seen.
 #[derive(Clone, Debug, Default)]
@@ -54,15 +52,12 @@ impl Seen {
     }
 }
 
-fn of_now(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Scrapes a daemon and measures it until it is told to stop.
 pub struct Watch {
     stop: Arc<AtomicBool>,
     seen: Arc<Mutex<Seen>>,
     threads: Vec<JoinHandle<()>>,
+    stops: Option<StopMeter>,
     pid: u32,
     began: Instant,
     cpu_before: Duration,
@@ -84,7 +79,7 @@ impl Watch {
                 while !stop.load(Ordering::Relaxed) {
                     let began = Instant::now();
                     let answer = get(web, "/metrics");
-                    let mut seen = of_now(&seen);
+                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                     seen.scrapes.push(began.elapsed());
                     match answer {
                         Ok((200, _)) => {}
@@ -101,23 +96,27 @@ impl Watch {
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let now = resident_kib(pid).unwrap_or_default();
-                    let mut held = of_now(&seen);
-                    held.peak_kib = held.peak_kib.max(now);
-                    drop(held);
+                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    seen.peak_kib = seen.peak_kib.max(now);
+                    drop(seen);
                     if now > KILLED_ABOVE_KIB
                         && let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed())
                     {
                         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
                     }
-                    let slept = Instant::now();
-                    std::thread::sleep(NAP);
-                    let late = slept.elapsed().saturating_sub(NAP);
-                    let mut held = of_now(&seen);
-                    held.latest_wake = held.latest_wake.max(late);
+                    std::thread::sleep(Duration::from_millis(5));
                 }
             })
         };
-        Ok(Self { stop, seen, threads: vec![scraping, measuring], pid, began: Instant::now(), cpu_before })
+        Ok(Self {
+            stop,
+            seen,
+            threads: vec![scraping, measuring],
+            stops: Some(StopMeter::start()),
+            pid,
+            began: Instant::now(),
+            cpu_before,
+        })
     }
 
     /// Ends; what was seen.
@@ -127,9 +126,10 @@ impl Watch {
     pub fn end(mut self) -> Result<Seen> {
         let over = self.began.elapsed();
         self.join();
-        let mut seen = of_now(&self.seen).clone();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         seen.cpu = cpu(self.pid).context("the daemon is gone")?.saturating_sub(self.cpu_before);
         seen.over = over;
+        seen.latest_wake = self.stops.take().map(StopMeter::end).unwrap_or_default();
         Ok(seen)
     }
 

@@ -345,6 +345,8 @@ fn who_said_why_every_choice_ended_needs_no_marker() {
     assert!(ends(play().data(&text(0)).data(&text(1)).data(&finish(1)).data(&finish(0)).end()));
     assert!(!ends(play().data(&text(0)).data(&text(1)).data(&finish(1)).end()), "one choice is cut off");
     assert!(!ends(play().data(&text(0)).end()));
+    assert!(!ends(play().data(&text(0)).data(&finish(0)).gap().end()), "an error may have come behind it");
+    assert!(ends(play().data(&text(0)).gap().data(&finish(0)).end()));
 }
 
 #[test]

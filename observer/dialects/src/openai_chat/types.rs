@@ -102,32 +102,34 @@ pub(super) struct ReasoningDetail<'a> {
 }
 
 impl Delta<'_> {
-    /// What stands in a field for reasoning alone; empty: nothing.
-    pub(super) fn reasoning_text(&self) -> &str {
+    /// The fields for reasoning alone. Some servers send the same text under several of these names.
+    fn reasoning_fields(&self) -> [&LooseText<'_>; 3] {
         [&self.reasoning_content, &self.reasoning, &self.reasoning_text]
-            .into_iter()
-            .find_map(LooseText::word)
-            .unwrap_or_default()
     }
 
-    /// Emits what stands in a field for reasoning; whether there was any. Some servers send the same text under several
-    /// names: the first that holds a word counts.
+    /// What stands in such a field; empty: nothing.
+    pub(super) fn reasoning_text(&self) -> &str {
+        self.reasoning_fields().into_iter().find_map(LooseText::word).unwrap_or_default()
+    }
+
+    /// Emits what stands in a field for reasoning; whether there was any: of the first name that holds a word, else of
+    /// the details, else an empty piece as it is.
     pub(super) fn emit_reasoning(&self, out: &mut dyn FnMut(Utterance<'_>)) -> bool {
-        let names = [&self.reasoning_content, &self.reasoning, &self.reasoning_text];
-        if let Some(text) = names.into_iter().find(|text| text.word().is_some()) {
+        let fields = self.reasoning_fields();
+        if let Some(text) = fields.into_iter().find(|text| text.word().is_some()) {
             emit_text(DeltaKind::Reasoning, text, out);
             return true;
         }
         let details = self.reasoning_details.items.iter().filter_map(|detail| detail.0.as_deref());
-        let texts = details.flat_map(|detail| [&detail.text, &detail.summary]);
-        let texts: Vec<&LooseText<'_>> = texts.filter(|text| text.word().is_some()).collect();
-        texts.iter().for_each(|text| emit_text(DeltaKind::Reasoning, text, out));
-        if texts.is_empty()
-            && let Some(empty) = names.into_iter().find(|text| text.0.is_some())
-        {
+        let mut said = false;
+        for text in details.flat_map(|detail| [&detail.text, &detail.summary]).filter(|text| text.word().is_some()) {
+            emit_text(DeltaKind::Reasoning, text, out);
+            said = true;
+        }
+        if let Some(empty) = fields.into_iter().find(|text| text.0.is_some()).filter(|_| !said) {
             emit_text(DeltaKind::Reasoning, empty, out);
         }
-        !texts.is_empty()
+        said
     }
 }
 

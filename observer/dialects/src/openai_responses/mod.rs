@@ -47,7 +47,13 @@ const DELTAS: &[(&str, DeltaKind)] = &[
 ];
 
 /// Events that end the response.
-const LAST: &[&str] = &["response.completed", "response.incomplete", "response.failed", "response.done"];
+const LAST: [&str; 4] = ["response.completed", "response.incomplete", "response.failed", "response.done"];
+
+/// … and a turn, where many share a socket.
+pub(super) const TURN_ENDS: [&str; 5] = {
+    let [completed, incomplete, failed, done] = LAST;
+    [completed, incomplete, failed, done, "error"]
+};
 
 /// A stream of typed events.
 #[derive(Debug, Default)]

@@ -102,3 +102,26 @@ fn other_streams_and_other_protocols_are_left_alone() {
     script.read_each(10, [delta("one"), delta("two")]);
     assert_eq!(run(script.records()).verdicts, [Verdict::Ignore]);
 }
+
+/// Its pieces came before we did: what repeats them whole is no text that anybody waited for.
+#[test]
+fn a_text_whose_pieces_were_not_seen_is_not_told_at_its_end() {
+    let event = |data: &str| format!("data: {data}\n\n");
+    let mut script = FakeTlsConn::mid_stream(10, 1);
+    script.read_each(
+        10,
+        [
+            event(r#"{"type":"response.output_text.done","output_index":0,"text":"one of before"}"#),
+            event(r#"{"type":"response.output_text.done","output_index":1,"text":"said long before"}"#),
+            event(
+                r#"{"type":"response.output_item.done","output_index":1,"item":{"type":"message","content":[{"type":"output_text","text":"said long before"}]}}"#,
+            ),
+            event(r#"{"type":"response.completed","response":{"id":"r","model":"m","status":"completed"}}"#),
+        ],
+    );
+    script.read_end(true).close();
+    let run = run(script.records());
+    let entry = run.only();
+    assert_eq!((entry.api, entry.outcome), ("openai.responses", Some(CallOutcome::Complete)));
+    assert_eq!((entry.chunks, entry.visible_chars), (0, 0));
+}
